@@ -1,0 +1,28 @@
+"""Fish Speech 1.5: text and a voice in, speech out.
+
+>>> from fishcli import Sampling, Voice, load
+>>> engine = load()
+>>> for chunk in engine.speak("Hello, world!"):
+...     play(chunk.samples)
+"""
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = ["Sampling", "Voice", "__version__", "load"]
+
+if TYPE_CHECKING:
+    from fishcli.engine import load as load
+    from fishcli.lm.prompt import Voice as Voice
+    from fishcli.lm.sampling import Sampling as Sampling
+
+_HOMES = {"load": "fishcli.engine", "Voice": "fishcli.lm.prompt", "Sampling": "fishcli.lm.sampling"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the public names when they are first used, so that `fish --help` never imports torch."""
+    import importlib
+
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,0 +1,1 @@
+"""The codec (Firefly): waveform to codes and back."""

@@ -1,0 +1,59 @@
+"""Where files live, and files that are whole or not there: written aside, synced, renamed when complete."""
+
+import contextlib
+import itertools
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+
+def folder(kind: Literal["cache", "config", "data"]) -> Path:
+    """The user's folder for caches, settings or models: `FISHCLI_CACHE_DIR` and so on, else the system's custom."""
+    import platformdirs
+
+    given = os.environ.get(f"FISHCLI_{kind.upper()}_DIR")
+    return (
+        Path(given) if given else Path(getattr(platformdirs, f"user_{kind}_dir")("fishcli", appauthor=False))
+    )
+
+
+@contextlib.contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """Yield a new temporary path beside `target`; it takes the target's place if the block succeeds.
+
+    If the block raises, the temporary file is removed and `target` is left as it was. A target that is
+    not a regular file (`/dev/null`, a named pipe) cannot be replaced and is yielded itself.
+    """
+    target = Path(os.path.realpath(target))  # through a link, so that the link stays one
+    if target.exists() and not target.is_file():
+        yield target
+        return
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        yield temporary
+        sync(temporary)
+        if target.exists():
+            temporary.chmod(target.stat().st_mode & 0o777)
+        os.replace(temporary, target)
+        sync(target.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Flush a file, or a folder's list of names, to the disk. Windows cannot open a folder to sync it."""
+    if os.name == "nt" and path.is_dir():
+        return
+    descriptor = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def next_free(path: Path) -> Path:
+    """`out.wav`, or the first of `out-1.wav`, `out-2.wav`, ... that does not exist."""
+    names = (path.with_stem(f"{path.stem}-{i}") for i in itertools.count(1))
+    return next(name for name in itertools.chain([path], names) if not name.exists())

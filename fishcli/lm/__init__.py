@@ -1,0 +1,1 @@
+"""The language model: text and codes in, the codes of new speech out."""
