@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+_TEMPORARY = ".tmp"
+
 
 def folder(kind: Literal["cache", "config", "data"]) -> Path:
     """The user's folder for caches, settings or models: `FISHCLI_CACHE_DIR` and so on, else the system's custom."""
     import platformdirs
 
     given = os.environ.get(f"FISHCLI_{kind.upper()}_DIR")
-    return (
-        Path(given) if given else Path(getattr(platformdirs, f"user_{kind}_dir")("fishcli", appauthor=False))
-    )
+    return Path(given) if given else Path(getattr(platformdirs, f"user_{kind}_dir")("fishcli", appauthor=False))
 
 
 @contextlib.contextmanager
@@ -30,7 +30,7 @@ def replacing(target: Path) -> Iterator[Path]:
     if target.exists() and not target.is_file():
         yield target
         return
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}{_TEMPORARY}")
     try:
         yield temporary
         sync(temporary)
@@ -40,6 +40,12 @@ def replacing(target: Path) -> Iterator[Path]:
         sync(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def discard_leftovers(target: Path) -> None:
+    """Remove what killed writers of `target` left beside it. Call it only while no other can be writing."""
+    for leftover in target.parent.glob(f".{target.name}.*{_TEMPORARY}"):
+        leftover.unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:
@@ -53,7 +59,7 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def next_free(path: Path) -> Path:
-    """`out.wav`, or the first of `out-1.wav`, `out-2.wav`, ... that does not exist."""
-    names = (path.with_stem(f"{path.stem}-{i}") for i in itertools.count(1))
-    return next(name for name in itertools.chain([path], names) if not name.exists())
+def next_free(path: Path, count: int = 1) -> list[Path]:
+    """The first `count` of `out.wav`, `out-1.wav`, `out-2.wav`, ... that do not exist."""
+    names = itertools.chain([path], (path.with_stem(f"{path.stem}-{i}") for i in itertools.count(1)))
+    return list(itertools.islice((name for name in names if not name.exists()), count))

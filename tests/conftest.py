@@ -24,11 +24,21 @@ def _own_folders(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def micro(tmp_path_factory) -> Path:
+def make_checkpoint(tmp_path_factory):
+    """Make a seeded random checkpoint of the real layout: make_checkpoint("--size", "micro", ...) -> its folder."""
+
+    def make(*arguments: str) -> Path:
+        folder = tmp_path_factory.mktemp("checkpoint")
+        subprocess.run([sys.executable, TESTS / "make_checkpoint.py", folder, *arguments], check=True)
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def micro(make_checkpoint) -> Path:
     """The micro checkpoint that `data/micro.npz` holds the reference's numbers for."""
-    folder = tmp_path_factory.mktemp("micro")
-    subprocess.run([sys.executable, TESTS / "make_checkpoint.py", folder, "--size", "micro"], check=True)
-    return folder
+    return make_checkpoint("--size", "micro")
 
 
 @pytest.fixture(scope="session")

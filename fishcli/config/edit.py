@@ -1,0 +1,97 @@
+"""Changing a settings file without losing its comments and order."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fishcli.config.read import decoded, placed, toml
+from fishcli.config.schema import SETTINGS, Value, checked, from_text, named, shown, spelled
+from fishcli.errors import InputError, SettingError
+from fishcli.files import replacing
+
+if TYPE_CHECKING:
+    from tomlkit import TOMLDocument
+
+
+def set_value(path: Path, key: str, text: str) -> Value:
+    """Set `key` in the file to what `text` says, and return it; the file and its folder are made if need be.
+
+    What else the file holds is not judged, so that a file with a mistake can be mended. Raises SettingError,
+    or InputError if the file cannot be written.
+    """
+    import tomlkit
+
+    setting = named(key)
+    value = checked(setting, from_text(setting, text), key)
+    if path.parent.resolve() != Path.cwd():
+        value = placed(setting, value, str(Path.cwd()))  # else a path would start at the file's folder
+    document = _document(path)
+    table: Any = document.setdefault(setting.table, tomlkit.table()) if setting.table else document
+    if not isinstance(table, dict):
+        raise SettingError(f"{path}: {setting.table} must be a table: remove it and write [{setting.table}].")
+    table[setting.name] = value
+    _write(path, _text(document, path))
+    return value
+
+
+def unset(path: Path, key: str) -> None:
+    """Remove `key` from the file, known or not, so that a mistake can be mended. Raises as `set_value` does."""
+    document = _document(path)
+    first, _, name = key.rpartition(".")
+    table: Any = document.get(first) if first else document
+    if not isinstance(table, dict) or name not in table:
+        raise SettingError(f"{shown(key)} is not set in {path}, so there is nothing to remove.")
+    del table[name]
+    _write(path, _text(document, path))
+
+
+def init(path: Path) -> str:
+    """Write a file with every setting as a comment, and return its text. Raises SettingError if there is one."""
+    if path.exists():
+        raise SettingError(f"{path} is there already: change it with `fish config set`.")
+    text = template()
+    _write(path, text)
+    return text
+
+
+def template() -> str:
+    """A settings file in which every setting is a comment, with its help and default."""
+    lines = ["# Settings of fish. Take the # away before a name to change it.", ""]
+    table = ""
+    for setting in SETTINGS.values():
+        if setting.table != table:
+            table = setting.table
+            lines += [f"[{table}]", ""]
+        value = setting.example if setting.default is None else setting.default
+        note = "not set; an example:" if setting.default is None else f"{setting.expected}."
+        lines += [f"# {setting.help} {note[0].upper()}{note[1:]}", f"# {setting.name} = {spelled(value)}", ""]
+    return "\n".join(lines)
+
+
+def _document(path: Path) -> "TOMLDocument":
+    """The file for editing, comments and all."""
+    import tomlkit
+    from tomlkit.exceptions import TOMLKitError
+
+    text = decoded(path)
+    toml(text, str(path))
+    try:
+        return tomlkit.parse(text)
+    except (TOMLKitError, RecursionError) as error:
+        raise SettingError(f"{path} cannot be edited safely: change it by hand.") from error
+
+
+def _text(document: "TOMLDocument", path: Path) -> str:
+    """The document written out, and read again to see that it still says the same."""
+    text = document.as_string()
+    if toml(text, str(path)) != document.unwrap():
+        raise SettingError(f"{path} cannot be edited safely: change it by hand.")
+    return text
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            temporary.write_bytes(text.encode())
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror}): check who may write there.") from error

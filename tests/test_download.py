@@ -1,0 +1,461 @@
+"""`fish download` against a hub on this machine, with everything going wrong that can."""
+
+import contextlib
+import email.utils
+import os
+import random
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hub_server import Hub
+from huggingface_hub import close_session, constants
+
+from fishcli import hub, transfer
+from fishcli.download import Damaged, Progress, fetch, plan_download, verify
+from fishcli.errors import AuthError, FishError, InputError, ModelMissing, NetworkError, SettingError
+
+REPO = "fishaudio/fish-speech-1.5"
+TESTS = Path(__file__).parent
+
+
+def checkpoint(seed: int = 0, size: int = 200_000) -> dict[str, bytes]:
+    """The files of a repository, with two that are not needed."""
+    noise = random.Random(seed)
+    sizes = {"config.json": 300, "model.pth": size, "tokenizer.tiktoken": 20_000, "special_tokens.json": 900}
+    sizes |= {hub.CODEC: 60_000, "README.md": 500, "figure.png": 5_000}
+    return {name: noise.randbytes(length) for name, length in sizes.items()}
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A hub that is asked instead of the real one, and that is retried without delay."""
+    with Hub() as server:
+        server.files = checkpoint()
+        server.head = server.add(REPO, server.files)
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        monkeypatch.setattr(transfer, "FIRST_WAIT", 0.001)
+        monkeypatch.setenv("NO_PROXY", "*")
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        yield server
+        close_session()
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    return tmp_path / "model"
+
+
+def run(folder: Path, revision: str | None = None) -> list:
+    """Download; the events."""
+    return list(fetch(plan_download(REPO, folder, revision)))
+
+
+def damaged(events: list) -> list[str]:
+    return [event.name for event in events if isinstance(event, Damaged)]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def needed(files: dict[str, bytes]) -> dict[str, bytes]:
+    return {name: files[name] for name in hub.FILES if name in files}
+
+
+def left_in_state(folder: Path) -> set[str]:
+    return {path.name for path in (folder / hub.STATE).iterdir()}
+
+
+# What it does
+
+
+def test_only_the_needed_files_arrive_and_nothing_else_is_left(server, folder):
+    run(folder)
+    assert contents(folder) == needed(server.files)
+    assert left_in_state(folder) == {"record.json", "lock"}
+    assert hub.find(folder).path == folder
+
+
+def test_the_default_is_the_data_folder_under_the_repository_name(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("FISHCLI_DATA_DIR", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    list(fetch(plan_download()))
+    assert hub.find() == hub.Found(tmp_path / "models" / REPO, REPO)
+
+
+def test_progress_counts_up_to_each_file_size(server, folder):
+    events = run(folder)
+    for name, content in needed(server.files).items():
+        for stage in ("fetch", "check"):
+            counts = [
+                event.done
+                for event in events
+                if isinstance(event, Progress) and (event.name, event.stage) == (name, stage)
+            ]
+            assert counts == sorted(counts)
+            assert counts[-1] == len(content)
+
+
+def test_the_plan_says_sizes_and_what_is_here_and_writes_nothing(server, folder):
+    plan = plan_download(REPO, folder)
+    assert plan.size == plan.missing == sum(map(len, needed(server.files).values()))
+    assert plan.record.commit == server.head
+    assert not folder.exists()
+    run(folder)
+    assert plan_download(REPO, folder).missing == 0
+
+
+def test_a_second_download_takes_no_network_at_all(server, folder):
+    run(folder)
+    server.requests.clear()
+    assert damaged(run(folder)) == []
+    assert server.requests == []
+
+
+def test_the_first_commit_is_kept_to_until_another_is_asked_for(server, folder):
+    run(folder)
+    newer = server.files | {"config.json": b"x" * 300}
+    commit = server.add(REPO, newer)
+    run(folder)
+    assert contents(folder) == needed(server.files)
+    server.sent.clear()
+    assert damaged(run(folder, "main")) == []
+    assert contents(folder) == needed(newer)
+    assert dict(server.sent) == {"config.json": 300}, "only what differs is fetched"
+    server.requests.clear()
+    run(folder, commit)
+    assert server.requests == [], "the commit that is here needs no question"
+
+
+def test_an_unfinished_download_is_finished_at_its_own_commit(server, folder):
+    events = fetch(plan_download(REPO, folder))
+    next(event for event in events if event.name == "model.pth")
+    events.close()
+    server.add(REPO, checkpoint(seed=1))
+    run(folder)
+    assert contents(folder) == needed(server.files)
+
+
+def test_a_file_that_the_new_commit_does_not_have_goes(server, folder):
+    server.add(REPO, server.files | {"codec.json": b"{}"})
+    run(folder)
+    assert (folder / "codec.json").exists()
+    server.add(REPO, server.files)
+    run(folder, "main")
+    assert contents(folder) == needed(server.files)
+
+
+def test_files_that_came_from_elsewhere_are_checked_and_kept(server, folder):
+    folder.mkdir()
+    for name, content in needed(server.files).items():
+        (folder / name).write_bytes(content)
+    (folder / "config.json").write_bytes(b"x" * 300)
+    run(folder)
+    assert contents(folder) == needed(server.files)
+    assert set(server.sent) == {"config.json"}
+
+
+def test_a_link_is_replaced_and_not_written_through(server, folder, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_bytes(b"x" * 300)
+    folder.mkdir()
+    (folder / "config.json").symlink_to(elsewhere)
+    run(folder)
+    assert elsewhere.read_bytes() == b"x" * 300
+    assert not (folder / "config.json").is_symlink()
+
+
+def test_the_token_is_sent_to_the_hub_and_nowhere_else(server, folder, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    run(folder)
+    for path, headers in server.requests:
+        expected = None if path.startswith("/cdn/") else "Bearer hf_secret"
+        assert headers.get("authorization") == expected, path
+
+
+# What goes wrong on the way
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.pth"])
+@pytest.mark.parametrize("kind", ["cut", "truncate", "whole", "slow", 503, 500, 408, 429])
+def test_faults_of_the_hub_heal(server, folder, name, kind):
+    server.fault(name, kind, times=3)
+    assert damaged(run(folder)) == []
+    assert contents(folder) == needed(server.files)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.pth", hub.CODEC])
+@pytest.mark.parametrize("kind", ["corrupt", "longer"])
+def test_wrong_bytes_are_named_and_fetched_again(server, folder, name, kind):
+    server.fault(name, kind, times=2)
+    assert damaged(run(folder)) == [name, name]
+    assert contents(folder) == needed(server.files)
+
+
+@pytest.mark.parametrize("kind", ["corrupt", "longer", "truncate", "cut", 503])
+def test_a_hub_that_never_sends_the_file_right_is_one_clear_sentence(server, folder, kind):
+    server.fault("model.pth", kind)
+    message = "model.pth arrived damaged 3 times" if kind in ("corrupt", "longer") else "fish download` again to go on"
+    with pytest.raises(NetworkError, match=message):
+        run(folder)
+    assert hub.fault(folder) == "its download is not finished"
+    server.faults.clear()
+    run(folder)
+    assert contents(folder) == needed(server.files)
+
+
+def test_the_api_is_asked_again_after_a_failure(server, folder):
+    server.fault("api", 503, times=3)
+    run(folder)
+    assert contents(folder) == needed(server.files)
+
+
+def test_resume_fetches_only_the_rest(server, folder):
+    server.fault("model.pth", "slow")
+    events = fetch(plan_download(REPO, folder))
+    next(event for event in events if event.name == "model.pth" and event.done > 100_000)
+    events.close()
+    plan = plan_download(REPO, folder)
+    here = plan.here["model.pth"]
+    assert here > 100_000
+    assert plan.missing == plan.size - here - plan.here["config.json"]
+    server.faults.clear()
+    server.requests.clear()
+    run(folder)
+    assert {headers.get("range") for path, headers in server.requests if "model.pth" in path} == {f"bytes={here}-"}
+    assert not any("config.json" in path for path, _ in server.requests), "what has arrived stays"
+    assert contents(folder) == needed(server.files)
+
+
+def test_a_wrong_beginning_is_not_resumed_into_a_wrong_file(server, folder):
+    plan = plan_download(REPO, folder)
+    model = next(file for file in plan.record.files if file.name == "model.pth")
+    (folder / hub.STATE).mkdir(parents=True)
+    (folder / hub.STATE / f"{model.digest.partition(':')[2]}.part").write_bytes(b"x" * 1000)
+    assert damaged(run(folder)) == ["model.pth"]
+    assert contents(folder) == needed(server.files)
+
+
+@pytest.mark.parametrize("form", ["seconds", "date"])
+def test_retry_after_is_honoured(server, folder, form):
+    when = "1" if form == "seconds" else email.utils.formatdate(time.time() + 2, usegmt=True)
+    server.fault("config.json", 503, times=1, Retry_After=when)
+    start = time.monotonic()
+    run(folder)
+    assert time.monotonic() - start > 0.9
+
+
+def test_a_hub_that_asks_for_an_hour_is_given_up_at_once(server, folder):
+    server.fault("api", 429, Retry_After="3600")
+    with pytest.raises(NetworkError, match="answered 429 and asks to wait 3600 s"):
+        run(folder)
+
+
+def test_wrong_bytes_on_the_disk_are_named_and_fetched_again(server, folder):
+    run(folder)
+    wrong = bytearray((folder / "model.pth").read_bytes())
+    wrong[1234] ^= 1
+    (folder / "model.pth").write_bytes(wrong)
+    assert damaged(list(verify(folder))) == ["model.pth"]
+    server.requests.clear()
+    assert damaged(run(folder)) == ["model.pth"]
+    assert contents(folder) == needed(server.files)
+    assert damaged(list(verify(folder))) == []
+    assert not any(path.startswith("/api/") for path, _ in server.requests), "the record knows what is right"
+
+
+def test_a_folder_that_is_known_to_be_damaged_is_not_used(server, folder):
+    run(folder)
+    (folder / "model.pth").write_bytes(bytes(len(server.files["model.pth"])))
+    server.fault("model.pth", 503)
+    with pytest.raises(NetworkError):
+        run(folder)
+    with pytest.raises(ModelMissing, match="not finished; run `fish download --local-dir"):
+        hub.find(folder)
+
+
+def test_an_interrupted_update_leaves_the_old_commit_in_use(server, folder):
+    run(folder)
+    server.add(REPO, checkpoint(seed=1))
+    server.fault("model.pth", 503)
+    with pytest.raises(NetworkError):
+        run(folder, "main")
+    assert hub.find(folder).path == folder
+    assert contents(folder) == needed(server.files)
+
+
+# What cannot be done
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "message"),
+    [
+        ((401, "GatedRepo"), AuthError, "accept its licence at {url}/fishaudio/fish-speech-1.5 and set HF_TOKEN"),
+        ((403, "GatedRepo"), AuthError, "accept its licence at {url}/fishaudio/fish-speech-1.5 and set HF_TOKEN"),
+        ((401, ""), AuthError, "set HF_TOKEN to a token from {url}/settings/tokens"),
+        ((401, "RepoNotFound"), ModelMissing, "has no fishaudio/fish-speech-1.5 that you may see"),
+        ((404, ""), ModelMissing, "has no fishaudio/fish-speech-1.5 that you may see"),
+        ((404, "RevisionNotFound"), ModelMissing, "choose another with --revision"),
+        ((418, ""), NetworkError, "{url} answered 418"),
+    ],
+)
+@pytest.mark.parametrize("name", ["api", "config.json", "model.pth"])
+def test_a_refusal_is_one_clear_sentence(server, folder, name, fault, error, message):
+    server.fault(name, fault[0], **{"X-Error-Code": fault[1]})
+    with pytest.raises(error, match=re.escape(message.format(url=server.url))) as raised:
+        run(folder)
+    assert "\n" not in str(raised.value)
+    assert hub.fault(folder) is not None
+
+
+def test_a_missing_repository_or_revision_is_named(server, folder):
+    with pytest.raises(ModelMissing, match="has no owner/absent that you may see"):
+        plan_download("owner/absent", folder)
+    with pytest.raises(ModelMissing, match="has no revision v9/x on"):
+        plan_download(REPO, folder, "v9/x")
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("repo", ["absent", "a/b/c", "../b", "a/..", "a/b?c", ""])
+def test_a_name_that_is_no_repository_is_a_setting_error(repo, folder):
+    with pytest.raises(SettingError, match="write it as OWNER/NAME"):
+        plan_download(repo, folder)
+
+
+def test_a_repository_that_is_no_checkpoint_is_refused(server, folder):
+    server.add("owner/other", {"config.json": b"{}", "model.safetensors": b""})
+    with pytest.raises(ModelMissing, match=r"it lacks model\.pth, tokenizer.tiktoken"):
+        plan_download("owner/other", folder)
+
+
+def test_a_login_page_is_not_a_hub(server, folder):
+    server.fault("api", "portal")
+    with pytest.raises(NetworkError, match="does not answer as a hub does"):
+        run(folder)
+
+
+def test_no_network_is_one_clear_sentence(server, folder, monkeypatch):
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:1")
+    with pytest.raises(NetworkError, match=r"the connection to http://127.0.0.1:1 failed \(.*\): check the connection"):
+        run(folder)
+
+
+@pytest.mark.parametrize("endpoint", ["huggingface.co", "http://", "ftp://host", "http://[", "http://a b"])
+def test_an_endpoint_that_is_no_address_is_a_setting_error(endpoint, folder, monkeypatch):
+    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+    with pytest.raises(SettingError, match="HF_ENDPOINT is no address"):
+        run(folder)
+
+
+def test_a_disk_without_room_is_found_before_anything_is_fetched(server, folder):
+    server.sizes["model.pth"] = 10**15
+    with pytest.raises(InputError, match=r"needs 1000000\.\d\d GB in .* and [\d.]+ GB are free"):
+        run(folder)
+    assert server.sent == {}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a file-size limit")
+def test_a_write_that_fails_is_one_clear_sentence(server, folder):
+    # A limit on the size of files stands for a disk that fills up.
+    code = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))"
+    assert in_process(server, folder, code) == (
+        1,
+        f"cannot write to {folder} (File too large): mend that, or choose another folder with --local-dir.",
+    )
+    run(folder)
+    assert contents(folder) == needed(server.files)
+
+
+def test_a_folder_that_is_a_file_is_one_clear_sentence(server, folder):
+    folder.write_bytes(b"")
+    with pytest.raises(InputError, match=r"cannot write to .*model \(.*\)"):
+        run(folder)
+
+
+def test_verify_needs_a_record(folder):
+    with pytest.raises(InputError, match="has no record to check against: run `fish download --local-dir"):
+        list(verify(folder))
+
+
+# Several processes, and the environment
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from fishcli import download, errors
+{code}
+try:
+    for event in download.fetch(download.plan_download({repo!r}, Path(sys.argv[1]))):
+        pass
+except errors.FishError as error:
+    print(error)
+    raise SystemExit(error.exit_code)
+"""
+
+
+def start(server: Hub, folder: Path, code: str = "", **variables: str) -> subprocess.Popen:
+    """A download in a process of its own."""
+    environment = os.environ | {"HF_ENDPOINT": server.url, "NO_PROXY": "*"} | variables
+    program = PROGRAM.format(code=code, repo=REPO)
+    command = [sys.executable, "-c", program, str(folder)]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, cwd=TESTS.parent)
+
+
+def in_process(server: Hub, folder: Path, code: str = "", **variables: str) -> tuple[int, str]:
+    with start(server, folder, code, **variables) as process:
+        output, _ = process.communicate(timeout=60)
+    return process.returncode, output.strip()
+
+
+def test_the_environment_names_hub_and_token(server, folder):
+    assert in_process(server, folder, HF_TOKEN="hf_secret") == (0, "")
+    assert contents(folder) == needed(server.files)
+    assert server.requests[0][1]["authorization"] == "Bearer hf_secret"
+    assert all(path.startswith(("/api/models/", f"/{REPO}/", "/cdn/")) for path, _ in server.requests), "no telemetry"
+
+
+def test_offline_is_said_and_a_whole_folder_needs_no_network(server, folder):
+    code, message = in_process(server, folder, HF_HUB_OFFLINE="1")
+    assert (code, message) == (5, f"HF_HUB_OFFLINE is set and {REPO} is not all here: unset it to run `fish download`.")
+    run(folder)
+    assert in_process(server, folder, HF_HUB_OFFLINE="1") == (0, "")
+
+
+def test_two_downloads_at_once_never_harm_each_other(server, folder):
+    server.fault("model.pth", "slow")
+    with contextlib.ExitStack() as stack:
+        processes = [stack.enter_context(start(server, folder)) for _ in range(3)]
+        results = [(process.communicate(timeout=60)[0], process.returncode) for process in processes]
+    assert ("", 0) in results
+    waiting = f"another `fish download` is writing to {folder}: wait until it is done.\n"
+    assert set(results) <= {("", 0), (waiting, 1)}
+    assert contents(folder) == needed(server.files)
+
+
+def test_the_lock_is_freed_when_a_download_stops(server, folder):
+    first, second = fetch(plan_download(REPO, folder)), fetch(plan_download(REPO, folder))
+    next(first)
+    with pytest.raises(InputError, match="another `fish download`"):
+        next(second)
+    first.close()
+    run(folder)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forked processes")
+def test_kill_9_leaves_no_corrupt_file_in_use_and_the_next_run_heals():
+    kills = os.environ.get("FISHCLI_KILLS", "20")
+    command = [sys.executable, TESTS / "kill_download.py", kills]
+    environment = os.environ | {"PYTHONPATH": str(TESTS.parent), "NO_PROXY": "*"}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert f"{kills} kills" in result.stdout
+
+
+def test_every_error_has_the_exit_code_of_its_kind():
+    codes = {InputError: 1, SettingError: 2, ModelMissing: 3, AuthError: 4, NetworkError: 5}
+    assert all(issubclass(kind, FishError) and kind.exit_code == code for kind, code in codes.items())

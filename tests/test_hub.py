@@ -1,0 +1,159 @@
+"""Which checkpoint folder a name leads to, and that no folder is used that is not whole."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from fishcli import hub
+from fishcli.errors import InputError, ModelMissing
+from fishcli.hub import File, Found, Record
+
+
+@pytest.fixture(autouse=True)
+def data(tmp_path, monkeypatch):
+    """A working folder and a data folder of our own; the latter's path."""
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.setenv("FISHCLI_DATA_DIR", str(tmp_path / "data"))
+    return tmp_path / "data" / "models"
+
+
+def make(folder: Path, without: tuple[str, ...] = ()) -> Path:
+    folder.mkdir(parents=True)
+    for name in hub.NEEDED:
+        if name not in without:
+            (folder / name).write_bytes(b"content")
+    return folder
+
+
+def write_record(folder: Path, state: str, size: int = 7) -> None:
+    (folder / hub.STATE).mkdir(parents=True, exist_ok=True)
+    files = tuple(File(name, size, "sha256:" + "0" * 64) for name in hub.NEEDED)
+    Record("owner/name", "0" * 40, files).write(folder / state)
+
+
+def test_built_in_voice_is_whole_and_speaks_without_a_model():
+    assert hub.find() == Found(hub.built_in(), "built-in", built_in=True) == hub.find("built-in")
+
+
+def test_default_prefers_the_working_folder_then_the_downloaded_model(data):
+    far = make(data / "fishaudio" / "fish-speech-1.5")
+    assert hub.find() == Found(far, "fishaudio/fish-speech-1.5")
+    make(Path("checkpoints/fish-speech-1.5"))
+    assert hub.find() == Found(Path("checkpoints/fish-speech-1.5"), "checkpoints/fish-speech-1.5")
+
+
+def test_a_folder_or_a_name_leads_to_a_model(data, tmp_path):
+    folder, far = make(tmp_path / "mine"), make(data / "owner" / "tuned")
+    assert hub.find(folder).path == hub.find(str(folder)).path == folder
+    assert hub.find("owner/tuned") == hub.find("tuned") == Found(far, "owner/tuned")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("owner/absent", "no folder owner/absent and no downloaded model: run `fish download owner/absent`"),
+        ("absent", "no folder absent and no downloaded model of that name: run `fish download OWNER/NAME`"),
+        ("../../etc", "no folder ../../etc"),
+        ("..\0", "no folder"),
+        ("~nobody", "no folder ~nobody"),
+        ("a" * 5000, "no folder aaa"),
+        ("a" * 2000 + "/" + "b" * 2000, "no folder aaa"),
+        ("twice", "several downloaded models are called twice: say first/twice or second/twice"),
+        ("file", "file is a file: name the folder"),
+    ],
+)
+def test_a_name_that_is_not_there_is_one_clear_sentence(name, message, data):
+    make(data / "first" / "twice")
+    make(data / "second" / "twice")
+    Path("file").write_text("")
+    with pytest.raises(ModelMissing, match=re.escape(message)):
+        hub.find(name)
+
+
+def test_lacking_files_are_named_with_the_remedy(tmp_path, data):
+    folder = make(tmp_path / "a model", without=("model.pth", "config.json"))
+    with pytest.raises(
+        ModelMissing, match=r"it lacks config.json, model.pth; run `fish download --local-dir '.*a model'`"
+    ):
+        hub.find(folder)
+    make(data / "fishaudio" / "fish-speech-1.5", without=("tokenizer.tiktoken",))
+    with pytest.raises(ModelMissing, match=r"it lacks tokenizer.tiktoken; run `fish download`"):
+        hub.find()
+
+
+def test_a_codec_that_lies_elsewhere_need_not_be_in_the_folder(tmp_path):
+    folder = make(tmp_path / "model", without=(hub.CODEC,))
+    assert hub.find(folder, needed=tuple(set(hub.NEEDED) - {hub.CODEC})).path == folder
+
+
+def test_a_half_downloaded_folder_is_never_used(data):
+    folder = make(data / "owner" / "name", without=("model.pth",))
+    write_record(folder, hub.PLAN)
+    with pytest.raises(ModelMissing, match="its download is not finished; run `fish download owner/name`"):
+        hub.find("owner/name")
+
+
+def test_a_first_download_on_its_way_leaves_the_built_in_voice(data):
+    write_record(data / "fishaudio" / "fish-speech-1.5", hub.PLAN)
+    assert hub.find().built_in
+    assert [hub.fault(found.path) for found in hub.models()] == ["its download is not finished", None]
+
+
+def test_a_folder_whose_files_are_of_two_commits_is_never_used(data):
+    folder = make(data / "owner" / "name")
+    write_record(folder, hub.RECORD)
+    assert hub.find("name").path == folder
+    (folder / hub.MIXED).touch()
+    with pytest.raises(ModelMissing, match="its download is not finished"):
+        hub.find("name")
+
+
+def test_a_newer_commit_on_its_way_leaves_the_older_one_in_use(data):
+    folder = make(data / "owner" / "name")
+    write_record(folder, hub.RECORD)
+    write_record(folder, hub.PLAN, size=9)
+    assert hub.find("name").path == folder
+
+
+def test_a_file_that_is_not_the_downloaded_one_is_named(data):
+    folder = make(data / "owner" / "name")
+    write_record(folder, hub.RECORD)
+    (folder / "model.pth").write_bytes(b"cont")
+    with pytest.raises(ModelMissing, match=r"model.pth changed since the download; run `fish download owner/name`"):
+        hub.find("name")
+
+
+FILE = {"name": "model.pth", "size": 7, "digest": "sha256:" + "0" * 64}
+RECORD = {"repo": "owner/name", "commit": "0" * 40, "files": [FILE]}
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        [],
+        {},
+        RECORD | {"repo": "../name"},
+        RECORD | {"commit": "main"},
+        RECORD | {"files": [FILE | {"name": "../../model.pth"}]},
+        RECORD | {"files": [FILE | {"size": -1}]},
+        RECORD | {"files": [FILE | {"size": 7.5}]},
+        RECORD | {"files": [FILE | {"digest": "md5:0"}]},
+        RECORD | {"files": [FILE | {"more": 1}]},
+    ],
+)
+def test_a_record_that_is_not_ours_is_refused(record, tmp_path):
+    folder = make(tmp_path / "model")
+    (folder / hub.STATE).mkdir()
+    (folder / hub.RECORD).write_text(json.dumps(record))
+    with pytest.raises(InputError, match=r"record\.json is damaged .*: delete it and run `fish download` again"):
+        hub.find(folder)
+
+
+def test_models_lists_what_is_here(data):
+    make(data / "owner" / "name")
+    make(Path("checkpoints/mine"))
+    Path("checkpoints/notes").mkdir()
+    assert [found.name for found in hub.models()] == ["checkpoints/mine", "owner/name", "built-in"]
