@@ -1,22 +1,28 @@
 """Fish Speech 1.5: text and a voice in, speech out.
 
->>> from fishcli import Sampling, Voice, load
+>>> from fishcli import load
 >>> engine = load()
 >>> for chunk in engine.speak("Hello, world!"):
-...     play(chunk.samples)
+...     play(chunk.samples, engine.sample_rate)
 """
 
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Sampling", "Voice", "__version__", "load"]
+__all__ = ["Request", "Sampling", "Voice", "__version__", "load"]
 
 if TYPE_CHECKING:
+    from fishcli.engine import Request as Request
     from fishcli.engine import load as load
     from fishcli.lm.prompt import Voice as Voice
     from fishcli.lm.sampling import Sampling as Sampling
 
-_HOMES = {"load": "fishcli.engine", "Voice": "fishcli.lm.prompt", "Sampling": "fishcli.lm.sampling"}
+_HOMES = {
+    "load": "fishcli.engine",
+    "Request": "fishcli.engine",
+    "Sampling": "fishcli.lm.sampling",
+    "Voice": "fishcli.lm.prompt",
+}
 
 
 def __getattr__(name: str) -> Any:

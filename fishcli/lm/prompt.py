@@ -1,0 +1,121 @@
+"""The prompt: a conversation in which each user's text was answered by speech, as a matrix of integers.
+
+Columns are positions. Row 0 holds token ids; rows 1..K hold the codes of a position that is speech, else 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from fishcli.errors import InputError
+from fishcli.lm.tokenizer import Tokenizer
+from fishcli.text import clean
+
+Columns = npt.NDArray[np.int64]  # (K + 1, T)
+
+_SYSTEM = "Speak out the provided text."
+
+
+@dataclass(frozen=True, eq=False)
+class Voice:
+    """A recording to speak like: its codes (K, T) and the words that are said in it."""
+
+    codes: npt.NDArray[np.integer]
+    text: str
+
+
+class PromptBuilder:
+    """Builds the prompts of one checkpoint: `codebooks` codes a column, at most `max_seq_len` columns in all.
+
+    `frame_rate` (frames a second) only serves to tell people lengths in seconds.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, codebooks: int, max_seq_len: int, frame_rate: float) -> None:
+        self.tokenizer = tokenizer
+        self.codebooks = codebooks
+        self.max_seq_len = max_seq_len
+        self.frame_rate = frame_rate
+
+    def build(
+        self, text: str, references: Sequence[Voice] = (), earlier: Sequence[Voice] = (), reserve: int = 0
+    ) -> Columns:
+        """The prompt (K + 1, T) that asks for `text` in the voice of `references`, leaving `reserve` columns free.
+
+        `earlier` are the chunks of the same speech that were spoken so far. Where they do not all fit, the oldest
+        are left out, but for the first, which anchors the voice. Raises InputError when the references alone
+        leave no room.
+        """
+        opening = [self._message("system", _SYSTEM), *map(self._turn, references)]
+        question = [self._message("user", text), self._answer()]
+        room = self.max_seq_len - reserve - _width(opening) - _width(question)
+        if room < 0:
+            raise InputError(self._no_room(references, excess=-room))
+        return np.concatenate([*opening, *_fitting([self._turn(v) for v in earlier], room), *question], axis=1)
+
+    def _no_room(self, references: Sequence[Voice], excess: int) -> str:
+        spoken = sum(voice.codes.shape[1] for voice in references)
+        if spoken <= excess:
+            return (
+                f"The text is too long for one prompt of this model ({self.max_seq_len} positions); "
+                "use a smaller chunk length."
+            )
+        return (
+            f"The references last {spoken / self.frame_rate:.0f} s, but only "
+            f"{(spoken - excess) / self.frame_rate:.0f} s fit into this model's context; "
+            "use a shorter recording or fewer of them."
+        )
+
+    def _turn(self, voice: Voice) -> Columns:
+        """A text and the speech that answered it."""
+        return np.concatenate([self._message("user", voice.text), self._answer(voice.codes)], axis=1)
+
+    def _message(self, role: str, text: str) -> Columns:
+        return np.concatenate(
+            [
+                self._special("<|im_start|>"),
+                self._text(f"{role}\n"),
+                self._text(clean(text)),
+                self._special("<|im_end|>"),
+            ],
+            axis=1,
+        )
+
+    def _answer(self, codes: npt.NDArray[np.integer] | None = None) -> Columns:
+        """The assistant's message: whole with `codes`, else open for the model to go on."""
+        opening = [self._special("<|im_start|>"), self._text("assistant\n"), self._special("<|voice|>")]
+        closing = [] if codes is None else [self._speech(codes), self._special("<|im_end|>")]
+        return np.concatenate([*opening, *closing], axis=1)
+
+    def _speech(self, codes: npt.NDArray[np.integer]) -> Columns:
+        if codes.ndim != 2 or len(codes) != self.codebooks:
+            raise InputError(f"Codes must have the shape ({self.codebooks}, T), not {codes.shape}.")
+        return np.concatenate([self.tokenizer.semantic + codes[:1].astype(np.int64), codes.astype(np.int64)])
+
+    def _text(self, text: str) -> Columns:
+        return self._plain(self.tokenizer.encode(text))
+
+    def _special(self, name: str) -> Columns:
+        return self._plain([self.tokenizer.special(name)])
+
+    def _plain(self, ids: Sequence[int]) -> Columns:
+        columns = np.zeros((self.codebooks + 1, len(ids)), np.int64)
+        columns[0] = ids
+        return columns
+
+
+def _width(parts: Sequence[Columns]) -> int:
+    return sum(part.shape[1] for part in parts)
+
+
+def _fitting(turns: list[Columns], room: int) -> list[Columns]:
+    """The first turn and the latest that fit into `room` columns; not even the first where it does not fit."""
+    if not turns or turns[0].shape[1] > room:
+        return []
+    first, rest = turns[0], turns[1:]
+    while rest and _width([first, *rest]) > room:
+        rest = rest[1:]
+    return [first, *rest]

@@ -1,0 +1,73 @@
+"""The tensors of `model.pth`: what a checkpoint must hold, and what of it inference keeps."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from fishcli.lm.settings import LMSettings, StackSettings
+
+Shapes = dict[str, tuple[int, ...]]
+Tensors = dict[str, Tensor]
+
+
+def shapes(s: LMSettings) -> Shapes:
+    """Every key of the canonical layout with its shape."""
+    return {
+        "embeddings.weight": (s.vocab_size, s.slow.dim),
+        "codebook_embeddings.weight": (s.codebook_size * s.codebooks, s.slow.dim),
+        "norm.weight": (s.slow.dim,),
+        **({} if s.tied else {"output.weight": (s.vocab_size, s.slow.dim)}),
+        **_stack_shapes("layers", s.slow),
+        **_project_in_shapes(s),
+        "fast_embeddings.weight": (s.codebook_size, s.fast.dim),
+        **_stack_shapes("fast_layers", s.fast),
+        "fast_norm.weight": (s.fast.dim,),
+        "fast_output.weight": (s.codebook_size, s.fast.dim),
+    }
+
+
+def _project_in_shapes(s: LMSettings) -> Shapes:
+    if s.fast.dim == s.slow.dim:
+        return {}
+    return {"fast_project_in.weight": (s.fast.dim, s.slow.dim), "fast_project_in.bias": (s.fast.dim,)}
+
+
+def _stack_shapes(name: str, s: StackSettings) -> Shapes:
+    block: Shapes = {
+        "attention.wqkv.weight": (s.qkv, s.dim),
+        **({"attention.wqkv.bias": (s.qkv,)} if s.qkv_bias else {}),
+        "attention.wo.weight": (s.dim, s.heads * s.head_dim),
+        "feed_forward.w1.weight": (s.inner, s.dim),
+        "feed_forward.w3.weight": (s.inner, s.dim),
+        "feed_forward.w2.weight": (s.dim, s.inner),
+        "ffn_norm.weight": (s.dim,),
+        "attention_norm.weight": (s.dim,),
+    }
+    return {f"{name}.{i}.{key}": shape for i in range(s.layers) for key, shape in block.items()}
+
+
+def canonical(state: Tensors) -> Tensors:
+    """The layouts of fine-tunes brought to one: without the prefix `model.`, with q, k and v in one matrix."""
+    state = {key.removeprefix("model."): tensor for key, tensor in state.items()}
+    for key in [key for key in state if ".attention.wq." in key]:
+        parts = [key.replace(".wq.", f".{part}.") for part in ("wq", "wk", "wv")]
+        if all(part in state for part in parts):
+            state[key.replace(".wq.", ".wqkv.")] = torch.cat([state.pop(part) for part in parts])
+    return state
+
+
+def kept(state: Tensors, s: LMSettings, codes: int, semantic: int, end: int) -> Tensors:
+    """What `Transformer` holds: only the output rows that can be chosen, and w1 and w3 in one matrix.
+
+    The codec has `codes` values a codebook, `semantic` is the token id of code 0, `end` that of the end marker.
+    """
+    state = dict(state)
+    output = state["embeddings.weight"] if s.tied else state["output.weight"]
+    choices = [*range(semantic, semantic + codes), end]
+    state["output.weight"] = output[torch.tensor(choices)]
+    state["fast_output.weight"] = state["fast_output.weight"][:codes]
+    for key in [key for key in state if key.endswith(".w1.weight")]:
+        gate, up = state.pop(key), state.pop(key.replace(".w1.", ".w3."))
+        state[key.replace(".w1.", ".w13.")] = torch.cat([gate, up])
+    return state

@@ -1,0 +1,299 @@
+"""The language model against the reference's numbers, and rows in company against rows alone."""
+
+import itertools
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from fishcli import checkpoint
+from fishcli.engine import load
+from fishcli.errors import InputError, SettingError
+from fishcli.lm.batch import Batch
+from fishcli.lm.prompt import PromptBuilder, Voice
+from fishcli.lm.sampling import Knobs, Sampling, choose, distribution
+from fishcli.lm.settings import LMSettings
+from fishcli.lm.step import step
+from fishcli.lm.tokenizer import Tokenizer
+from fishcli.lm.transformer import Where
+
+CPU = torch.device("cpu")
+TEXT = "Real software speaks."
+
+
+@pytest.fixture(scope="module")
+def model(micro):
+    return load(micro, device="cpu", dtype="float32").lm
+
+
+@pytest.fixture(scope="module")
+def tokenizer(micro):
+    return Tokenizer(micro / "tokenizer.tiktoken", micro / "special_tokens.json")
+
+
+@pytest.fixture(scope="module")
+def voices(golden):
+    return [
+        Voice(golden["ref0_codes"], "This is the reference sentence."),
+        Voice(golden["ref1_codes"], "And a ‘second’ one,, isn’t it? 😀"),
+    ]
+
+
+def generated(model, prompt, sampling, seed=0, step=step):
+    """The codes (K, T) of one row alone."""
+    batch = Batch(model, step)
+    row = batch.join(sampling, seed)
+    batch.ask(row, prompt)
+    frames = []
+    while row.ended is None:
+        frames.append(batch.step()[0][1])
+    return np.concatenate(frames, axis=1)
+
+
+def test_tokens(tokenizer, golden_text):
+    for case in golden_text:
+        assert tokenizer.encode(case["clean"]) == case["ids"], case["text"]
+
+
+def test_control_tokens_in_text_are_plain_characters(tokenizer):
+    ids = tokenizer.encode("<|im_end|><|semantic:0|>")
+    assert not set(ids) & set(tokenizer.specials.values())
+
+
+@pytest.mark.slow
+def test_no_text_reaches_a_control_token(tokenizer):
+    """10,000 texts made of the special strings, whole, cut and joined."""
+    names, specials = list(tokenizer.specials), set(tokenizer.specials.values())
+    random = np.random.default_rng(0)
+    for _ in range(10_000):
+        parts = random.choice(names, random.integers(1, 6))
+        text = "".join(part[random.integers(0, 3) :] + random.choice(["", " ", "<", "|>"]) for part in parts)
+        assert not set(tokenizer.encode(text)) & specials, text
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_prompts(tokenizer, voices, golden, count):
+    built = PromptBuilder(tokenizer, 8, 512, 21.5).build(TEXT, voices[:count])
+    np.testing.assert_array_equal(built, golden[f"prompt_{count}_refs"])
+
+
+def test_prompt_drops_the_oldest_chunks_but_the_first(tokenizer, voices):
+    builder = PromptBuilder(tokenizer, 8, 512, 21.5)
+    chunks = [Voice(np.full((8, 40), i), f"Chunk {i}.") for i in range(6)]
+    whole = builder.build(TEXT, voices, chunks[:2])
+    cut = builder.build(TEXT, voices, chunks, reserve=512 - whole.shape[1])
+    np.testing.assert_array_equal(cut, builder.build(TEXT, voices, [chunks[0], chunks[5]]))
+
+
+def test_a_reference_that_is_too_long_names_the_seconds_that_fit(tokenizer):
+    builder = PromptBuilder(tokenizer, 8, 512, 20.0)
+    room = 512 - builder.build(TEXT, [Voice(np.zeros((8, 1)), "Hi")]).shape[1] + 1 - 200
+    with pytest.raises(InputError, match=f"last 50 s, but only {room / 20:.0f} s fit"):
+        builder.build(TEXT, [Voice(np.zeros((8, 1000)), "Hi")], reserve=200)
+
+
+def test_prefill_step_and_fast_logits(model, golden):
+    prompt = torch.from_numpy(golden["prompt_1_refs"].astype(np.int64))
+    width, semantic = prompt.shape[1], model.codes
+    with torch.inference_mode():
+        past = model.past(1, width + 1)
+        where = Where.prefill(0, 0, width, model.settings.slow.group, CPU)
+        hidden = model.slow(prompt.T[None], past, where)[0, -1:]
+        np.testing.assert_allclose(hidden[0], golden["prefill_hidden"], atol=1e-4)
+        logits = model.logits(hidden)[0]
+        np.testing.assert_allclose(logits[:semantic], golden["prefill_logits_semantic"][:semantic], atol=1e-4)
+        np.testing.assert_allclose(logits[semantic:], golden["prefill_logit_im_end"], atol=1e-4)
+
+        codes = torch.from_numpy(golden["fast_forced_codes"].astype(np.int64))
+        fast_past = model.fast_past(1)
+        model.fast(model.fast_input(hidden), 0, fast_past)
+        for i in range(1, 8):
+            x = model.fast(model.fast_embeddings(codes[i - 1 : i]), i, fast_past)
+            np.testing.assert_allclose(model.fast_logits(x)[0], golden["fast_logits"][i - 1, :semantic], atol=1e-4)
+
+        column = torch.cat([model.semantic + codes[:1], codes])
+        hidden = model.slow(column[None, None], past, Where.step(torch.tensor([width]), width + 1))[:, 0]
+        np.testing.assert_allclose(hidden[0], golden["step_hidden"], atol=1e-4)
+        logits = model.logits(hidden)[0]
+        np.testing.assert_allclose(logits[:semantic], golden["step_logits_semantic"][:semantic], atol=1e-4)
+
+
+@pytest.mark.parametrize(("key", "penalty"), [("greedy_frames", 1.0), ("greedy_frames_penalty_1_2", 1.2)])
+def test_greedy_frames(model, golden, key, penalty):
+    sampling = Sampling(temperature=0, repetition_penalty=penalty, max_new_tokens=golden[key].shape[1])
+    np.testing.assert_array_equal(generated(model, golden["prompt_1_refs"], sampling), golden[key][1:])
+
+
+def test_sampling_distributions(golden):
+    logits = torch.from_numpy(golden["sample_logits"])[None].float()
+    history = torch.from_numpy(golden["sample_history"].astype(np.int64))[None, -16:]
+    keys = [key for key in golden if key.startswith("sample_probs")]
+    assert keys
+    for key in keys:
+        temperature, top_p, penalty = map(float, re.findall(r"[\d.]+", key))
+        knobs = Knobs.of([Sampling(temperature, top_p, penalty)], CPU)
+        probabilities, order = distribution(logits, history, knobs)
+        unsorted = torch.zeros_like(logits).scatter(1, order, probabilities)[0]
+        np.testing.assert_allclose(unsorted, golden[key], atol=1e-6)
+
+
+def test_draws_follow_the_distribution():
+    logits = torch.tensor([[0.0, 2.0, 1.0, -3.0]]).expand(20_000, -1)
+    knobs = Knobs.of([Sampling(1, 1, 1)] * len(logits), CPU)
+    nothing = torch.full((len(logits), 16), 4)
+    noise = torch.rand(len(logits), generator=torch.Generator().manual_seed(0))
+    shares = torch.bincount(choose(logits, nothing, knobs, noise), minlength=4) / len(logits)
+    torch.testing.assert_close(shares, torch.softmax(logits[0], 0), atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.5, 1 - 2**-24])
+def test_what_top_p_drops_is_never_drawn(noise):
+    logits = torch.tensor([[5.0, 4.0, 1.0, 0.0]])
+    nothing = torch.full((1, 16), 4)
+    drawn = choose(logits, nothing, Knobs.of([Sampling(2, 0.74, 1)], CPU), torch.tensor([noise]))
+    assert drawn.item() in (0, 1)
+
+
+def test_codes_that_the_codec_lacks_are_never_chosen(model, golden):
+    prompt = golden["prompt_0_refs"]
+    codes = generated(model, prompt, Sampling(2, 1, 1, max_new_tokens=150), seed=1)
+    assert codes.max() < model.codes
+    assert codes.max() > 900  # hot enough to have reached the others, were they there
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("temperature", v) for v in (-0.1, 2.1, float("nan"), float("inf"))]
+    + [("top_p", v) for v in (0, 1.1, float("nan"))]
+    + [("repetition_penalty", v) for v in (0, 2.1, float("nan"))]
+    + [("seed", -1), ("max_new_tokens", -1)],
+)
+def test_settings_out_of_range(name, value):
+    with pytest.raises(SettingError, match=name):
+        Sampling(**{name: value})
+
+
+def test_a_seed_repeats_and_another_differs(model, golden):
+    sampling = Sampling(max_new_tokens=12)
+    once, again, other = (generated(model, golden["prompt_1_refs"], sampling, seed) for seed in (5, 5, 6))
+    np.testing.assert_array_equal(once, again)
+    assert not np.array_equal(once, other)
+
+
+def test_rows_in_company_are_as_alone(model, golden):
+    """Rows with prompts of different lengths, joining and leaving at different times, each with its own sampling."""
+    prompts = [golden[f"prompt_{i}_refs"] for i in (0, 1, 2)]
+    samplings = [
+        Sampling(0.7, 0.7, 1.2, max_new_tokens=9),
+        Sampling(0, max_new_tokens=14),
+        Sampling(1, 1, 1, max_new_tokens=6),
+    ]
+    alone = [generated(model, p, s, seed) for seed, (p, s) in enumerate(zip(prompts, samplings, strict=True))]
+    batch = Batch(model)
+    frames = {}
+    for step, joining in enumerate([0, None, 1, 2, *[None] * 20]):
+        if joining is not None:
+            row = batch.join(samplings[joining], joining)
+            batch.ask(row, prompts[joining])
+            frames[row] = []
+        for row, codes in batch.step() if batch.rows else []:
+            frames[row].append(codes)
+            if row.ended is not None:
+                batch.leave(row)
+        assert step < 3 or batch.rows or all(frames.values())
+    for expected, got in zip(alone, frames.values(), strict=True):
+        np.testing.assert_array_equal(np.concatenate(got, axis=1), expected)
+
+
+def test_logits_of_a_row_do_not_depend_on_its_company(model, golden):
+    prompts = [torch.from_numpy(golden[f"prompt_{i}_refs"].T[None].astype(np.int64)) for i in (0, 1, 2)]
+    ends = torch.tensor([p.shape[1] - 1 for p in prompts])
+    last = torch.cat([p[:, -1] for p in prompts])
+
+    def filled(prompts):
+        past = model.past(len(prompts), 200)
+        for row, prompt in enumerate(prompts):
+            width = prompt.shape[1] - 1
+            model.slow(prompt[:, :-1], past, Where.prefill(row, 0, width, model.settings.slow.group, CPU))
+        return past
+
+    with torch.inference_mode():
+        together = model.logits(model.slow(last[:, None], filled(prompts), Where.step(ends, int(ends.max()) + 1))[:, 0])
+        for i, prompt in enumerate(prompts):
+            where = Where.step(ends[i : i + 1], int(ends[i]) + 1)
+            alone = model.logits(model.slow(last[i : i + 1, None], filled([prompt]), where)[:, 0])
+            torch.testing.assert_close(together[i : i + 1], alone, atol=1e-4, rtol=0)
+
+
+def test_a_prompt_that_continues_one_is_computed_once(model, golden, monkeypatch):
+    """The second chunk of a speech repeats the first's prompt and frames: only what follows is computed."""
+    sampling = Sampling(max_new_tokens=5)
+    batch = Batch(model)
+    row = batch.join(sampling, 0)
+    batch.ask(row, golden["prompt_1_refs"])
+    codes = np.concatenate([batch.step()[0][1] for _ in range(5)], axis=1)
+    spoken = np.concatenate([model.semantic + codes[:1], codes])
+    longer = np.concatenate([golden["prompt_1_refs"], spoken, golden["prompt_0_refs"]], axis=1)
+
+    widths = []
+    slow = model.slow
+    monkeypatch.setattr(model, "slow", lambda columns, *rest: widths.append(columns.shape[1]) or slow(columns, *rest))
+    batch.ask(row, longer)
+    assert sum(widths) == golden["prompt_0_refs"].shape[1]  # the last frame, and all but the last column
+    second = np.concatenate([batch.step()[0][1] for _ in range(5)], axis=1)
+
+    fresh = batch.join(sampling, 0)
+    for _ in range(5):
+        fresh.noise(8)  # to the same place in the stream of random numbers
+    batch.leave(row)
+    batch.ask(fresh, longer)
+    np.testing.assert_array_equal(second, np.concatenate([batch.step()[0][1] for _ in range(5)], axis=1))
+
+
+def test_the_context_bounds_the_frames(model, golden):
+    room = model.settings.max_seq_len - golden["prompt_1_refs"].shape[1]
+    batch = Batch(model)
+    row = batch.join(Sampling(0, max_new_tokens=0, repetition_penalty=1), 0)
+    batch.ask(row, golden["prompt_1_refs"])
+    assert row.left == room
+    row.left = 3
+    frames = list(itertools.takewhile(lambda _: row.ended is None, (batch.step() for _ in range(9))))
+    assert len(frames) == 2
+    assert row.ended is False
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"dim": -1}, "dim is -1"),
+        ({"n_layer": 1e9}, "n_layer"),
+        ({"n_head": 10**12}, "n_head"),
+        ({"norm_eps": float("nan")}, "norm_eps"),
+        ({"n_local_heads": 3}, "do not divide"),
+        ({"model_type": "llama"}, "llama"),
+        ({"max_seq_len": None}, "max_seq_len"),
+    ],
+)
+def test_settings_of_a_model_that_cannot_be(micro, change, words):
+    config = json.loads((micro / "config.json").read_text())
+    with pytest.raises(InputError, match=words):
+        LMSettings.from_dict(config | change)
+
+
+def test_a_compiled_step_is_the_same_step(make_checkpoint, golden):
+    """Where there is no compiler, --compile falls back to the plain step, which is the same too."""
+    smallest = make_checkpoint("--size", "micro", "--layers", "1", "--fast-layers", "1", "--codebooks", "2")
+    prompt = golden["prompt_1_refs"][:3]
+    sampling = Sampling(max_new_tokens=4)
+    plain, compiled = (load(smallest, device="cpu", dtype="float32", compile=flag) for flag in (False, True))
+    np.testing.assert_array_equal(
+        generated(plain.lm, prompt, sampling), generated(compiled.lm, prompt, sampling, step=compiled._step)
+    )
+
+
+def test_settings_file_must_be_an_object(tmp_path):
+    (tmp_path / "config.json").write_text("[1]")
+    with pytest.raises(InputError, match="JSON object"):
+        checkpoint.read_settings(tmp_path / "config.json")
