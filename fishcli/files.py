@@ -4,9 +4,12 @@ import contextlib
 import itertools
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
+
+from fishcli.errors import FishError, InputError
 
 _TEMPORARY = ".tmp"
 
@@ -63,3 +66,32 @@ def next_free(path: Path, count: int = 1) -> list[Path]:
     """The first `count` of `out.wav`, `out-1.wav`, `out-2.wav`, ... that do not exist."""
     names = itertools.chain([path], (path.with_stem(f"{path.stem}-{i}") for i in itertools.count(1)))
     return list(itertools.islice((name for name in names if not name.exists()), count))
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file for reading. What is missing, a folder, or a pipe or device (not waited for) is an InputError."""
+    try:
+        file = open(path, "rb", opener=_open_without_waiting)  # noqa: SIM115 (the caller closes it)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); give the path of a file that can") from error
+    except ValueError as error:  # a NUL in the name
+        raise InputError(f"{str(path)!r} is not a possible name of a file; give another path") from error
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise InputError(f"{path} is not a file but a pipe or a device; give the path of a file")
+    return file
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # a named pipe would wait for its writer
+
+
+@contextlib.contextmanager
+def naming_failures(name: Path | str) -> Iterator[None]:
+    """A full disk, a missing folder and the like, as one FishError that names the output."""
+    try:
+        yield
+    except BrokenPipeError:  # the reader has gone, as in `fish ... | head`: the caller ends quietly
+        raise
+    except OSError as error:
+        raise FishError(f"{name} cannot be written ({error.strerror}); choose another place or make room") from error

@@ -1,9 +1,12 @@
 """Real checkpoints for the tests: a seeded random one of the real layout, small enough to make here."""
 
+import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -41,14 +44,67 @@ def micro(make_checkpoint) -> Path:
     return make_checkpoint("--size", "micro")
 
 
-@pytest.fixture(scope="session")
-def golden() -> dict[str, np.ndarray]:
-    """What the reference implementation computed with the micro checkpoint, fp32 on a CPU."""
-    with np.load(DATA / "micro.npz") as numbers:
-        return dict(numbers)
+class Reference(NamedTuple):
+    """A checkpoint, and what the reference implementation computed with it, fp32 on a CPU."""
+
+    folder: Path
+    golden: dict[str, np.ndarray]
+    texts: list[dict]  # texts with what its cleaning and tokenizer made of them
+
+
+def _reference(size: str, folder: Path) -> Reference:
+    with np.load(DATA / f"{size}.npz") as numbers:
+        golden = dict(numbers)
+    return Reference(folder, golden, json.loads((DATA / f"{size}_text.json").read_text(encoding="utf-8")))
 
 
 @pytest.fixture(scope="session")
-def golden_text() -> list[dict]:
-    """Texts with what the reference's cleaning and tokenizer made of them."""
-    return json.loads((DATA / "micro_text.json").read_text(encoding="utf-8"))
+def micro_reference(micro) -> Reference:
+    return _reference("micro", micro)
+
+
+@pytest.fixture(scope="session", params=["micro", pytest.param("full", marks=pytest.mark.full)])
+def reference(request) -> Reference:
+    """The micro checkpoint and, with `-m full`, the full-size one in the folder FISHCLI_TEST_FULL."""
+    if request.param == "micro":
+        return request.getfixturevalue("micro_reference")
+    return _reference("full", Path(os.environ["FISHCLI_TEST_FULL"]))
+
+
+@pytest.fixture(scope="session")
+def golden(micro_reference) -> dict[str, np.ndarray]:
+    """The reference's numbers for the micro checkpoint."""
+    return micro_reference.golden
+
+
+@pytest.fixture(scope="session")
+def golden_text(micro_reference) -> list[dict]:
+    """The reference's texts for the micro checkpoint."""
+    return micro_reference.texts
+
+
+class Ran(NamedTuple):
+    """How a command ended, and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def fish(monkeypatch, capfd, tmp_path):
+    """Run the command line in this process, in an empty folder: fish("say", "Hello") -> Ran."""
+    from fishcli.cli import console, main
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object, stdin: bytes = b"") -> Ran:
+        monkeypatch.setattr(sys, "argv", ["fish", *map(str, arguments)])
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        monkeypatch.setattr(console, "manner", console.Manner())
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return Ran(ended.value.code, *capfd.readouterr())
+
+    return run

@@ -33,12 +33,20 @@ def tokenizer(micro):
     return Tokenizer(micro / "tokenizer.tiktoken", micro / "special_tokens.json")
 
 
-@pytest.fixture(scope="module")
-def voices(golden):
+def voices_of(golden):
     return [
         Voice(golden["ref0_codes"], "This is the reference sentence."),
         Voice(golden["ref1_codes"], "And a ‘second’ one,, isn’t it? 😀"),
     ]
+
+
+@pytest.fixture(scope="module")
+def voices(golden):
+    return voices_of(golden)
+
+
+def loaded(reference):
+    return load(reference.folder, device="cpu", dtype="float32")
 
 
 def generated(model, prompt, sampling, seed=0, step=step):
@@ -52,8 +60,9 @@ def generated(model, prompt, sampling, seed=0, step=step):
     return np.concatenate(frames, axis=1)
 
 
-def test_tokens(tokenizer, golden_text):
-    for case in golden_text:
+def test_tokens(reference):
+    tokenizer = loaded(reference).tokenizer
+    for case in reference.texts:
         assert tokenizer.encode(case["clean"]) == case["ids"], case["text"]
 
 
@@ -74,9 +83,10 @@ def test_no_text_reaches_a_control_token(tokenizer):
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
-def test_prompts(tokenizer, voices, golden, count):
-    built = PromptBuilder(tokenizer, 8, 512, 21.5).build(TEXT, voices[:count])
-    np.testing.assert_array_equal(built, golden[f"prompt_{count}_refs"])
+def test_prompts(reference, count):
+    builder = PromptBuilder(loaded(reference).tokenizer, 8, 512, 21.5)
+    built = builder.build(TEXT, voices_of(reference.golden)[:count])
+    np.testing.assert_array_equal(built, reference.golden[f"prompt_{count}_refs"])
 
 
 def test_prompt_drops_the_oldest_chunks_but_the_first(tokenizer, voices):
@@ -94,7 +104,8 @@ def test_a_reference_that_is_too_long_names_the_seconds_that_fit(tokenizer):
         builder.build(TEXT, [Voice(np.zeros((8, 1000)), "Hi")], reserve=200)
 
 
-def test_prefill_step_and_fast_logits(model, golden):
+def test_prefill_step_and_fast_logits(reference):
+    model, golden = loaded(reference).lm, reference.golden
     prompt = torch.from_numpy(golden["prompt_1_refs"].astype(np.int64))
     width, semantic = prompt.shape[1], model.codes
     with torch.inference_mode():
@@ -121,12 +132,14 @@ def test_prefill_step_and_fast_logits(model, golden):
 
 
 @pytest.mark.parametrize(("key", "penalty"), [("greedy_frames", 1.0), ("greedy_frames_penalty_1_2", 1.2)])
-def test_greedy_frames(model, golden, key, penalty):
+def test_greedy_frames(reference, key, penalty):
+    golden = reference.golden
     sampling = Sampling(temperature=0, repetition_penalty=penalty, max_new_tokens=golden[key].shape[1])
-    np.testing.assert_array_equal(generated(model, golden["prompt_1_refs"], sampling), golden[key][1:])
+    np.testing.assert_array_equal(generated(loaded(reference).lm, golden["prompt_1_refs"], sampling), golden[key][1:])
 
 
-def test_sampling_distributions(golden):
+def test_sampling_distributions(reference):
+    golden = reference.golden
     logits = torch.from_numpy(golden["sample_logits"])[None].float()
     history = torch.from_numpy(golden["sample_history"].astype(np.int64))[None, -16:]
     keys = [key for key in golden if key.startswith("sample_probs")]
@@ -193,7 +206,7 @@ def test_rows_in_company_are_as_alone(model, golden):
     alone = [generated(model, p, s, seed) for seed, (p, s) in enumerate(zip(prompts, samplings, strict=True))]
     batch = Batch(model)
     frames = {}
-    for step, joining in enumerate([0, None, 1, 2, *[None] * 20]):
+    for turn, joining in enumerate([0, None, 1, 2, *[None] * 20]):
         if joining is not None:
             row = batch.join(samplings[joining], joining)
             batch.ask(row, prompts[joining])
@@ -202,7 +215,7 @@ def test_rows_in_company_are_as_alone(model, golden):
             frames[row].append(codes)
             if row.ended is not None:
                 batch.leave(row)
-        assert step < 3 or batch.rows or all(frames.values())
+        assert turn < 3 or batch.rows or all(frames.values())
     for expected, got in zip(alone, frames.values(), strict=True):
         np.testing.assert_array_equal(np.concatenate(got, axis=1), expected)
 

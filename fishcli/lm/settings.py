@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,19 @@ from typing import Any
 from fishcli.errors import InputError
 
 # Far above any model there is; a file that asks for more is broken or hostile, and would only fill the memory.
-_LIMIT = 1 << 24
+_LIMITS = {
+    "n_layer": 1 << 9,
+    "n_fast_layer": 1 << 9,
+    "dim": 1 << 16,
+    "n_head": 1 << 10,
+    "n_local_heads": 1 << 10,
+    "head_dim": 1 << 12,
+    "intermediate_size": 1 << 18,
+    "vocab_size": 1 << 22,
+    "codebook_size": 1 << 16,
+    "num_codebooks": 1 << 8,
+    "max_seq_len": 1 << 17,
+}
 
 
 @dataclass(frozen=True)
@@ -61,7 +72,7 @@ class LMSettings:
     def from_dict(cls, config: Mapping[str, Any]) -> LMSettings:
         """Read `config.json`; keys that say nothing about inference are ignored. Raises InputError."""
         if (kind := config.get("model_type", "dual_ar")) != "dual_ar":
-            raise InputError(f"config.json describes a {kind!r} model; fishcli runs Fish Speech 1.5 (dual_ar).")
+            raise InputError(f"config.json describes a {_shown(kind)} model; fishcli runs Fish Speech 1.5 (dual_ar).")
         slow = _stack(config, "n_layer", "", {})
         return cls(
             slow=slow,
@@ -70,17 +81,15 @@ class LMSettings:
             codebook_size=_count(config, "codebook_size"),
             codebooks=_count(config, "num_codebooks"),
             max_seq_len=_count(config, "max_seq_len"),
-            rope_base=_positive(config, "rope_base"),
-            tied=bool(config.get("tie_word_embeddings", False)),
+            rope_base=_between(config, "rope_base", 1, 1e12),
+            tied=_flag(config, "tie_word_embeddings"),
         )
 
 
 def _stack(config: Mapping[str, Any], layers: str, prefix: str, fallback: Mapping[str, Any]) -> StackSettings:
     """The `fast_` stack takes what it does not say itself from the slow one."""
     names = ("dim", "n_head", "n_local_heads", "head_dim", "intermediate_size")
-    given = {name: config.get(prefix + name, fallback.get(name)) for name in names}
-    dim, heads, kv_heads, head_dim, inner = (_count(given, name) for name in names)
-    bias = config.get(f"{prefix}attention_qkv_bias", fallback.get("attention_qkv_bias", False))
+    dim, heads, kv_heads, head_dim, inner = (_count(config, prefix + name, fallback.get(name)) for name in names)
     return StackSettings(
         layers=_count(config, layers),
         dim=dim,
@@ -88,20 +97,43 @@ def _stack(config: Mapping[str, Any], layers: str, prefix: str, fallback: Mappin
         kv_heads=kv_heads,
         head_dim=head_dim,
         inner=inner,
-        qkv_bias=bool(bias),
-        eps=_positive(config, "norm_eps"),
+        qkv_bias=_flag(config, f"{prefix}attention_qkv_bias", fallback.get("attention_qkv_bias")),
+        eps=_between(config, "norm_eps", 1e-12, 1),
     )
 
 
-def _count(config: Mapping[str, Any], key: str) -> int:
-    value = config.get(key)
-    if type(value) is not int or not 0 < value <= _LIMIT:
-        raise InputError(f"config.json is not usable: {key} is {value!r}, not a positive whole number.")
+def _count(config: Mapping[str, Any], key: str, default: object = None) -> int:
+    value = _value(config, key, default)
+    limit = _LIMITS[key.removeprefix("fast_")]
+    if type(value) is not int or not 0 < value <= limit:
+        raise _unusable(key, value, f"a whole number from 1 to {limit}")
     return value
 
 
-def _positive(config: Mapping[str, Any], key: str) -> float:
+def _between(config: Mapping[str, Any], key: str, low: float, high: float) -> float:
     value = config.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise InputError(f"config.json is not usable: {key} is {value!r}, not a positive number.")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise _unusable(key, value, f"a number from {low:g} to {high:g}")
     return float(value)
+
+
+def _flag(config: Mapping[str, Any], key: str, default: object = None) -> bool:
+    value = _value(config, key, default)
+    if not isinstance(value, bool | None):
+        raise _unusable(key, value, "true or false")
+    return bool(value)
+
+
+def _value(config: Mapping[str, Any], key: str, default: object) -> Any:
+    """What a file leaves out, or gives as null, is `default`."""
+    value = config.get(key)
+    return default if value is None else value
+
+
+def _unusable(key: str, value: object, rule: str) -> InputError:
+    return InputError(f"config.json is not usable: {key} is {_shown(value)}, not {rule}.")
+
+
+def _shown(value: object) -> str:
+    """A value from a file, which may be anything, as part of a sentence."""
+    return f"a {type(value).__name__}" if isinstance(value, list | dict) else repr(value)[:40]

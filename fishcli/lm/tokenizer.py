@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import base64
-import json
 from pathlib import Path
 
 import tiktoken
 
+from fishcli.checkpoint import read_settings
 from fishcli.errors import InputError
 
 # The seventh alternative was meant as `\s+(?!\S)`; the models were trained with the typing error, and other
@@ -25,6 +25,8 @@ _PATTERN = "|".join(
     ]
 )
 
+_MAX_RANKS = 1 << 24  # bytes; the real file has 1.7 million
+
 
 class Tokenizer:
     """The tokenizer of one checkpoint.
@@ -34,9 +36,10 @@ class Tokenizer:
     """
 
     def __init__(self, ranks: Path, specials: Path) -> None:
-        self.specials = _read_specials(specials)
+        tokens = _read_ranks(ranks)
+        self.specials = _read_specials(specials, first=len(tokens))
         self._encoding = tiktoken.Encoding(
-            "fish-speech", pat_str=_PATTERN, mergeable_ranks=_read_ranks(ranks), special_tokens=self.specials
+            "fish-speech", pat_str=_PATTERN, mergeable_ranks=tokens, special_tokens=self.specials
         )
         self.semantic = self.special("<|semantic:0|>")
         self.end = self.special("<|im_end|>")
@@ -53,19 +56,30 @@ class Tokenizer:
 
 
 def _read_ranks(path: Path) -> dict[bytes, int]:
-    """Parse `tokenizer.tiktoken`: a line for each token, its bytes in base64, a space, its rank."""
+    """Parse `tokenizer.tiktoken`: a line for each token, its bytes in base64, a space, its rank from 0 up."""
     try:
-        lines = path.read_bytes().splitlines()
-        return {base64.b64decode(token, validate=True): int(rank) for token, rank in map(bytes.split, lines)}
-    except ValueError as error:
+        if path.stat().st_size > _MAX_RANKS:
+            raise ValueError("it is too large")
+        lines = [line.split() for line in path.read_bytes().splitlines()]
+        ranks = {base64.b64decode(token, validate=True): int(rank) for token, rank in lines}
+    except (OSError, ValueError) as error:
         raise InputError(f"{path.name} is not a tokenizer file ({error}); download the checkpoint again.") from error
+    # tiktoken panics over a rank that two tokens share, and over a byte that is no token.
+    if {*ranks.values()} != {*range(len(lines))} or not ranks.keys() >= {bytes([i]) for i in range(256)}:
+        raise InputError(f"{path.name} lacks a token or has one twice; download the checkpoint again.")
+    return ranks
 
 
-def _read_specials(path: Path) -> dict[str, int]:
-    try:
-        specials = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise InputError(f"{path.name} is not JSON ({error}); download the checkpoint again.") from error
-    if not isinstance(specials, dict) or not all(type(i) is int and i >= 0 for i in specials.values()):
-        raise InputError(f"{path.name} does not map names to ids; download the checkpoint again.")
+def _read_specials(path: Path, first: int) -> dict[str, int]:
+    """Parse `special_tokens.json`: names and ids, which go on from the ranks at `first`; codes stand in order."""
+    specials = read_settings(path)
+    numbers = [i for i in specials.values() if type(i) is int]
+    codes = [name for name in specials if name.startswith("<|semantic:")]
+    start = specials.get("<|semantic:0|>", first)
+    if (
+        len(numbers) < len(specials)
+        or {*numbers} != {*range(first, first + len(specials))}
+        or any(specials.get(f"<|semantic:{i}|>") != start + i for i in range(len(codes)))
+    ):
+        raise InputError(f"{path.name} does not number the control tokens from {first} up; download it again.")
     return specials

@@ -1,0 +1,48 @@
+"""`fish decode`: codes to sound."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fishcli.cli import console, options
+from fishcli.cli.app import app, command
+from fishcli.errors import SettingError
+from fishcli.files import next_free
+
+
+@command(app)
+def decode(
+    model: options.ModelOptions,
+    codes: Annotated[list[Path], typer.Argument(metavar="CODES...", help="Codes, from encode or generate.")],
+    output: Annotated[Path | None, options.output_option("The sound file (.wav .flac .mp3 .ogg .opus).")] = None,
+    subtype: Annotated[str | None, options.setting("subtype", options.OUTPUT)] = None,
+) -> None:
+    """Turn codes into sound.
+
+    [cyan]fish decode codes_0.npy[/cyan]
+    [cyan]fish decode codes_0.npy -o hello.flac[/cyan]
+    [cyan]fish decode codes_0.npy -o exact.wav --subtype FLOAT[/cyan]
+    """
+    from fishcli import audio
+    from fishcli.cli import inputs
+    from fishcli.codes import read
+
+    if len(codes) > 1 and output:
+        raise SettingError("-o takes one file of codes; without it each is written to the next free out.wav here.")
+    outputs = [output] if output else next_free(Path("out.wav"), len(codes))
+    inputs.check_outputs(outputs, codes)
+    inputs.check_sound(outputs, subtype)
+    engine = model.load()
+    layout = engine.codec_settings
+    for path, target in zip(codes, outputs, strict=True):
+        given = read(path, codebooks=layout.codebooks, size=layout.codes)
+        sink = sys.stdout.buffer if str(target) == "-" else target
+        with audio.Writer(sink, engine.sample_rate, subtype=subtype) as out:
+            for samples in engine.decode(given):
+                out.write(samples)
+        console.note(f"{path}: {out.seconds:.2f} s -> {target}")
+        console.result({"input": str(path), "output": str(target), "seconds": out.seconds})

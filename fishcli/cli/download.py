@@ -1,0 +1,60 @@
+"""`fish download`: a model from the hub, whole and checked."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fishcli import hub
+from fishcli.cli import console, options
+from fishcli.cli.app import app, command
+
+if TYPE_CHECKING:
+    from fishcli.download import Plan
+
+_LICENCE = "The weights of Fish Speech 1.5 are licensed CC BY-NC-SA 4.0: no commercial use, credit, share alike."
+
+
+@command(app)
+def download(
+    repo: Annotated[str, typer.Argument(metavar="REPO", help="The model's OWNER/NAME on the hub.")] = hub.REPO,
+    local_dir: Annotated[Path | None, options.setting("download.local_dir", options.OUTPUT, "DIR")] = None,
+    revision: Annotated[str | None, options.setting("download.revision", options.OUTPUT)] = None,
+    dry_run: Annotated[bool, options.dry_run_option()] = False,
+) -> None:
+    """Fetch a model and check every byte of it; what is there already is kept.
+
+    [cyan]fish download[/cyan]
+    [cyan]fish download --dry-run[/cyan]
+    [cyan]fish download fishaudio/fish-speech-1.5 --local-dir checkpoints/fish-speech-1.5[/cyan]
+    """
+    from fishcli.download import Damaged, fetch, plan_download
+
+    with console.status("asking the hub"):
+        plan = plan_download(repo, local_dir, revision)
+    if dry_run:
+        _show(plan)
+        return
+    if plan.missing and repo == hub.REPO:
+        console.note(_LICENCE)
+    # Closed on Ctrl-C too, so that the folder is free for the next download at once.
+    with console.transfer_bars(plan.size) as show, contextlib.closing(fetch(plan)) as events:
+        for event in events:
+            if isinstance(event, Damaged):
+                console.warn(f"{event.name} is damaged and is fetched again.")
+            else:
+                show(event.name, event.stage, event.done, event.size)
+    console.note(f"{repo} is whole in {plan.folder}.")
+    console.result({"repo": repo, "folder": str(plan.folder), "commit": plan.record.commit, "bytes": plan.size})
+
+
+def _show(plan: Plan) -> None:
+    """Each file with its size and whether it is here, and what would be fetched."""
+    for file in plan.record.files:
+        state = "here" if plan.here.get(file.name, 0) == file.size else "to fetch"
+        console.listing(f"{file.size / 1e6:9.1f} MB  {state:8}  {file.name}")
+    console.note(f"{plan.missing / 1e6:.1f} of {plan.size / 1e6:.1f} MB to fetch into {plan.folder}.")
+    console.result({"folder": str(plan.folder), "bytes": plan.size, "missing": plan.missing})

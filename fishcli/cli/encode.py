@@ -1,0 +1,52 @@
+"""`fish encode`: recordings to codes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fishcli.cli import console, options
+from fishcli.cli.app import app, command
+from fishcli.errors import SettingError
+
+
+@command(app)
+def encode(
+    model: options.ModelOptions,
+    recordings: Annotated[list[Path], typer.Argument(metavar="AUDIO...", help="Recordings; any rate, mono or stereo.")],
+    output: Annotated[Path | None, options.output_option("The codes of the one recording (.npy).")] = None,
+    reconstruct: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also decode them again, to hear what they keep.", rich_help_panel=options.OUTPUT, metavar="FILE"
+        ),
+    ] = None,
+) -> None:
+    """Turn recordings into codes, to speak like them: (8, T) int16 in NAME.npy.
+
+    [cyan]fish encode paimon.wav[/cyan]
+    [cyan]fish encode paimon.wav -o fake.npy --reconstruct paimon-again.wav[/cyan]
+    [cyan]fish encode voices/*.wav[/cyan]
+    """
+    from fishcli import audio, codes
+    from fishcli.cli import inputs
+
+    if len(recordings) > 1 and (output or reconstruct):
+        raise SettingError("-o and --reconstruct take one recording; without them each NAME.npy is written here.")
+    outputs = [output or Path(f"{path.stem}.npy") for path in recordings]
+    again = [reconstruct] if reconstruct else []
+    inputs.check_outputs([*outputs, *again], recordings)
+    inputs.check_sound(again, None)
+    engine = model.load()
+    for path, target in zip(recordings, outputs, strict=True):
+        encoded = engine.encode(audio.read(path, engine.sample_rate))
+        codes.write(target, encoded)
+        seconds = encoded.shape[1] / engine.frame_rate
+        console.note(f"{path}: {seconds:.1f} s, codes {encoded.shape} -> {target}")
+        console.result({"input": str(path), "output": str(target), "frames": encoded.shape[1], "seconds": seconds})
+        if reconstruct:
+            with audio.Writer(reconstruct, engine.sample_rate) as out:
+                for samples in engine.decode(encoded):
+                    out.write(samples)

@@ -1,0 +1,62 @@
+"""`fish generate`: text to codes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fishcli.cli import console, options
+from fishcli.cli.app import app, command
+
+if TYPE_CHECKING:
+    from fishcli.engine import Codes
+
+
+@command(app)
+def generate(
+    text: options.TextOptions,
+    speech: options.SpeakingOptions,
+    model: options.ModelOptions,
+    prompt_tokens: Annotated[
+        list[Path] | None,
+        typer.Option(help="Codes of the voice, from `fish encode`; may be repeated.", rich_help_panel=options.VOICE),
+    ] = None,
+    prompt_text: Annotated[
+        list[str] | None,
+        typer.Option(help="The words that are said in them, one for each.", rich_help_panel=options.VOICE),
+    ] = None,
+    output_dir: Annotated[Path, options.setting("generate.output_dir", options.OUTPUT, "DIR")] = Path(),
+    dry_run: Annotated[bool, options.dry_run_option()] = False,
+) -> None:
+    """Speak a text as codes: codes_0.npy, codes_1.npy, ...
+
+    [cyan]fish generate "Hello, world!"[/cyan]
+    [cyan]fish generate "Hello, world!" --prompt-tokens fake.npy --prompt-text "What is said in it"[/cyan]
+    [cyan]fish generate --file chapter.txt --num-samples 2 --seed 42 --output-dir codes[/cyan]
+    """
+    import numpy as np
+
+    from fishcli import codes
+    from fishcli.cli import inputs, speaking
+
+    words = inputs.words(text)
+    outputs = [output_dir / f"codes_{i}.npy" for i in range(speech.num_samples)]
+    inputs.check_outputs(outputs, [*(prompt_tokens or []), text.file])
+    if dry_run:
+        speaking.show_chunks(words, speech.chunk_length, outputs)
+        return
+    engine = model.load()
+    request = speech.request(words, inputs.references(engine, prompt_tokens or [], prompt_text or [], "--prompt-text"))
+    with console.status("loading"):
+        frames = engine.frames(request)
+    spoken: list[list[Codes]] = [[] for _ in range(request.samples)]
+    with speaking.Speaking(engine, request) as progress:
+        for frame in frames:
+            progress.saw(frame)
+            spoken[frame.sample].append(frame.codes)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    for path, pieces in zip(outputs, spoken, strict=True):
+        codes.write(path, np.concatenate(pieces, axis=1))
+    speaking.report(progress.figures(), request, outputs)

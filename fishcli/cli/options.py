@@ -1,0 +1,140 @@
+"""The options that several commands share. Their help, defaults and ranges are those of the settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fishcli.cli import completing, console
+from fishcli.config import SETTINGS
+from fishcli.errors import SettingError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fishcli.engine import Engine, Request
+    from fishcli.lm.prompt import Voice
+
+MODEL = "Model"
+VOICE = "Voice"
+SPEAKING = "Speaking"
+OUTPUT = "Output"
+
+
+def default(key: str) -> Any:
+    """The default of a setting."""
+    return SETTINGS[key].default
+
+
+def setting(key: str, panel: str, metavar: str | None = None, off: bool = False) -> Any:
+    """A typer option for a setting: its name, its help, its range; `off` adds its --no- form."""
+    known = SETTINGS[key]
+    name = f"--{known.name.replace('_', '-')}"
+
+    def check(value: Any) -> Any:
+        if value is not None and not known.accepts(str(value) if isinstance(value, Path) else value):
+            raise SettingError(f"{name} must be {known.expected}, not {value}.")
+        return value
+
+    return typer.Option(
+        f"{name}/--no-{name[2:]}" if off else name,
+        help=known.help,
+        rich_help_panel=panel,
+        metavar=metavar or ("|".join(known.choices) or None),
+        callback=check,
+        autocompletion=completing.models if known.kind == "model" else None,
+    )
+
+
+def output_option(help: str) -> Any:
+    """-o: where one result goes."""
+    return typer.Option("-o", "--output", help=f"{help} - is stdout.", rich_help_panel=OUTPUT, metavar="FILE")
+
+
+def dry_run_option() -> Any:
+    """-n: nothing is written."""
+    return typer.Option("-n", "--dry-run", help="Show what would be done, and do nothing.", rich_help_panel=OUTPUT)
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Which model runs, where, and in which number format."""
+
+    checkpoint_path: Annotated[str | None, setting("checkpoint_path", MODEL, "DIR|NAME")] = None
+    codec_path: Annotated[Path | None, setting("codec_path", MODEL, "FILE")] = None
+    device: Annotated[str, setting("device", MODEL)] = default("device")
+    dtype: Annotated[str, setting("dtype", MODEL)] = default("dtype")
+    half: Annotated[bool, typer.Option("--half", help="The same as --dtype float16.", rich_help_panel=MODEL)] = False
+    compile: Annotated[bool, setting("compile", MODEL, off=True)] = default("compile")
+    threads: Annotated[int | None, setting("threads", MODEL, "N")] = None
+
+    def __post_init__(self) -> None:
+        if self.half and self.dtype not in ("auto", "float16"):
+            raise SettingError(f"--half and --dtype {self.dtype} contradict each other; give one of them.")
+
+    def load(self) -> Engine:
+        """The Engine; a line says so when the built-in voice is used though nobody asked for it."""
+        with console.status("loading"):
+            from fishcli.engine import load
+
+            engine = load(
+                self.checkpoint_path,
+                codec=self.codec_path,
+                device=self.device,
+                dtype="float16" if self.half else self.dtype,
+                compile=self.compile,
+                threads=self.threads,
+            )
+        if engine.model.built_in and self.checkpoint_path is None:
+            console.note("No model is downloaded: the built-in voice speaks; `fish download` fetches Fish Speech 1.5.")
+        return engine
+
+
+@dataclass(frozen=True)
+class SpeakingOptions:
+    """How a text is spoken."""
+
+    num_samples: Annotated[int, setting("generate.num_samples", SPEAKING, "N")] = default("generate.num_samples")
+    seed: Annotated[int | None, setting("generate.seed", SPEAKING, "N")] = None
+    temperature: Annotated[float, setting("generate.temperature", SPEAKING)] = default("generate.temperature")
+    top_p: Annotated[float, setting("generate.top_p", SPEAKING)] = default("generate.top_p")
+    repetition_penalty: Annotated[float, setting("generate.repetition_penalty", SPEAKING)] = default(
+        "generate.repetition_penalty"
+    )
+    max_new_tokens: Annotated[int, setting("generate.max_new_tokens", SPEAKING, "N")] = default(
+        "generate.max_new_tokens"
+    )
+    chunk_length: Annotated[int, setting("generate.chunk_length", SPEAKING, "BYTES")] = default("generate.chunk_length")
+    iterative_prompt: Annotated[bool, setting("generate.iterative_prompt", SPEAKING, off=True)] = default(
+        "generate.iterative_prompt"
+    )
+
+    def request(self, words: str, references: Sequence[Voice]) -> Request:
+        """What to ask of the Engine; without a seed one is drawn, so that it can be told."""
+        from fishcli.engine import Request, draw_seed
+        from fishcli.lm.sampling import Sampling
+
+        sampling = Sampling(
+            temperature=self.temperature,
+            top_p=self.top_p,
+            repetition_penalty=self.repetition_penalty,
+            seed=draw_seed() if self.seed is None else self.seed,
+            max_new_tokens=self.max_new_tokens,
+        )
+        return Request(words, references, sampling, self.num_samples, self.chunk_length, self.iterative_prompt)
+
+
+@dataclass(frozen=True)
+class TextOptions:
+    """What is spoken: TEXT, a file, or stdin."""
+
+    text: Annotated[str | None, typer.Argument(metavar="TEXT", help="What to say; - reads stdin.")] = None
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", help="Read the text from a file; - is stdin.", metavar="FILE", rich_help_panel=SPEAKING),
+    ] = None
+    language: Annotated[str | None, setting("language", SPEAKING, "CODE")] = None
+    normalize: Annotated[bool, setting("normalize", SPEAKING, off=True)] = default("normalize")

@@ -1,0 +1,193 @@
+"""Firefly, the codec of Fish Speech: a waveform to codes, and codes to a waveform, whole or frame by frame."""
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fishcli.codec.fsq import GroupedFSQ
+from fishcli.codec.layers import (
+    CausalConv,
+    Chain,
+    ConvNeXt,
+    LayerNorm,
+    Past,
+    PointwiseConv,
+    ResBlocks,
+    TransposedConv,
+)
+from fishcli.codec.mel import log_mel, padded
+from fishcli.codec.settings import CodecSettings, DecoderSettings
+from fishcli.errors import InputError
+
+# Long inputs are worked through in blocks, so that memory stays bounded.
+_ENCODE_BLOCK = 256  # frames
+_DECODE_BLOCK = 16  # frames
+
+
+class Backbone(nn.Module):
+    """Log-mel to the latent. (T, n_mels) -> (T, dims[-1])."""
+
+    def __init__(self, settings: CodecSettings) -> None:
+        super().__init__()
+        depths, dims, kernel = settings.encoder.depths, settings.encoder.dims, settings.encoder.kernel_size
+        stem = Chain((CausalConv(settings.n_mels, dims[0], 7), LayerNorm(dims[0])))
+        between = (Chain((LayerNorm(a), PointwiseConv(a, b))) for a, b in pairwise(dims))
+        self.downsample_layers = nn.ModuleList((stem, *between))
+        self.stages = nn.ModuleList(
+            Chain(ConvNeXt(dim, kernel) for _ in range(depth)) for depth, dim in zip(depths, dims, strict=True)
+        )
+        self.norm = LayerNorm(dims[-1])
+
+    def forward(self, x: Tensor, past: Past) -> Tensor:
+        for widen, stage in zip(self.downsample_layers, self.stages, strict=True):
+            x = stage(widen(x, past), past)
+        return self.norm(x)
+
+
+class Quantizer(nn.Module):
+    """The latent at the mel's rate to codes at the frame rate, and back."""
+
+    def __init__(self, settings: CodecSettings) -> None:
+        super().__init__()
+        latent, factors = settings.latent, settings.quantizer.downsample
+        self.residual_fsq = GroupedFSQ(latent, settings.quantizer)
+        self.downsample = Chain(Chain((CausalConv(latent, latent, f, stride=f), ConvNeXt(latent))) for f in factors)
+        self.upsample = Chain(Chain((TransposedConv(latent, latent, f, f), ConvNeXt(latent))) for f in factors)
+
+
+class Head(nn.Module):
+    """The latent to samples, a causal HiFi-GAN. (T, latent) -> (T * hop,)."""
+
+    def __init__(self, latent: int, settings: DecoderSettings) -> None:
+        super().__init__()
+        rates, kernels = settings.upsample_rates, settings.upsample_kernel_sizes
+        widths = [settings.initial_channels >> i for i in range(len(rates) + 1)]
+        self.conv_pre = CausalConv(latent, widths[0], settings.pre_kernel_size)
+        self.ups = nn.ModuleList(
+            TransposedConv(widths[i], widths[i + 1], kernel, rate)
+            for i, (kernel, rate) in enumerate(zip(kernels, rates, strict=True))
+        )
+        self.resblocks = nn.ModuleList(
+            ResBlocks(width, settings.resblock_kernel_sizes, settings.resblock_dilations) for width in widths[1:]
+        )
+        self.conv_post = CausalConv(widths[-1], 1, settings.post_kernel_size)
+
+    def forward(self, x: Tensor, past: Past) -> Tensor:
+        x = self.conv_pre(x.to(self.conv_pre.conv.weight.dtype), past)
+        for up, blocks in zip(self.ups, self.resblocks, strict=True):
+            x = blocks(up(F.silu(x, inplace=True), past), past)
+        return torch.tanh(self.conv_post(F.silu(x, inplace=True), past)).flatten()
+
+
+class Firefly(nn.Module):
+    """The codec. Build it under `torch.device("meta")`, then `load_state_dict(weights, assign=True)`.
+
+    It works on the device and in the dtype of its weights; the mel is float32 always, and so are the samples.
+    """
+
+    def __init__(self, settings: CodecSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.backbone = Backbone(settings)
+        self.quantizer = Quantizer(settings)
+        self.head = Head(settings.latent, settings.decoder)
+        self.requires_grad_(False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.backbone.norm.weight.device
+
+    @torch.inference_mode()
+    def encode(self, samples: Tensor) -> Tensor:
+        """samples (N,) float32 at the codec's rate -> codes (K, T) int16. Raises InputError.
+
+        T = ceil of the mel's frames / `downsample`, so a decode can be a little longer than what was encoded.
+        """
+        return self.quantizer.residual_fsq.quantize(self.project(samples))
+
+    @torch.inference_mode()
+    def mel(self, samples: Tensor) -> Tensor:
+        """samples (N,) float32 -> their log-mel spectrogram (N // hop, n_mels) float32. Raises InputError."""
+        return log_mel(self._margined(samples), self.settings)
+
+    @torch.inference_mode()
+    def project(self, samples: Tensor) -> Tensor:
+        """samples (N,) float32 -> what is quantized, (T, K, digits), not bounded yet. Raises InputError."""
+        audio, hop = self._margined(samples), self.settings.hop_length
+        overlap = self.settings.n_fft - hop
+        block = _ENCODE_BLOCK * self.settings.frame
+        frames = (len(audio) - overlap) // hop
+        past: Past = {}
+        parts = [
+            self._project(log_mel(audio[start : start + block + overlap], self.settings), past)
+            for start in range(0, frames * hop, block)
+        ]
+        return torch.cat(parts)
+
+    def _margined(self, samples: Tensor) -> Tensor:
+        if samples.dim() != 1 or not samples.is_floating_point():
+            raise InputError(f"Audio to encode must be one channel of floats, not {_described(samples)}.")
+        samples = samples.to(self.device, torch.float32)
+        if not samples.isfinite().all():
+            raise InputError("Audio to encode holds values that are not finite; repair the recording first.")
+        return padded(samples, self.settings)
+
+    def _project(self, mel: Tensor, past: Past) -> Tensor:
+        x = self.backbone(mel.to(self.backbone.norm.weight.dtype), past)
+        return self.quantizer.residual_fsq.project(self.quantizer.downsample(x, past))
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """codes (K, T) -> samples (T * frame,) float32. Raises InputError."""
+        return self.stream().push(codes)
+
+    def stream(self) -> "Stream":
+        """A decoder that makes each frame's samples as the frame comes. Any number can run on one codec."""
+        return Stream(self)
+
+
+class Stream:
+    """Decodes one sequence of codes piece by piece, at a constant cost per frame.
+
+    However the codes are split, the samples are those of the whole, to rounding.
+    """
+
+    def __init__(self, codec: Firefly) -> None:
+        self._codec = codec
+        self._past: Past = {}
+
+    @torch.inference_mode()
+    def push(self, codes: Tensor) -> Tensor:
+        """The next codes (K, t) -> their samples (t * frame,) float32. Raises InputError."""
+        self._check(codes)
+        codes = codes.to(self._codec.device)
+        blocks = [self._decode(block) for block in torch.split(codes, _DECODE_BLOCK, dim=1) if block.shape[1]]
+        return torch.cat(blocks) if blocks else torch.empty(0, device=codes.device)
+
+    def _decode(self, codes: Tensor) -> Tensor:
+        quantizer = self._codec.quantizer
+        x = quantizer.upsample(quantizer.residual_fsq.values(codes), self._past)
+        return self._codec.head(x, self._past).float()
+
+    def _check(self, codes: Tensor) -> None:
+        settings = self._codec.settings
+        if codes.dim() != 2 or len(codes) != settings.codebooks or codes.is_floating_point():
+            raise InputError(
+                f"Codes must be whole numbers of shape ({settings.codebooks}, T), not {_described(codes)}."
+            )
+        if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < settings.codes:
+            raise InputError(
+                f"Codes must lie from 0 to {settings.codes - 1}, not {int(codes.min())} to {int(codes.max())}."
+            )
+
+
+def shapes(settings: CodecSettings) -> dict[str, tuple[int, ...]]:
+    """Every key of the codec's folded weights with its shape, without making them."""
+    with torch.device("meta"):
+        return {key: tuple(value.shape) for key, value in Firefly(settings).state_dict().items()}
+
+
+def _described(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"

@@ -1,0 +1,45 @@
+"""Fuzz the text: any bytes are chunks or one InputError, and no letter is lost, doubled or out of order.
+
+Needs `pip install atheris` and Python 3.11. Run it on demand: `python tests/fuzz_splitter.py -runs=1000000`, with
+any option of libFuzzer.
+"""
+
+import contextlib
+import sys
+
+import atheris
+
+with atheris.instrument_imports():
+    from fishcli.errors import InputError
+    from fishcli.normalize import normalize
+    from fishcli.text import check, clean, decode, guess_language, speakable, split
+
+LIMITS = (1, 7, 60, 200)
+
+
+def one_input(data: bytes) -> None:
+    """The first byte chooses the limit and whether numbers are read out first; the rest is the text."""
+    choice = data[0] if data else 0
+    with contextlib.suppress(InputError):
+        text = clean(check(decode(data[1:])))
+        if choice & 4:
+            text = normalize(text, "en")
+            assert not any(digit in text for digit in "0123456789"), repr(text)
+        _split(text, LIMITS[choice & 3])
+
+
+def _split(text: str, limit: int) -> None:
+    spans = split(text, limit)
+    assert guess_language(text)
+    end = 0
+    for span in spans:
+        assert span.text == text[span.start : span.end] == span.text.strip(), repr(text)
+        assert speakable(span.text), repr(text)
+        assert not speakable(text[end : span.start]), repr(text)
+        end = span.end
+    assert not speakable(text[end:]), repr(text)
+
+
+if __name__ == "__main__":
+    atheris.Setup(sys.argv, one_input)
+    atheris.Fuzz()

@@ -1,0 +1,308 @@
+"""The commands as a person types them: results, errors, exit codes, and that nothing is lost."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import TINY
+
+REFERENCE = TINY / "reference.wav"
+FISH = [sys.executable, "-m", "fishcli"]
+
+
+@pytest.fixture
+def brief(micro):
+    """Options for a few frames of the micro checkpoint, in the reference's number format."""
+    return ["--checkpoint-path", micro, "--dtype", "float32", "--device", "cpu", "--max-new-tokens", 5]
+
+
+def options(micro):
+    return ["--checkpoint-path", micro, "--dtype", "float32", "--device", "cpu"]
+
+
+# The reference's numbers, through the command line.
+
+
+def test_golden_encode(fish, reference, tmp_path):
+    golden = reference.golden
+    soundfile.write(tmp_path / "in.wav", golden["audio"], 44_100, "FLOAT")
+    assert fish("encode", "in.wav", "-o", "fake.npy", *options(reference.folder)).code == 0
+    codes = np.load(tmp_path / "fake.npy")
+    assert codes.dtype == np.int16
+    np.testing.assert_array_equal(codes, golden["codes"])
+
+
+@pytest.mark.parametrize(("key", "penalty"), [("greedy_frames", 1.0), ("greedy_frames_penalty_1_2", 1.2)])
+def test_golden_generate(fish, reference, tmp_path, key, penalty):
+    golden = reference.golden
+    np.save(tmp_path / "fake.npy", golden["ref0_codes"].astype(np.int16))
+    said = ["Real software speaks.", "--prompt-text", "This is the reference sentence.", "--prompt-tokens", "fake.npy"]
+    greedy = ["--temperature", 0, "--repetition-penalty", penalty, "--max-new-tokens", golden[key].shape[1]]
+    assert fish("generate", *said, *greedy, *options(reference.folder)).code == 0
+    np.testing.assert_array_equal(np.load(tmp_path / "codes_0.npy"), golden[key][1:])
+
+
+def test_golden_decode(fish, reference, tmp_path):
+    golden = reference.golden
+    np.save(tmp_path / "codes_0.npy", golden["decode_codes"].astype(np.int16))
+    assert fish("decode", "codes_0.npy", "-o", "exact.wav", "--subtype", "FLOAT", *options(reference.folder)).code == 0
+    samples, rate = soundfile.read(tmp_path / "exact.wav", dtype="float32")
+    assert rate == 44_100
+    np.testing.assert_allclose(samples, golden["decode_audio"], atol=1e-4)
+
+
+# What people do.
+
+
+def test_say_with_the_built_in_voice(fish, tmp_path):
+    ran = fish("say", "Hello, world!", "--seed", 0)
+    assert ran.code == 0, ran.err
+    assert "built-in voice" in ran.err
+    assert "seed 0" in ran.err
+    assert ran.out == ""
+    samples, rate = soundfile.read(tmp_path / "out.wav")
+    assert rate == 22_050
+    assert 0.5 < len(samples) / rate < 3
+
+
+def test_say_is_generate_and_decode(fish, brief, tmp_path):
+    fish("say", "The same speech.", "--seed", 7, "-o", "said.wav", *brief)
+    fish("generate", "The same speech.", "--seed", 7, *brief)
+    fish("decode", "codes_0.npy", "-o", "decoded.wav", *brief[:-2])
+    said, decoded = (soundfile.read(tmp_path / name)[0] for name in ("said.wav", "decoded.wav"))
+    np.testing.assert_allclose(said, decoded, atol=1e-4)  # pieces of other lengths round differently
+
+
+def test_json_is_all_of_stdout(fish, brief):
+    ran = fish("say", "Hi there.", "--seed", 3, "--num-samples", 2, "--json", *brief)
+    result = json.loads(ran.out)
+    assert result["seeds"] == [3, 4]
+    assert result["outputs"] == ["out.wav", "out-1.wav"]
+    assert result["seconds"] > 0
+    assert {"tokens_per_second", "time_to_first_frame", "real_time_factor"} <= result.keys()
+
+
+def test_samples_of_a_batch_are_those_of_their_seeds(fish, brief, tmp_path):
+    fish("generate", "Hi there.", "--seed", 11, "--num-samples", 3, "--output-dir", "many", *brief)
+    fish("generate", "Hi there.", "--seed", 13, *brief)
+    np.testing.assert_array_equal(np.load(tmp_path / "many" / "codes_2.npy"), np.load(tmp_path / "codes_0.npy"))
+    assert not np.array_equal(np.load(tmp_path / "many" / "codes_0.npy"), np.load(tmp_path / "codes_0.npy"))
+
+
+def test_a_drawn_seed_is_shown_and_repeats(fish, brief, tmp_path):
+    seed = json.loads(fish("say", "Once.", "--json", "-o", "first.wav", *brief).out)["seeds"][0]
+    fish("say", "Once.", "--seed", seed, "-o", "again.wav", *brief)
+    assert (tmp_path / "first.wav").read_bytes() == (tmp_path / "again.wav").read_bytes()
+
+
+@pytest.mark.parametrize(("name", "rate", "channels"), [("ref.mp3", 8_000, 2), ("ref.flac", 48_000, 1)])
+def test_references_of_any_kind(fish, brief, tmp_path, name, rate, channels):
+    tone = np.sin(np.arange(2 * rate) / 20)[:, None].repeat(channels, 1) / 2
+    soundfile.write(tmp_path / name, tone, rate)
+    ran = fish("say", "Like this.", "--ref", name, "--ref-text", "A tone.", *brief)
+    assert ran.code == 0, ran.err
+
+
+def test_several_references(fish, brief, tmp_path):
+    fish("encode", REFERENCE, *brief[:-2])
+    ran = fish(
+        "say", "Like both.", "--ref", REFERENCE, "--ref", "reference.npy", "--ref-text", "a", "--ref-text", "b", *brief
+    )
+    assert ran.code == 0, ran.err
+
+
+def test_the_transcript_beside_a_recording(fish, brief, tmp_path):
+    samples, rate = soundfile.read(REFERENCE)
+    soundfile.write(tmp_path / "me.wav", samples[:rate], rate)
+    assert "--ref-text" in fish("say", "Hello.", "--ref", "me.wav", *brief).err
+    (tmp_path / "me.lab").write_text("What I say.")
+    assert "warning" not in fish("say", "Hello.", "--ref", "me.wav", *brief).err
+
+
+def test_several_recordings(fish, micro, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.wav").write_bytes(REFERENCE.read_bytes())
+    assert fish("encode", "a.wav", "b.wav", *options(micro)).code == 0
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), np.load(tmp_path / "b.npy"))
+
+
+def test_reconstruct(fish, micro, tmp_path):
+    assert fish("encode", REFERENCE, "--reconstruct", "again.wav", *options(micro)).code == 0
+    assert soundfile.info(tmp_path / "again.wav").duration == pytest.approx(
+        soundfile.info(REFERENCE).duration, abs=0.05
+    )
+
+
+def test_text_from_stdin_and_file(fish, brief, tmp_path):
+    (tmp_path / "text.txt").write_text("Hello.", encoding="utf-8-sig")
+    fish("say", "Hello.", "--seed", 1, "-o", "a.wav", *brief)
+    fish("say", "-", "--seed", 1, "-o", "b.wav", *brief, stdin=b"Hello.")
+    fish("say", "--file", "text.txt", "--seed", 1, "-o", "c.wav", *brief)
+    assert len({(tmp_path / name).read_bytes() for name in ("a.wav", "b.wav", "c.wav")}) == 1
+
+
+def test_the_next_free_name_and_the_one_that_was_given(fish, brief, tmp_path):
+    for _ in range(2):
+        fish("say", "Hello.", *brief)
+    assert {path.name for path in tmp_path.iterdir()} == {"out.wav", "out-1.wav"}
+    before = (tmp_path / "out.wav").read_bytes()
+    fish("say", "Hello.", "--seed", 5, "-o", "out.wav", *brief)
+    assert (tmp_path / "out.wav").read_bytes() != before
+
+
+def test_a_chunk_that_is_cut_is_named(fish, brief):
+    ran = fish("say", "This will not end in five frames.", *brief)
+    assert ran.code == 0
+    assert 'warning: "This will not end' in ran.err
+
+
+def test_settings_are_the_defaults(fish, brief, tmp_path, monkeypatch):
+    (tmp_path / "fishcli.toml").write_text("[generate]\nseed = 21\ntop_p = 2\n")
+    assert fish("say", "Hello.", *brief).code == 2
+    (tmp_path / "fishcli.toml").write_text("[generate]\nseed = 21\n")
+    assert json.loads(fish("say", "Hello.", "--json", *brief).out)["seeds"] == [21]
+    monkeypatch.setenv("FISHCLI_GENERATE_SEED", "22")
+    assert json.loads(fish("say", "Hello.", "--json", *brief).out)["seeds"] == [22]
+    assert json.loads(fish("say", "Hello.", "--json", "--seed", 23, *brief).out)["seeds"] == [23]
+
+
+def test_spellings_of_the_documentation(fish, micro, tmp_path):
+    codec = micro / "firefly-gan-vq-fsq-8x1024-21hz-generator.pth"
+    old = [
+        "--llama-checkpoint-path",
+        micro,
+        "--decoder-checkpoint-path",
+        codec,
+        "--decoder-config-name",
+        "firefly_gan_vq",
+    ]
+    assert fish("generate", "--text", "Hello.", "--max-new-tokens=3", *old).code == 0
+    assert fish("decode", "-i", "codes_0.npy", "--output-path=old.wav", *old).code == 0
+    assert (tmp_path / "old.wav").exists()
+    assert fish("encode", "--input-path", REFERENCE, "--decoder-config-name", "other").code == 2
+
+
+def test_dry_run_writes_nothing(fish, tmp_path):
+    ran = fish("say", "First sentence. " * 20, "--dry-run")
+    assert ran.code == 0
+    assert ran.out.count("First sentence.") == 20
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["say", "-h"], ["--version"], []])
+def test_help(fish, arguments):
+    ran = fish(*arguments)
+    assert ran.code in (0, 2)
+    assert "fish" in ran.out + ran.err
+
+
+# What goes wrong: one line, the right exit code, nothing left behind.
+
+WRONG = {
+    "a missing model": (3, "nowhere", ["say", "Hi.", "--checkpoint-path", "nowhere"]),
+    "a missing codec": (3, "no codec", ["decode", "good.npy", "--codec-path", "no.pth"]),
+    "an unreadable recording": (1, "noise.wav", ["encode", "noise.wav"]),
+    "a missing recording": (1, "gone.wav", ["say", "Hi.", "--ref", "gone.wav", "--ref-text", "x"]),
+    "codes of a wrong shape": (1, "flat.npy", ["decode", "flat.npy"]),
+    "codes of a thousand": (1, "1000", ["decode", "high.npy"]),
+    "codes that are text": (1, "noise.wav", ["decode", "noise.wav"]),
+    "no text": (2, "TEXT", ["say"]),
+    "two texts": (2, "both", ["say", "a", "--file", "b"]),
+    "empty text": (1, "speak", ["say", ""]),
+    "only emoji": (1, "speak", ["say", "😀🎉"]),
+    "text that is not UTF-8": (1, "UTF-8", ["say", "--file", "latin.txt"]),
+    "a missing text": (1, "gone.txt", ["say", "--file", "gone.txt"]),
+    "not a temperature": (2, "--temperature", ["say", "Hi.", "--temperature", "nan"]),
+    "no probability": (2, "--top-p", ["say", "Hi.", "--top-p", "0"]),
+    "a device that is not there": (
+        2,
+        "mps" if sys.platform != "darwin" else "cuda",
+        ["say", "Hi.", "--device", "mps" if sys.platform != "darwin" else "cuda"],
+    ),
+    "no such device": (2, "--device", ["say", "Hi.", "--device", "tpu"]),
+    "two number formats": (2, "--half", ["say", "Hi.", "--half", "--dtype", "float32"]),
+    "a mistyped option": (2, "--temperature", ["say", "Hi.", "--tempreature", "1"]),
+    "a mistyped command": (2, "say", ["sya", "Hi."]),
+    "an unknown format": (2, ".wav", ["say", "Hi.", "-o", "out.doc"]),
+    "an exact mp3": (2, "mp3", ["say", "Hi.", "-o", "out.mp3", "--subtype", "FLOAT"]),
+    "the input as output": (
+        2,
+        "codes_0.npy",
+        ["generate", "Hi.", "--prompt-tokens", "codes_0.npy", "--prompt-text", "x"],
+    ),
+    "JSON and sound": (2, "stdout", ["say", "Hi.", "-o", "-", "--json"]),
+    "two results on stdout": (2, "--num-samples", ["say", "Hi.", "-o", "-", "--num-samples", "2"]),
+    "texts without references": (2, "reference", ["say", "Hi.", "--ref-text", "x"]),
+    "a folder that is not there": (1, "no-folder", ["say", "Hi.", "-o", "no-folder/out.wav", "--max-new-tokens", "3"]),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_goes_wrong(fish, tmp_path, case):
+    np.save(tmp_path / "good.npy", np.zeros((8, 4), np.int16))
+    np.save(tmp_path / "codes_0.npy", np.zeros((8, 4), np.int16))
+    np.save(tmp_path / "flat.npy", np.zeros(9, np.int16))
+    np.save(tmp_path / "high.npy", np.full((8, 4), 1000, np.int16))
+    (tmp_path / "noise.wav").write_bytes(bytes(range(256)) * 9)
+    (tmp_path / "latin.txt").write_bytes("Größe".encode("latin-1"))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    code, named, arguments = WRONG[case]
+    ran = fish(*arguments)
+    assert ran.code == code, ran.err
+    lines = [line for line in ran.err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, ran.err
+    assert ran.err.splitlines()[-1] == lines[0]
+    assert named in lines[0]
+    assert "Traceback" not in ran.err
+    assert ran.out == ""
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_reference_longer_than_the_context(fish, brief, tmp_path):
+    np.save(tmp_path / "long.npy", np.zeros((8, 2000), np.int16))
+    ran = fish("say", "Hi.", "--ref", "long.npy", "--ref-text", "x", *brief)
+    assert ran.code == 1
+    assert "93 s" in ran.err
+
+
+def test_debug_shows_where(fish):
+    assert "Traceback" in fish("say", "", "--debug").err
+
+
+# As processes of their own.
+
+
+def environment():
+    return {**os.environ, "PYTHONUNBUFFERED": "1"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted(tmp_path, number, code):
+    command = [*FISH, "say", "One sentence after another. " * 40, "-o", "long.wav", "--dtype", "float32"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, env=environment()) as process:
+        deadline = time.monotonic() + 120
+        while not any(path.stat().st_size > 20_000 for path in tmp_path.iterdir()):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(number)
+        err = process.stderr.read().decode()
+        assert process.wait() == code, err
+    assert "Traceback" not in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_pipe_whose_reader_leaves(tmp_path):
+    command = [*FISH, "say", "One sentence after another. " * 10, "-o", "-", "-q", "--dtype", "float32"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout.read(4) == b"RIFF"
+        process.stdout.close()
+        err = process.stderr.read().decode()
+    assert err == ""

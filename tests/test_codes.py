@@ -1,0 +1,274 @@
+"""Codes files: what is written comes back, and nothing else is taken for one."""
+
+import io
+import os
+import random
+import re
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fishcli import codes
+from fishcli.errors import FishError, InputError
+
+
+def some_codes(frames: int = 40, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 1000, (8, frames)).astype(np.int16)
+
+
+def npy(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+def with_header(text: str, data: bytes = b"", version: bytes = b"\x01\x00", length: int | None = None) -> bytes:
+    header = text.encode("latin1")
+    length = len(header) if length is None else length
+    size = struct.pack("<H" if version[0] == 1 else "<I", length)
+    return b"\x93NUMPY" + version + size + header + data
+
+
+def test_what_is_written_comes_back(tmp_path):
+    path = tmp_path / "codes.npy"
+    codes.write(path, some_codes())
+    assert np.array_equal(codes.read(path), some_codes())
+    assert np.load(path).dtype == np.int16
+
+
+def test_writing_makes_int16_in_c_order(tmp_path):
+    codes.write(tmp_path / "codes.npy", np.asfortranarray(some_codes().astype(np.int64)))
+    assert (tmp_path / "codes.npy").read_bytes() == npy(some_codes())
+
+
+@pytest.mark.parametrize("dtype", ["i2", "<i4", ">i4", ">i2", "<i8", ">u8", "u2", "<u4"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_integers_of_any_width_byte_order_and_layout(tmp_path, dtype, order):
+    path = tmp_path / "codes.npy"
+    np.save(path, some_codes().astype(dtype, order=order))
+    result = codes.read(path)
+    assert np.array_equal(result, some_codes())
+    assert result.dtype == np.int16
+    assert result.flags.c_contiguous
+
+
+@pytest.mark.parametrize("dtype", ["i1", "u1"])
+def test_bytes_hold_codes_of_a_small_codec(tmp_path, dtype):
+    path = tmp_path / "codes.npy"
+    np.save(path, np.arange(12, dtype=dtype).reshape(3, 4))
+    assert codes.read(path, codebooks=3, size=12).tolist() == np.arange(12).reshape(3, 4).tolist()
+
+
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+def test_every_version_of_the_format(tmp_path, version):
+    with (tmp_path / "codes.npy").open("wb") as file:
+        np.lib.format.write_array(file, some_codes(), version=version)
+    assert np.array_equal(codes.read(tmp_path / "codes.npy"), some_codes())
+
+
+def test_the_result_can_be_changed(tmp_path):
+    codes.write(tmp_path / "codes.npy", some_codes())
+    codes.read(tmp_path / "codes.npy")[0, 0] = 1
+
+
+HUGE = "9" * 1000
+WRONG = {
+    "of four codebooks": (npy(some_codes()[:4]), r"wrong shape \(4, 40\)"),
+    "transposed": (npy(some_codes().T), r"wrong shape \(40, 8\)"),
+    "with a batch dimension": (npy(some_codes()[None]), r"wrong shape \(1, 8, 40\)"),
+    "one number": (npy(np.int16(3)), r"wrong shape \(\)"),
+    "without frames": (npy(some_codes(0)), r"shape \(8, 0\).*1 to 1048576 frames"),
+    "of half precision": (npy(some_codes().astype("f2")), "type '<f2' and codes are integers"),
+    "of truth values": (npy(some_codes() > 3), r"type '\|b1'"),
+    "of text": (npy(some_codes().astype("U4")), "type '<U4'"),
+    "of records": (npy(np.zeros((8, 2), [("a", "i2")])), r"type \"\[\('a', '<i2'\)\]\""),
+    "pickled": (npy(some_codes().astype(object)), "pickled Python objects, which are never loaded"),
+    "cut short": (npy(some_codes())[:-1], "promises 640 bytes of codes and 639 are there"),
+    "continued": (npy(some_codes()) + b"\0", "promises 640 bytes of codes and 641 are there"),
+    "with a code of 1000": (npy(np.where(some_codes() == some_codes()[2, 5], 1000, some_codes())), "the code 1000"),
+    "with a negative code": (npy(some_codes() - 2000), "the code -"),
+    "with a code that int16 would hide": (npy(some_codes().astype("i4") + 65536), "the code 6[0-9]{4} .*0 to 999"),
+    "with a code beyond int64": (npy(some_codes().astype("u8") + 2**63), "the code 9223372036854"),
+    "empty": (b"", "not a codes file"),
+    "only a magic": (b"\x93NUMPY", "not a codes file"),
+    "of a later format": (b"\x93NUMPY\x09\x00" + npy(some_codes())[8:], "not a codes file"),
+    "sound": (b"RIFF\0\0\0\0WAVEfmt ", "not a codes file"),
+    "an archive": (b"PK\x03\x04" + bytes(100), "not a codes file"),
+    "with a header of 4 GB": (with_header("", version=b"\x02\x00", length=2**32 - 1), "damaged .npy header"),
+    "ending in its header": (with_header("{'descr'", length=118), "damaged .npy header"),
+    "nested deep": (with_header("(" * 4000), "header is not that of a .npy file"),
+    "of many signs": (with_header("-" * 4000 + "1"), "header is not that of a .npy file"),
+    "a program": (with_header("__import__('os').abort()"), "header is not that of a .npy file"),
+    "with NUL in its header": (with_header("{'descr': '<i2\0'}"), "header is not that of a .npy file"),
+    "with an odd escape": (with_header(r"{'desc\r': '\d'}"), "header is not that of a .npy file"),
+    "with an odd number": (with_header("[0x1for x in (1, 2)]"), "header is not that of a .npy file"),
+    "with a fourth field": (
+        with_header("{'descr': '<i2', 'fortran_order': False, 'shape': (8, 1), 'x': 1}", bytes(16)),
+        "header is not that of a .npy file",
+    ),
+    "of an unhashable field": (with_header("{[]: 1}"), "header is not that of a .npy file"),
+    "with a size that lies": (
+        with_header("{'descr': '<i2', 'fortran_order': False, 'shape': (1000000000000, 0)}"),
+        r"wrong shape \(1000000000000, 0\)",
+    ),
+    "with too many frames": (
+        with_header("{'descr': '<i2', 'fortran_order': False, 'shape': (8, 1000000000000)}"),
+        r"shape \(8, 1000000000000\)",
+    ),
+    "of negative length": (
+        with_header("{'descr': '<i2', 'fortran_order': False, 'shape': (8, -1)}", bytes(16)),
+        r"shape \(8, -1\)",
+    ),
+    "of astronomic length": (
+        with_header("{'descr': '<i2', 'fortran_order': False, 'shape': (" + HUGE + ", 1, 1, 1, 1, 1)}"),
+        r"wrong shape \(\.\.\., 1, 1, 1, 1, \.\.\.\)",
+    ),
+    "of true length": (
+        with_header("{'descr': '<i2', 'fortran_order': False, 'shape': (8, True)}", bytes(16)),
+        "header gives no shape",
+    ),
+    "in an order that is a number": (
+        with_header("{'descr': '<i2', 'fortran_order': 0, 'shape': (8, 1)}", bytes(16)),
+        "no order of the numbers",
+    ),
+    "of a wide integer": (
+        with_header("{'descr': '<i16', 'fortran_order': False, 'shape': (8, 1)}", bytes(128)),
+        "type '<i16'",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_a_wrong_file_has_its_own_sentence(tmp_path, kind):
+    data, sentence = WRONG[kind]
+    path = tmp_path / "fake.npy"
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=re.escape(str(path)) + ".*" + sentence) as caught:
+        codes.read(path)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < len(str(path)) + 250
+
+
+def test_the_first_wrong_code_is_named(tmp_path):
+    wrong = some_codes()
+    wrong[3, 17] = wrong[5, 2] = 1023
+    np.save(tmp_path / "codes.npy", wrong)
+    with pytest.raises(InputError, match=r"the code 1023 \(codebook 3, frame 17\)"):
+        codes.read(tmp_path / "codes.npy")
+
+
+def test_what_is_no_file_is_refused_without_waiting(tmp_path):
+    os.mkfifo(tmp_path / "pipe.npy")
+    for name, reason in [
+        ("missing.npy", "No such file"),
+        ("", "Is a directory"),
+        ("pipe.npy", "pipe or a device"),
+        ("nul\0.npy", "not a possible name"),
+        ("n" * 300, "name too long"),
+    ]:
+        with pytest.raises(InputError, match=reason):
+            codes.read(tmp_path / name)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+def test_a_file_without_permission(tmp_path):
+    codes.write(tmp_path / "codes.npy", some_codes())
+    (tmp_path / "codes.npy").chmod(0)
+    with pytest.raises(InputError, match="Permission denied"):
+        codes.read(tmp_path / "codes.npy")
+
+
+def test_a_file_that_cannot_be_written(tmp_path):
+    with pytest.raises(FishError, match=r"no-such-folder.*cannot be written \(No such file"):
+        codes.write(tmp_path / "no-such-folder" / "codes.npy", some_codes())
+
+
+def test_mutated_files_some(tmp_path):
+    mutated_files(500, tmp_path / "codes.npy")
+
+
+@pytest.mark.slow
+def test_mutated_files(tmp_path):
+    """Figure 5: of 10,000 damaged codes files none is wrongly accepted."""
+    mutated_files(10_000, tmp_path / "codes.npy")
+
+
+def mutated_files(count: int, path: Path) -> None:
+    accepted = 0
+    for seed in range(count):
+        data = mutated(random.Random(seed))
+        path.write_bytes(data)
+        try:
+            result = codes.read(path)
+        except InputError:
+            continue
+        accepted += 1
+        truth = np.load(io.BytesIO(data), allow_pickle=False)
+        assert np.array_equal(truth, result), seed
+        assert len(data) == len(npy(truth)) - len(npy(truth[:0])) + header_length(data), seed
+        assert (result.shape[0], result.dtype) == (8, np.int16), seed
+        assert result.shape[1] >= 1, seed
+        assert 0 <= result.min() <= result.max() < 1000, seed
+    assert 0 < accepted < count  # a change can leave a good file: a code for another, a space
+
+
+def header_length(data: bytes) -> int:
+    width = 2 if data[6] == 1 else 4
+    return 8 + width + int.from_bytes(data[8 : 8 + width], "little")
+
+
+def mutated(chance: random.Random) -> bytes:
+    """A good file of some integer type with one to three of the changes below."""
+    dtype = chance.choice(["<i2", "<i2", "<i4", ">i2", "<i8", "<u2"])
+    order = chance.choice("CF")
+    frames = some_codes(chance.randint(1, 60), chance.randint(0, 99)).astype(dtype, order=order)
+    data = bytearray(npy(frames))
+    for _ in range(chance.randint(1, 3)):
+        chance.choice([flip_bits, cut, extend, flip_bits_in_header, edit_header, swap_bytes])(data, chance)
+    return bytes(data)
+
+
+def flip_bits(data: bytearray, chance: random.Random) -> None:
+    for _ in range(chance.randint(1, 8)):
+        data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+
+
+def flip_bits_in_header(data: bytearray, chance: random.Random) -> None:
+    for _ in range(chance.randint(1, 3)):
+        data[chance.randrange(min(len(data), 80))] ^= 1 << chance.randrange(8)
+
+
+def cut(data: bytearray, chance: random.Random) -> None:
+    del data[max(1, len(data) - chance.choice([1, 2, 16, chance.randrange(1, len(data) + 1)])) :]
+
+
+def extend(data: bytearray, chance: random.Random) -> None:
+    data += chance.randbytes(chance.choice([1, 2, 16, 1000]))
+
+
+def swap_bytes(data: bytearray, chance: random.Random) -> None:
+    a, b = chance.randrange(len(data)), chance.randrange(len(data))
+    data[a], data[b] = data[b], data[a]
+
+
+EDITS = [
+    (rb"'[<>][iu][248]'", [b"'<f4'", b"'>i2'", b"'<i4'", b"'|O'", b"'<u8'", b"'|b1'", b"'|V2'", b"'<i2', 'a': 'b'"]),
+    (rb"False|True", [b"True", b"False", b"None", b"0", b"1", b"not 1"]),
+    (rb"\(8, ", [b"(4, ", b"(16, ", b"(-8, ", b"(8, 1, ", b"(0x8, ", b"(8., ", b"(True, ", b"[8, "]),
+    (rb"8, \d+\)", [b"8, 0)", b"8, -1)", b"8, 1)", b"8, 10)", b"8, 99999999999)", b"8, 1e1)", b"8,)"]),
+    (rb"NUMPY.", [b"NUMPY\x00", b"NUMPY\x02", b"NUMPY\x03", b"numpy\x01"]),
+    (rb"'shape'", [b"'Shape'", b"b'shape'", b"u'shape'", b"'sha' 'pe'"]),
+    (rb" +\n", [b"\n", b"", b" " * 200 + b"\n", b"#\n", b"\t\n"]),
+]
+
+
+def edit_header(data: bytearray, chance: random.Random) -> None:
+    """Half of the time with the header's length put right, so that the edit is what is judged."""
+    pattern, choices = chance.choice(EDITS)
+    before = len(data)
+    data[:] = re.sub(pattern, lambda _: chance.choice(choices), bytes(data), count=1, flags=re.DOTALL)
+    if chance.random() < 0.5 and len(data) > 10:
+        length = int.from_bytes(data[8:10], "little") + len(data) - before
+        data[8:10] = (length & 0xFFFF).to_bytes(2, "little")
