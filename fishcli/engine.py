@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from fishcli import checkpoint, hub, text
+from fishcli import checkpoint, hub
 from fishcli.codec.firefly import Firefly, Stream, shapes
 from fishcli.codec.settings import CodecSettings
 from fishcli.codec.weights import canonical
@@ -33,6 +33,7 @@ from fishcli.lm.settings import LMSettings
 from fishcli.lm.step import Step, step
 from fishcli.lm.tokenizer import Tokenizer
 from fishcli.lm.transformer import Transformer
+from fishcli.text import Span, check, split
 
 Codes = npt.NDArray[np.int16]  # (K, T)
 Samples = npt.NDArray[np.float32]  # (N,), in -1..1
@@ -50,7 +51,7 @@ class Frame(NamedTuple):
     """
 
     sample: int
-    span: text.Span
+    span: Span
     codes: Codes
     ended: bool | None
 
@@ -62,7 +63,7 @@ class Chunk(NamedTuple):
     """
 
     sample: int
-    span: text.Span
+    span: Span
     codes: Codes
     ended: bool | None
     samples: Samples
@@ -73,7 +74,8 @@ class Chunk(NamedTuple):
 class Request:
     """What is to be spoken, and how: `samples` times, in chunks of at most `chunk_length` UTF-8 bytes of text.
 
-    With `iterative_prompt`, each chunk sees the earlier ones, which keeps one voice from start to end.
+    With `iterative_prompt`, each chunk sees the earlier ones, which keeps one voice from start to end. `language`
+    (ISO 639-1; None: guessed) says where sentences end.
     """
 
     text: str
@@ -82,12 +84,17 @@ class Request:
     samples: int = 1
     chunk_length: int = 200
     iterative_prompt: bool = True
+    language: str | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.samples <= MAX_SAMPLES:
             raise SettingError(f"num_samples must be between 1 and {MAX_SAMPLES}, not {self.samples}.")
         if self.chunk_length < 1:
             raise SettingError(f"chunk_length must be a positive number of bytes, not {self.chunk_length}.")
+
+    def spans(self) -> list[Span]:
+        """The chunks that the text is spoken in. Raises InputError for text that cannot be spoken."""
+        return split(check(self.text), self.chunk_length, self.language)
 
 
 class Engine:
@@ -130,7 +137,7 @@ class Engine:
         that cannot be used raise InputError, before this returns.
         """
         request = _request(request)
-        spans = text.split(text.check(request.text), request.chunk_length)
+        spans = request.spans()
         reserve = min(request.sampling.max_new_tokens or _RESERVE, self.lm_settings.max_seq_len // 2)
         speeches = [_Speech(i, spans, request, self._prompts, reserve) for i in range(request.samples)]
         speeches[0].prompt()  # what cannot be asked fails here, not in the first step
@@ -224,7 +231,7 @@ class _Speech:
     """One sample on its way through the chunks of a text."""
 
     def __init__(
-        self, sample: int, spans: Sequence[text.Span], request: Request, prompts: PromptBuilder, reserve: int
+        self, sample: int, spans: Sequence[Span], request: Request, prompts: PromptBuilder, reserve: int
     ) -> None:
         self.sample = sample
         self._left = list(spans)
@@ -292,7 +299,7 @@ def load(
     if not codec_path.is_file():
         raise ModelMissing(f"There is no codec at {codec_path}; name its .pth file with --codec-path.")
     torch_device = pick_device(device)
-    torch_dtype = pick_dtype(dtype, torch_device)
+    torch_dtype = pick_dtype(dtype, torch_device, size=(found.path / "model.pth").stat().st_size)
     torch.set_num_threads(threads or physical_cores())
     torch.backends.cudnn.allow_tf32 = False  # ten bits of a float32 convolution would be lost, and heard
     key = (found.path.resolve(), codec_path.resolve(), torch_device, torch_dtype, compile)

@@ -2,15 +2,20 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 from conftest import TINY
+from hub_server import Hub
+
+from fishcli.hub import REPO
 
 REFERENCE = TINY / "reference.wav"
 FISH = [sys.executable, "-m", "fishcli"]
@@ -122,7 +127,7 @@ def test_the_transcript_beside_a_recording(fish, brief, tmp_path):
     soundfile.write(tmp_path / "me.wav", samples[:rate], rate)
     assert "--ref-text" in fish("say", "Hello.", "--ref", "me.wav", *brief).err
     (tmp_path / "me.lab").write_text("What I say.")
-    assert "warning" not in fish("say", "Hello.", "--ref", "me.wav", *brief).err
+    assert "--ref-text" not in fish("say", "Hello.", "--ref", "me.wav", *brief).err
 
 
 def test_several_recordings(fish, micro, tmp_path):
@@ -280,6 +285,56 @@ def test_debug_shows_where(fish):
 
 def environment():
     return {**os.environ, "PYTHONUNBUFFERED": "1"}
+
+
+def test_download_and_say(micro, tmp_path):
+    with Hub() as hub:
+        hub.add(REPO, {path.name: path.read_bytes() for path in micro.iterdir()})
+        env = {**environment(), "HF_ENDPOINT": hub.url, "FISHCLI_DATA_DIR": str(tmp_path / "data")}
+
+        def run(*arguments):
+            return subprocess.run([*FISH, *arguments], cwd=tmp_path, env=env, capture_output=True, text=True)
+
+        planned = run("download", "--dry-run")
+        assert planned.returncode == 0, planned.stderr
+        assert "model.pth" in planned.stdout
+        fetched = run("download")
+        assert fetched.returncode == 0, fetched.stderr
+        assert "CC BY-NC-SA" in fetched.stderr
+        asked = len(hub.requests)
+        again = run("download", "--json")
+        assert json.loads(again.stdout)["folder"].startswith(str(tmp_path / "data"))
+        assert "CC BY-NC-SA" not in again.stderr
+        assert len(hub.requests) == asked
+    said = run("say", "Hi.", "--max-new-tokens", "3")
+    assert said.returncode == 0, said.stderr
+    assert "built-in" not in said.stderr
+    assert soundfile.info(tmp_path / "out.wav").samplerate == 44_100  # the codec of the downloaded one
+    missing = run("download", "nobody/nothing")
+    assert missing.returncode == 5, "the hub is gone by now"
+    assert missing.stderr.count("error: ") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="reads /proc")
+def test_three_minutes_of_text(tmp_path):
+    """The sound is written while it is made, and memory stays where it was after the first chunks."""
+    sentences = "The train arrives at seven and leaves at nine. We should talk about the problem tomorrow. "
+    (tmp_path / "page.txt").write_text(sentences * 32)
+    command = [*FISH, "say", "--file", "page.txt", "-o", "page.wav", "--json", "--seed", "1"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, env=environment()) as process:
+        seen = []  # (bytes written, resident KiB)
+        while process.poll() is None:
+            written = sum(path.stat().st_size for path in tmp_path.glob(".page.wav.*.tmp"))
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            if written and (resident := re.search(r"VmRSS:\s+(\d+)", status)):
+                seen.append((written, int(resident[1])))
+            time.sleep(0.2)
+        result = json.loads(process.stdout.read())
+    assert result["seconds"] > 150
+    assert len({written for written, _ in seen}) > 20
+    early = max(resident for written, resident in seen if written < 1_000_000)
+    assert max(resident for _, resident in seen) < early + 100 * 1024, seen[:: len(seen) // 20]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")

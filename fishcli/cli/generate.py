@@ -9,6 +9,7 @@ import typer
 
 from fishcli.cli import console, options
 from fishcli.cli.app import app, command
+from fishcli.text import split
 
 if TYPE_CHECKING:
     from fishcli.engine import Codes
@@ -41,11 +42,11 @@ def generate(
     from fishcli import codes
     from fishcli.cli import inputs, speaking
 
-    words = inputs.words(text)
+    words = inputs.words(text, speech.language)
     outputs = [output_dir / f"codes_{i}.npy" for i in range(speech.num_samples)]
     inputs.check_outputs(outputs, [*(prompt_tokens or []), text.file])
     if dry_run:
-        speaking.show_chunks(words, speech.chunk_length, outputs)
+        speaking.show_chunks(split(words, speech.chunk_length, speech.language), outputs)
         return
     engine = model.load()
     request = speech.request(words, inputs.references(engine, prompt_tokens or [], prompt_text or [], "--prompt-text"))

@@ -11,7 +11,7 @@ from fishcli import audio, text
 from fishcli.cli import console
 from fishcli.errors import SettingError
 from fishcli.files import open_regular
-from fishcli.normalize import normalize
+from fishcli.normalize import NEEDS_EXTRA, can_normalize, normalize
 
 if TYPE_CHECKING:
     from fishcli.cli.options import TextOptions
@@ -19,10 +19,15 @@ if TYPE_CHECKING:
     from fishcli.lm.prompt import Voice
 
 
-def words(given: TextOptions) -> str:
+def words(given: TextOptions, language: str | None) -> str:
     """The text to speak, numbers and the like written out. Raises SettingError unless there is just one source."""
     spoken = text.check(_source(given.text, given.file))
-    return normalize(spoken, given.language) if given.normalize else spoken
+    if not given.normalize:
+        return spoken
+    language = language or text.guess_language(spoken)
+    if language in NEEDS_EXTRA and not can_normalize(language) and any(map(str.isdigit, spoken)):
+        console.warn("Numbers are not read as words: run `pip install 'fishcli[normalize]'`, or give --no-normalize.")
+    return normalize(spoken, language)
 
 
 def _source(argument: str | None, file: Path | None) -> str:

@@ -112,7 +112,9 @@ class SpeakingOptions:
         "generate.iterative_prompt"
     )
 
-    def request(self, words: str, references: Sequence[Voice]) -> Request:
+    language: Annotated[str | None, setting("language", SPEAKING, "CODE")] = None
+
+    def request(self, words: str, references: Sequence[Voice] = ()) -> Request:
         """What to ask of the Engine; without a seed one is drawn, so that it can be told."""
         from fishcli.engine import Request, draw_seed
         from fishcli.lm.sampling import Sampling
@@ -124,7 +126,15 @@ class SpeakingOptions:
             seed=draw_seed() if self.seed is None else self.seed,
             max_new_tokens=self.max_new_tokens,
         )
-        return Request(words, references, sampling, self.num_samples, self.chunk_length, self.iterative_prompt)
+        return Request(
+            words,
+            references,
+            sampling,
+            samples=self.num_samples,
+            chunk_length=self.chunk_length,
+            iterative_prompt=self.iterative_prompt,
+            language=self.language,
+        )
 
 
 @dataclass(frozen=True)
@@ -136,5 +146,4 @@ class TextOptions:
         Path | None,
         typer.Option("--file", help="Read the text from a file; - is stdin.", metavar="FILE", rich_help_panel=SPEAKING),
     ] = None
-    language: Annotated[str | None, setting("language", SPEAKING, "CODE")] = None
     normalize: Annotated[bool, setting("normalize", SPEAKING, off=True)] = default("normalize")

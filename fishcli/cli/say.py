@@ -13,6 +13,7 @@ from fishcli.cli import console, options
 from fishcli.cli.app import app, command
 from fishcli.errors import SettingError
 from fishcli.files import next_free
+from fishcli.text import split
 
 if TYPE_CHECKING:
     from fishcli.audio import Writer
@@ -54,12 +55,12 @@ def say(
     """
     from fishcli.cli import inputs, speaking
 
-    words = inputs.words(text)
+    words = inputs.words(text, speech.language)
     outputs = _outputs(output, speech.num_samples, play)
     inputs.check_outputs(outputs, [*(ref or []), text.file])
     inputs.check_sound(outputs, subtype)
     if dry_run:
-        speaking.show_chunks(words, speech.chunk_length, outputs)
+        speaking.show_chunks(split(words, speech.chunk_length, speech.language), outputs)
         return
     engine = model.load()
     request = speech.request(words, inputs.references(engine, ref or [], ref_text or [], "--ref-text"))

@@ -24,7 +24,7 @@ class Speaking:
 
     def __init__(self, engine: Engine, request: Request) -> None:
         self._engine, self._request = engine, request
-        self._spans = text.split(request.text, request.chunk_length)
+        self._spans = request.spans()
         seconds = sum(text.seconds(span.text) for span in self._spans)
         self._expected = max(1, round(seconds * engine.frame_rate * request.samples))  # frames
         self.frames = [0] * request.samples
@@ -104,9 +104,9 @@ def report(figures: dict[str, float], request: Request, outputs: Sequence[Path])
     console.result({**figures, "seeds": seeds, "outputs": [str(path) for path in outputs]})
 
 
-def show_chunks(words: str, chunk_length: int, outputs: Sequence[Path]) -> None:
+def show_chunks(spans: Sequence[text.Span], outputs: Sequence[Path]) -> None:
     """What would be spoken, chunk by chunk, with the seconds that it is expected to last."""
-    chunks = [(span.text, text.seconds(span.text)) for span in text.split(words, chunk_length)]
+    chunks = [(span.text, text.seconds(span.text)) for span in spans]
     if console.manner.json:
         fields = [{"text": said, "seconds": round(seconds, 1)} for said, seconds in chunks]
         console.result({"chunks": fields, "outputs": [str(path) for path in outputs]})

@@ -1,0 +1,87 @@
+"""Numbers as English words, in American form: no "and", no hyphens."""
+
+import re
+
+_ONES = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+)  # fmt: skip
+_TENS = ("", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+_SCALES = ("", " thousand", " million", " billion", " trillion", " quadrillion")
+_ORDINALS = {
+    "one": "first", "two": "second", "three": "third", "five": "fifth", "eight": "eighth", "nine": "ninth",
+    "twelve": "twelfth",
+}  # fmt: skip
+_LONGEST = 9  # digits without a comma that are still a quantity; longer ones are a telephone, card or serial number
+_IRREGULAR = {
+    "foot": "feet", "inch": "inches", "penny": "pence", "paisa": "paise", "yen": "yen", "won": "won", "hertz": "hertz",
+    "kilohertz": "kilohertz", "megahertz": "megahertz", "gigahertz": "gigahertz",
+}  # fmt: skip
+
+
+def cardinal(value: int) -> str:
+    """0 <= value < 10**18 -> its words: 1250 -> "one thousand two hundred fifty"."""
+    if value < 20:
+        return _ONES[value]
+    if value < 100:
+        return _TENS[value // 10] + (f" {_ONES[value % 10]}" if value % 10 else "")
+    if value < 1000:
+        return f"{_ONES[value // 100]} hundred" + (f" {cardinal(value % 100)}" if value % 100 else "")
+    groups = [value // 1000**power % 1000 for power in range(len(_SCALES))]
+    said = [cardinal(group) + scale for group, scale in zip(groups, _SCALES, strict=True) if group]
+    return " ".join(reversed(said))
+
+
+def ordinal(value: int) -> str:
+    """21 -> "twenty first"."""
+    *start, last = cardinal(value).split()
+    stem = f"{last[:-1]}ie" if last.endswith("y") else last
+    return " ".join([*start, _ORDINALS.get(last, f"{stem}th")])
+
+
+def in_pairs(value: int) -> str:
+    """3 or 4 digits in the way of years and flight numbers: 1905 -> "nineteen oh five", 747 -> "seven forty seven"."""
+    high, low = divmod(value, 100)
+    if high % 10 == 0 and low < 10:
+        return cardinal(value)
+    return f"{cardinal(high)} {'hundred' if not low else f'oh {cardinal(low)}' if low < 10 else cardinal(low)}"
+
+
+def spelled(digits: str) -> str:
+    """ "007" -> "zero zero seven"; what is not a digit is passed over."""
+    return " ".join(_ONES[int(digit)] for digit in digits if digit.isdigit())
+
+
+def number(written: str) -> str:
+    """ "1,250.50" -> "one thousand two hundred fifty point five zero"."""
+    whole, _, fraction = written.partition(".")
+    digits = whole.replace(",", "")
+    serial = len(digits) > (_LONGEST if digits == whole else 18) or (len(digits) > 1 and digits[0] == "0")
+    said = spelled(digits) if serial else cardinal(int(digits)) if digits else ""
+    return f"{said} point {spelled(fraction)}".strip() if fraction else said
+
+
+def year(value: int) -> str:
+    """2024 -> "twenty twenty four", 2005 -> "two thousand five"."""
+    return in_pairs(value) if value >= 1000 else cardinal(value)
+
+
+def roman(written: str) -> int:
+    """ "XIV" -> 14; below forty, as kings and chapters are counted."""
+    values = {"X": 10, "IX": 9, "V": 5, "IV": 4, "I": 1}
+    return sum(values[part] for part in re.findall("IX|IV|X|V|I", written))
+
+
+def plural(words: str) -> str:
+    """The last word in the plural: "nineteen ninety" -> "nineteen nineties", "square foot" -> "square feet"."""
+    *start, last = words.split(" ")
+    regular = f"{last[:-1]}ies" if last.endswith("y") else f"{last}es" if last.endswith("x") else f"{last}s"
+    return " ".join([*start, _IRREGULAR.get(last, regular)])
+
+
+def counted(written: str, unit: str) -> str:
+    """ "2", "degree Celsius" -> "two degrees Celsius"."""
+    if written == "1":
+        return f"one {unit}"
+    noun, *rest = re.split("(?= per | Celsius| Fahrenheit)", unit, maxsplit=1)
+    return f"{number(written)} {plural(noun)}{''.join(rest)}"

@@ -1,0 +1,336 @@
+"""What a user wrote, made ready to be spoken: read, checked, cleaned, cut into chunks.
+
+All functions are pure. Positions count characters (code points) of the given text.
+"""
+
+import math
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator
+from itertools import accumulate, pairwise
+from typing import NamedTuple
+
+import regex
+
+from fishcli.errors import InputError, SettingError
+
+MAX_CHARACTERS = 1_000_000  # About 18 hours of speech: longer than any novel, so more is a wrong file or an attack.
+CHUNK_BYTES = 200  # The reference's default.
+
+_EMOJI = regex.compile("[\U0001f600-\U0001f64f\U0001f300-\U0001f5ff\U0001f680-\U0001f6ff\U0001f1e0-\U0001f1ff]+")
+_COMMAS = regex.compile(",{2,}")
+_SPEAKABLE = regex.compile(r"[\p{L}\p{N}]")
+_SYLLABIC = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}]")
+_PAGE_BREAKS = str.maketrans(dict.fromkeys("\v\f\x1c\x1d\x1e\x85", "\n"))
+_REFUSED = regex.compile(r"[\p{Cc}\p{Cs}--[\t\r\n]]", regex.V1)
+
+
+def decode(data: bytes) -> str:
+    """Bytes of a file or of standard input -> text: strict UTF-8, without its byte order mark."""
+    try:
+        return data.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"The text is not UTF-8: byte 0x{data[error.start]:02x} at offset {error.start} cannot be read; "
+            "save it as UTF-8 and try again."
+        ) from None
+
+
+def check(text: str) -> str:
+    """The text, if there is something in it to speak and nothing that cannot be.
+
+    Form feeds and their like become newlines, one for one. Other control characters are refused, not dropped:
+    a NUL means UTF-16 or a binary file, an escape would leave its `[31m` to be read aloud.
+    """
+    if len(text) > MAX_CHARACTERS:
+        raise InputError(
+            f"The text has {len(text):,} characters and at most {MAX_CHARACTERS:,} are taken; split it into several."
+        )
+    text = text.translate(_PAGE_BREAKS)
+    if bad := _REFUSED.search(text):
+        kind = "a lone surrogate" if "\ud800" <= bad[0] <= "\udfff" else "a control character"
+        raise InputError(f"The text has {kind}, U+{ord(bad[0]):04X}, at character {bad.start()}; remove it.")
+    if not speakable(text):
+        raise InputError("There is nothing to speak: the text has neither a letter nor a number; give it some words.")
+    return text
+
+
+def clean(text: str) -> str:
+    """The text as the model was trained to read it (shared with the reference; see the model's specification)."""
+    text = text.strip().replace("‘", "'").replace("’", "'")
+    return _COMMAS.sub(",", _EMOJI.sub("", text))
+
+
+def speakable(text: str) -> bool:
+    """Whether a letter or a number of any script is there; marks, symbols and emoji alone make no sound."""
+    return _SPEAKABLE.search(text) is not None
+
+
+def seconds(text: str) -> float:
+    """About how long the text lasts when it is spoken: by letters, or by characters where each is a syllable."""
+    syllabic = len(_SYLLABIC.findall(text))
+    return len(text) / 15 + syllabic * (1 / 4.5 - 1 / 15)
+
+
+class Span(NamedTuple):
+    """A chunk: `text` is what `start` to `end` of the whole covers, on one line."""
+
+    text: str
+    start: int
+    end: int
+
+
+def split(text: str, limit: int = CHUNK_BYTES, language: str | None = None) -> list[Span]:
+    """Cut a text that passed `check` into chunks of at most `limit` UTF-8 bytes, each with something to speak.
+
+    A blank line always cuts. Sentences are packed together while they fit. One that does not fit is cut into
+    even pieces at newlines, else after clauses, at spaces, in unspaced script anywhere, and as the last
+    resort between graphemes; only a grapheme that is longer than the limit by itself exceeds it. Marks alone go to a
+    neighbour, and are left out where none has room. The time is linear in the length of the text.
+    """
+    if limit < 1:
+        raise SettingError(f"The chunk length is {limit} bytes and must be at least 1.")
+    language = language or guess_language(text)
+    chunks: list[_Range] = []
+    for start, end in _paragraphs(text):
+        sentences = _between(text, start, end, _sentence_ends(text, start, end, language))
+        pieces = [piece for sentence in sentences for piece in _fitted(text, *sentence, limit, language)]
+        chunks += _packed(text, pieces, limit)
+    spans = _with_something_to_speak(text, chunks, limit)
+    return [Span(_SPACES.sub(" ", text[start:end]), start, end) for start, end in spans]
+
+
+_Range = tuple[int, int]
+
+_SPACES = regex.compile(r"\s+")
+
+
+def _paragraphs(text: str) -> Iterator[_Range]:
+    blank_lines = (run.end() for run in _SPACES.finditer(text) if run[0].count("\n") > 1 or "\u2029" in run[0])
+    return _between(text, 0, len(text), blank_lines)
+
+
+def _between(text: str, start: int, end: int, cuts: Iterable[int]) -> Iterator[_Range]:
+    """The parts of start..end between ascending cuts, without outer spaces and without empty ones."""
+    for left, right in pairwise((start, *cuts, end)):
+        part = text[left:right]
+        if stripped := part.strip():
+            left += len(part) - len(part.lstrip())
+            yield left, left + len(stripped)
+
+
+# Sentences. `sentencex` knows the abbreviations of many languages; it takes what is quoted as one sentence, so a
+# sentence that is too long is looked at again with its quotes and brackets blanked. On a run of open
+# quotes it is quadratic, hence the window.
+
+_WINDOW = 4000
+_QUOTES = str.maketrans(dict.fromkeys('"“”„«»‹›「」『』()（）[]', " "))
+_CLOSING = regex.compile(r"""[\p{M}\p{Pe}\p{Pf}.!?…。．！？,،;؛:\u200d]""")
+_ABBREVIATION = regex.compile(
+    r"(?<![\w.])(?:Mr|Mrs|Ms|Dr|Prof|St|Mt|Gen|Col|Capt|Lt|Sgt|Rev|Hon|Gov|Sen|Rep|vs|approx|ca|cf|e\.g|i\.e)\.\s*\Z",
+    regex.IGNORECASE,
+)
+
+
+def _sentence_ends(text: str, start: int, end: int, language: str) -> Iterator[int]:
+    """Positions inside start..end where one sentence ends and the next begins."""
+    for position in _segmented(text[start:end], language):
+        if _ends_sentence(text, start + position):
+            yield start + position
+
+
+def _segmented(text: str, language: str) -> Iterator[int]:
+    """The inner boundaries that `sentencex` finds, window by window; each window starts at the last boundary."""
+    import sentencex
+
+    start = 0
+    while start < len(text):
+        window = text[start : start + _WINDOW]
+        ends = list(accumulate(map(len, sentencex.segment(language, window)), initial=start))[1:-1]
+        yield from ends
+        # The last sentence may go on behind the window. A window of one sentence is passed over whole.
+        start = ends[-1] if ends and start + _WINDOW < len(text) else start + _WINDOW
+
+
+def _ends_sentence(text: str, position: int) -> bool:
+    """Whether a boundary keeps words, addresses, closing marks and abbreviations whole."""
+    before, after = text[position - 1], text[position]
+    if _CLOSING.match(after) or before == "\u200d":
+        return False
+    if before.isascii() and not before.isspace() and not after.isspace() and (before == "." or after.isascii()):
+        return False
+    return _ABBREVIATION.search(text[max(0, position - 12) : position]) is None
+
+
+def _fitted(text: str, start: int, end: int, limit: int, language: str) -> Iterator[_Range]:
+    """A sentence, or the pieces of at most `limit` bytes that it is cut into."""
+    if _size(text, start, end) <= limit:
+        yield start, end
+        return
+    unquoted = text[start:end].translate(_QUOTES)
+    ends = [start + at for at in _segmented(unquoted, language) if _ends_sentence(text, start + at)]
+    for left, right in _between(text, start, end, ends):
+        yield from _between(text, left, right, _even_cuts(text[left:right], left, limit))
+
+
+def _size(text: str, start: int, end: int) -> int:
+    return len(text[start:end].encode("utf-8"))
+
+
+# Where a sentence that is too long may be cut, best first. The index of the alternative that matches is the rank.
+# Thai, Lao, Khmer, Burmese, Tibetan, Chinese and Japanese are written without spaces.
+_UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}ー]"
+_CUTS = regex.compile(
+    r"""
+      (\n\s*)                                                    # 1 a line of a list or a verse
+    | ((?:[,;:!?،؛؟।](?=["'”’»)\]\s])|\.\.\.?(?=\s)|[、，；：。！？…—―])   # 2 a clause
+       ["'”’»)\]）」』】》、，；：。！？…—―]*\s*
+      |[)\]）」』】》]\s+ |\s+[–-]\s+)
+    | ((?<![.\p{N}\s])\s++(?!\p{N}))                             # 3 a space, but not in "Dr. Who", "No. 5" or "12 kg"
+    | (\s+)                                                      # 4 any space
+    | ((?<!LEADING)(?!TRAILING)(?:(?<=UNSPACED)(?=[\w(（「『《“])|(?<=\w)(?=UNSPACED)))   # 5 unspaced script
+    """.replace("UNSPACED", _UNSPACED)
+    .replace("LEADING", "[เแโใไ]")  # vowels that Thai writes before their consonant
+    .replace(
+        "TRAILING", "[ーぁぃぅぇぉっゃゅょァィゥェォッャュョะาำๆฯ]"
+    ),  # what never starts a line in Japanese and Thai
+    regex.VERBOSE,
+)
+_WORST = 6
+
+
+def _even_cuts(sentence: str, offset: int, limit: int) -> Iterator[int]:
+    """Cuts that make pieces of at most `limit` bytes, as even as the good places to cut allow."""
+    edges = [0, *_grapheme_ends(sentence)]
+    sizes = [0, *accumulate(_size(sentence, left, right) for left, right in pairwise(edges))]
+    ranks = {cut.end(): cut.lastindex or _WORST for cut in _CUTS.finditer(sentence)}
+    here = 0
+    while sizes[-1] - sizes[here] > limit:
+        rest = sizes[-1] - sizes[here]
+        target = sizes[here] + rest / math.ceil(rest / limit)
+        last = max(here + 1, bisect_right(sizes, sizes[here] + limit) - 1)
+        half = max(here + 1, bisect_left(sizes, (sizes[here] + target) / 2))
+        places = [(ranks.get(edges[i], _WORST), abs(sizes[i] - target), i) for i in range(here + 1, last + 1)]
+        # A piece of less than half the size only to keep a word whole.
+        best = min(places[half - here - 1 :], default=places[-1])
+        here = (best if best[0] < _WORST else min(places))[2]
+        yield offset + edges[here]
+
+
+_GRAPHEME = regex.compile(r"\X")
+
+
+def _grapheme_ends(text: str) -> Iterator[int]:
+    """Where each grapheme cluster ends. In small windows: `regex` is quadratic on a run of flags."""
+    start, width = 0, 128
+    while start < len(text):
+        ends = [start + grapheme.end() for grapheme in _GRAPHEME.finditer(text[start : start + width])]
+        if start + width < len(text):
+            ends.pop()  # It may go on behind the window.
+        yield from ends
+        start, width = (ends[-1], 128) if ends else (start, width * 2)
+
+
+def _packed(text: str, pieces: list[_Range], limit: int) -> list[_Range]:
+    """Pieces that follow each other, joined while they fit; a short last chunk takes over from the one before."""
+    groups: list[list[_Range]] = []
+    size = 0
+    for piece in pieces:
+        grown = size + _size(text, groups[-1][-1][1], piece[1]) if groups else limit + 1
+        if grown <= limit:
+            groups[-1].append(piece)
+            size = grown
+        else:
+            groups.append([piece])
+            size = _size(text, *piece)
+    if len(groups) > 1:
+        _level(text, *groups[-2:])
+    return [(group[0][0], group[-1][1]) for group in groups]
+
+
+def _level(text: str, first: list[_Range], second: list[_Range]) -> None:
+    """Move pieces from the end of one chunk to the start of the next while that makes the two more even."""
+    while len(first) > 1:
+        moved = first[-1][0]
+        if _size(text, moved, second[-1][1]) > _size(text, first[0][0], first[-2][1]):
+            return
+        second.insert(0, first.pop())
+
+
+def _with_something_to_speak(text: str, chunks: list[_Range], limit: int) -> list[_Range]:
+    """The chunks with those of marks alone joined to the chunk before or after, if there is room."""
+    kept: list[_Range] = []
+    for start, end in chunks:
+        if kept and not (speakable(text[start:end]) and speakable(text[slice(*kept[-1])])):
+            joined = kept[-1][0], end
+            if _size(text, *joined) <= limit:
+                kept[-1] = joined
+                continue
+        kept.append((start, end))
+    return [chunk for chunk in kept if speakable(text[slice(*chunk)])]
+
+
+# A guess at the language, for the splitter, the normaliser and the warning that a voice does not know it.
+
+_SAMPLE = 5000  # characters; a text's start tells its language
+_SCRIPTS = {
+    "ko": "Hangul", "ar": "Arabic", "ru": "Cyrillic", "hi": "Devanagari", "th": "Thai",
+    "el": "Greek", "he": "Hebrew", "bn": "Bengali", "ta": "Tamil", "te": "Telugu", "hy": "Armenian", "ka": "Georgian",
+    "am": "Ethiopic", "km": "Khmer", "my": "Myanmar", "lo": "Lao", "gu": "Gujarati", "pa": "Gurmukhi", "kn": "Kannada",
+    "ml": "Malayalam", "si": "Sinhala", "bo": "Tibetan",
+}  # fmt: skip
+_BY_SCRIPT = {code: regex.compile(rf"\p{{{script}}}[\p{{{script}}}\p{{M}}]*") for code, script in _SCRIPTS.items()}
+_BY_SCRIPT |= {"zh": regex.compile(r"\p{Han}"), "ja": regex.compile(r"[\p{Hiragana}\p{Katakana}]")}
+_ADDRESS = regex.compile(r"\S+[@/]\S+")
+_LATIN_WORDS = regex.compile(r"\p{Latin}[\p{Latin}\p{M}]*(?:['’]\p{Latin}+)*")
+_FREQUENT = {
+    code: frozenset(words.split())
+    for code, words in {
+        "en": "the of and to in is that it for was with as his on be at by i this had not are but from or have an they "
+        "which one you were all her she there would their we him been has when who will no more if out so said what up "
+        "its about than into them can only other time new some could these two may first then do any like my now over "
+        "such our me even most made after did many before must hello please thank yes a it's don't i'm how where why "
+        "your he am good morning does us very here see go get just know let",
+        "de": "der das und ist nicht ein eine einen mit auf für ich sie wir zu im von auch wie sich dem den es bei "
+        "nach sind wird haben hallo welt guten tag morgen danke bitte sehr über aber oder heute dass kann hat wenn",
+        "fr": "le la les des du et est une un dans pour pas que qui sur avec vous nous je il elle ne au ce cette mais "
+        "bonjour monde merci être très c'est d'un j'ai où aujourd'hui ça sont plus tout comme",
+        "es": "el la los las y es un una en de del que por para con no se su al lo como más pero hola mundo gracias "
+        "buenos días está muy cómo yo qué mi son hoy este esta",
+        "it": "il la gli le di che è un una per con non si del della sono ciao mondo grazie molto questo come anche "
+        "oggi buongiorno ma io più nel alla ho",
+        "pt": "o os as um uma de do da que é não para com em por se no na mais como mas olá mundo obrigado bom dia "
+        "muito está eu você isso são hoje ao",
+        "nl": "de het een en van is niet dat op te zijn met voor ik je hij wij ook maar als aan er hallo wereld dank "
+        "goede morgen heel wat naar bij deze",
+        "pl": "i w nie na się jest to z że do jak ale za co tak dzień dobry świat cześć dziękuję ja ty jego dla są",
+        "sv": "och att det är som en på jag inte av för med han den till har du hej världen tack mycket ett vi var",
+        "tr": "bir ve bu da de için ne çok o ile gibi ben sen merhaba dünya teşekkürler değil var güzel bugün",
+        "vi": "là và của không có một tôi bạn được người này cho trong đã xin chào cảm ơn thế giới rất",
+        "id": "yang dan di ini itu tidak untuk dengan saya anda ada dari akan halo dunia terima kasih selamat pagi",
+    }.items()
+}
+
+
+def guess_language(text: str) -> str:
+    """The ISO 639-1 code of the language that the text is most likely in, "en" when nothing says otherwise.
+
+    By script: most words, or characters where no spaces divide them; kana among Chinese characters mean Japanese. Of
+    the languages in Latin script a dozen are told by their most frequent words: another is named only if two or more
+    different ones of its words are there and more than of English. So names and single foreign words stay
+    English, and so does a language that is not in the table.
+    """
+    sample = _ADDRESS.sub("", text[:_SAMPLE])
+    counts = {code: len(pattern.findall(sample)) for code, pattern in _BY_SCRIPT.items()}
+    words = [word.lower().replace("’", "'") for word in _LATIN_WORDS.findall(sample)]
+    if counts["ja"] * 10 > counts["zh"]:
+        counts["ja"] += counts["zh"]
+    best = max(counts, key=counts.__getitem__)
+    return best if counts[best] > len(words) else _guess_latin(frozenset(words), sample)
+
+
+def _guess_latin(words: frozenset[str], sample: str) -> str:
+    if "¿" in sample or "¡" in sample:
+        return "es"
+    hits = {code: len(words & frequent) for code, frequent in _FREQUENT.items()}
+    best = max(hits, key=hits.__getitem__)  # English stands first and wins a tie.
+    return best if hits[best] >= 2 else "en"
