@@ -22,7 +22,7 @@ from fishcli import checkpoint, hub
 from fishcli.codec.firefly import Firefly, Stream, shapes
 from fishcli.codec.settings import CodecSettings
 from fishcli.codec.weights import canonical
-from fishcli.device import physical_cores, pick_device, pick_dtype
+from fishcli.device import pick_device, pick_dtype, pick_threads
 from fishcli.errors import ModelMissing, SettingError
 from fishcli.lm import weights
 from fishcli.lm.batch import Batch
@@ -292,15 +292,17 @@ def load(
 
     `model` is a folder or the name of a downloaded model; without it the first of `./checkpoints/fish-speech-1.5`,
     the downloaded 1.5 model and the built-in voice. `codec` is the file of a codec that lies elsewhere. `threads`
-    (default: the physical cores) holds for the whole process. Raises ModelMissing, InputError or SettingError.
+    (default: the physical cores, one for a small model) holds for the whole process. Raises ModelMissing,
+    InputError or SettingError.
     """
     found = hub.find(model, tuple(name for name in hub.NEEDED if codec is None or name != hub.CODEC))
     codec_path = Path(codec) if codec else found.path / hub.CODEC
     if not codec_path.is_file():
         raise ModelMissing(f"There is no codec at {codec_path}; name its .pth file with --codec-path.")
     torch_device = pick_device(device)
-    torch_dtype = pick_dtype(dtype, torch_device, size=(found.path / "model.pth").stat().st_size)
-    torch.set_num_threads(threads or physical_cores())
+    size = (found.path / "model.pth").stat().st_size
+    torch_dtype = pick_dtype(dtype, torch_device, size)
+    torch.set_num_threads(pick_threads(threads, size))
     torch.backends.cudnn.allow_tf32 = False  # ten bits of a float32 convolution would be lost, and heard
     key = (found.path.resolve(), codec_path.resolve(), torch_device, torch_dtype, compile)
     with _loading:

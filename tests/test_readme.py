@@ -1,4 +1,4 @@
-"""Every command of the README, run as it stands in a shell."""
+"""Every command of the README and of the commands' help, run as it stands in a shell."""
 
 import os
 import re
@@ -29,22 +29,50 @@ def commands() -> list[str]:
     return [line for line in lines if line.split()[0] not in ELSEWHERE]
 
 
+def examples() -> list[str]:
+    """What the commands' help shows; `[cyan]` marks it."""
+    sources = sorted((Path(__file__).parent.parent / "fishcli" / "cli").glob("*.py"))
+    shown = [line for path in sources for line in re.findall(r"\[cyan\](fish .*?)\[/cyan\]", path.read_text("utf-8"))]
+    assert len(shown) > 20
+    return [line for line in dict.fromkeys(shown) if line not in commands()]
+
+
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A folder with what the README takes for granted: a recording and a text."""
-    folder = tmp_path_factory.mktemp("readme")
-    shutil.copy(TINY / "reference.wav", folder / "paimon.wav")
+def template(tmp_path_factory):
+    """A folder with what the examples take for granted: recordings, codes, a text."""
+    folder = tmp_path_factory.mktemp("template")
+    (folder / "voices").mkdir()
+    for name in ("paimon.wav", "voices/one.wav"):
+        shutil.copy(TINY / "reference.wav", folder / name)
     (folder / "chapter.txt").write_text("The train arrives at seven. It leaves at nine.\n")
+    subprocess.run([sys.executable, "-m", "fishcli", "encode", "paimon.wav"], cwd=folder, check=True)
+    for name in ("fake.npy", "codes_0.npy"):
+        shutil.copy(folder / "paimon.npy", folder / name)
     return folder
 
 
-@pytest.fixture(scope="module")
-def environment():
-    bin_folder = Path(sys.executable).parent
+@pytest.fixture
+def folder(template, tmp_path):
+    """A copy for one example, which may change settings and leave a model there."""
+    return shutil.copytree(template, tmp_path / "folder")
+
+
+@pytest.fixture
+def environment(tmp_path, hub):
+    """A home of its own, a hub, something that plays, and short speeches."""
+    player = tmp_path / "bin" / "ffplay"
+    player.parent.mkdir()
+    player.write_text("#!/bin/sh\ncat > /dev/null\n")
+    player.chmod(0o755)
+    path = [player.parent, Path(sys.executable).parent, os.environ["PATH"]]
     return {
         **os.environ,
-        "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}",
+        "HOME": str(tmp_path),
+        "FISHCLI_CONFIG_DIR": str(tmp_path / "config"),
+        "FISHCLI_DATA_DIR": str(tmp_path / "data"),
         "FISHCLI_GENERATE_MAX_NEW_TOKENS": "60",
+        "HF_ENDPOINT": hub.url,
+        "PATH": os.pathsep.join(map(str, path)),
     }
 
 
@@ -56,19 +84,13 @@ def hub(micro):
         yield hub
 
 
-def is_slow(command: str) -> bool:
-    return "-m full" in command or "atheris" in command or "kill_" in command or "-runs=" in command
-
-
 @pytest.mark.skipif(os.name == "nt", reason="the README's shell is a POSIX one")
-@pytest.mark.parametrize("command", [pytest.param(c, marks=pytest.mark.slow if is_slow(c) else ()) for c in commands()])
-def test_command(command, folder, environment, hub, tmp_path):
-    if command.startswith("fish download"):
-        environment = {**environment, "HF_ENDPOINT": hub.url, "FISHCLI_DATA_DIR": str(tmp_path)}
+@pytest.mark.parametrize("command", [*commands(), *examples()])
+def test_command(command, folder, environment):
     done = subprocess.run(["bash", "-euo", "pipefail", "-c", command], cwd=folder, env=environment, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
     for output in re.findall(r"(?:-o|>) (\S+\.(?:wav|flac))", command):
-        made = list(folder.glob(f"{Path(output).stem}*"))  # several samples are numbered
+        made = list(folder.glob(f"{Path(output).stem}*{Path(output).suffix}"))  # several samples are numbered
         assert made
         assert all(soundfile.info(path).duration > 0.3 for path in made)
 
@@ -77,3 +99,16 @@ def test_command(command, folder, environment, hub, tmp_path):
 def test_program(program, folder, environment):
     subprocess.run([sys.executable, "-c", program], cwd=folder, env=environment, check=True)
     assert soundfile.info(folder / "hello.wav").duration > 0.3
+
+
+@pytest.mark.slow
+def test_the_first_command_on_a_fresh_machine(tmp_path):
+    """`pip install . && fish say ...` in a new environment; PIP_CONSTRAINT may name the CPU build of torch."""
+    first = blocks("sh")[0].splitlines()[0]
+    assert first.startswith("pip install .")
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+    path = f"{tmp_path / 'venv' / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    root = Path(__file__).parent.parent
+    command = first.replace("-o hello.wav", f"-o {tmp_path}/hello.wav").replace("install .", f"install {root}")
+    subprocess.run(["bash", "-euc", command], cwd=tmp_path, env={**os.environ, "PATH": path}, check=True)
+    assert soundfile.info(tmp_path / "hello.wav").duration > 0.5

@@ -37,8 +37,9 @@ class Command(TyperCommand):
     """A command that takes its defaults from the settings and reads the documentation's old spellings."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        # Help must come up, and the settings be mended, while a settings file is broken.
-        if not {"-h", "--help"} & set(args) and ctx.command_path.split()[1] not in _WITHOUT_SETTINGS:
+        # Help and completion must come up, and the settings be mended, while a settings file is broken.
+        asked = {"-h", "--help"} & set(args) or ctx.resilient_parsing
+        if not asked and ctx.command_path.split()[1] not in _WITHOUT_SETTINGS:
             from fishcli.config import load_settings
 
             ctx.default_map = load_settings(Path.cwd(), os.environ).defaults_for(ctx.info_name)
@@ -111,8 +112,8 @@ app = typer.Typer(
 )
 
 
-def _version(value: bool) -> None:
-    if value:
+def _version(ctx: typer.Context, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
         console.listing(f"fishcli {fishcli.__version__}")
         raise typer.Exit
 
@@ -135,8 +136,11 @@ def main() -> None:
     from fishcli.cli import commands  # noqa: F401  adds them to the app
 
     signal.signal(signal.SIGTERM, _terminated)
+    # OpenMP's threads spin while they wait for each other, for nothing where another process has their core: read
+    # when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        code = app(standalone_mode=False)
+        code = app(standalone_mode=False, prog_name="fish")
     except (FishError, typer.TyperException, typer.Abort, OSError, UnicodeError, MemoryError) as error:
         code = _told(error)
     try:
@@ -164,9 +168,10 @@ def _told(error: BaseException) -> int:
     if isinstance(error, MemoryError):
         console.error("There is not enough memory; use a shorter text or reference, or fewer samples.")
         return 1
-    message = getattr(error, "format_message", lambda: str(error))()
     ctx = getattr(error, "ctx", None)
-    console.error(f"{message.rstrip('.')}.{f' See `{ctx.command_path} -h`.' if ctx else ''}")
+    # Without any argument the help was shown, and there is no more to say.
+    if message := getattr(error, "format_message", lambda: str(error))():
+        console.error(f"{message.rstrip('.')}.{f' See `{ctx.command_path} -h`.' if ctx else ''}")
     return int(getattr(error, "exit_code", 1))
 
 

@@ -34,6 +34,11 @@ class Manner:
 manner = Manner()
 
 
+def is_live() -> bool:
+    """Whether what is shown can move: a terminal that can, and nobody asked for quiet."""
+    return stderr.is_terminal and not stderr.is_dumb_terminal and not manner.quiet
+
+
 def error(message: str) -> None:
     """One line that says what is wrong and what to do next."""
     _line("error: ", "bold red", message)
@@ -52,7 +57,7 @@ def note(message: str) -> None:
 
 def listing(lines: str) -> None:
     """A result that is text, on stdout as it is."""
-    stdout.print(lines, soft_wrap=True, markup=False, end="" if lines.endswith("\n") else "\n")
+    sys.stdout.write(lines if lines.endswith("\n") else f"{lines}\n")
 
 
 def result(fields: Mapping[str, Any]) -> None:
@@ -78,7 +83,7 @@ def summary(rows: Mapping[str, str]) -> None:
 
 def status(doing: str) -> contextlib.AbstractContextManager[object]:
     """A spinner while something is done that shows no progress of its own."""
-    if manner.quiet or not stderr.is_terminal:
+    if not is_live():
         return contextlib.nullcontext()
     return stderr.status(f"{doing} ...")
 
@@ -106,14 +111,14 @@ def transfer_bars(total: int) -> Iterator[Callable[[str, str, int, int], None]]:
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=stderr, disable=manner.quiet or not stderr.is_terminal) as progress:
+    with Progress(*columns, console=stderr, disable=not is_live()) as progress:
         whole = progress.add_task("in total", total=total)
         tasks: dict[str, TaskID] = {}
 
         def show(name: str, stage: str, done: int, size: int) -> None:
             if name not in tasks:
                 tasks[name] = progress.add_task(name, total=size)
-                if not stderr.is_terminal:
+                if not is_live():
                     note(f"{name}: {size / 1e6:.1f} MB")
             progress.update(tasks[name], completed=done, description=f"{stage} {name}")
             progress.update(whole, completed=sum(task.completed for task in progress.tasks if task.id != whole))

@@ -9,7 +9,6 @@ import typer
 
 from fishcli.cli import console, options
 from fishcli.cli.app import app, command
-from fishcli.text import split
 
 if TYPE_CHECKING:
     from fishcli.engine import Codes
@@ -41,6 +40,7 @@ def generate(
 
     from fishcli import codes
     from fishcli.cli import inputs, speaking
+    from fishcli.text import split
 
     words = inputs.words(text, speech.language)
     outputs = [output_dir / f"codes_{i}.npy" for i in range(speech.num_samples)]
@@ -50,6 +50,7 @@ def generate(
         return
     engine = model.load()
     request = speech.request(words, inputs.references(engine, prompt_tokens or [], prompt_text or [], "--prompt-text"))
+    inputs.check_language(engine, words)
     with console.status("loading"):
         frames = engine.frames(request)
     spoken: list[list[Codes]] = [[] for _ in range(request.samples)]

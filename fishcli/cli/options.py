@@ -45,7 +45,7 @@ def setting(key: str, panel: str, metavar: str | None = None, off: bool = False)
         rich_help_panel=panel,
         metavar=metavar or ("|".join(known.choices) or None),
         callback=check,
-        autocompletion=completing.models if known.kind == "model" else None,
+        autocompletion=completing.words(known),
     )
 
 

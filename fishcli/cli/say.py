@@ -13,7 +13,6 @@ from fishcli.cli import console, options
 from fishcli.cli.app import app, command
 from fishcli.errors import SettingError
 from fishcli.files import next_free
-from fishcli.text import split
 
 if TYPE_CHECKING:
     from fishcli.audio import Writer
@@ -54,6 +53,7 @@ def say(
     [cyan]fish say --file chapter.txt --play[/cyan]
     """
     from fishcli.cli import inputs, speaking
+    from fishcli.text import split
 
     words = inputs.words(text, speech.language)
     outputs = _outputs(output, speech.num_samples, play)

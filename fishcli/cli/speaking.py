@@ -34,8 +34,8 @@ class Speaking:
     def __enter__(self) -> Speaking:
         self._start = time.perf_counter()
         self._stack = contextlib.ExitStack()
-        live = console.stderr.is_terminal and not console.manner.quiet
-        self._bar = self._stack.enter_context(console.speaking_bar(self._expected)) if live else None
+        bar = console.speaking_bar(self._expected) if console.is_live() else None
+        self._bar = self._stack.enter_context(bar) if bar else None
         return self
 
     def __exit__(

@@ -1,0 +1,94 @@
+"""`fish completion`: the Tab key for bash, zsh and fish."""
+
+from __future__ import annotations
+
+import enum
+import os
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer.completion import completion_init, get_completion_script  # type: ignore[attr-defined]
+
+from fishcli.cli import console
+from fishcli.cli.app import app, command
+from fishcli.errors import InputError
+from fishcli.files import replacing
+
+_VARIABLE = "_FISH_COMPLETE"  # what the scripts ask this program through
+# zsh runs a file that it loads on the first Tab as the completion itself; typer's script only prepares the second.
+_FIRST_TAB = '[[ $zsh_eval_context[-1] == loadautofunc ]] && _fish_completion "$@"\n'
+
+completion_init()  # teaches typer the shells, which it does itself only for its own --install-completion
+
+
+class Shell(str, enum.Enum):
+    """The shells that there is a script for."""
+
+    bash = "bash"
+    zsh = "zsh"
+    fish = "fish"
+
+
+@command(app)
+def completion(
+    shell: Annotated[Shell, typer.Argument(metavar="SHELL", help="bash, zsh or fish.")],
+    install: Annotated[bool, typer.Option("--install", help="Put it where the shell reads it.")] = False,
+) -> None:
+    """Make the Tab key complete commands, options, models and files.
+
+    [cyan]fish completion bash --install[/cyan]
+    [cyan]fish completion zsh > _fish[/cyan]
+    """
+    if not install:
+        console.listing(script(shell.value))
+        return
+    target, next_step = _place(shell)
+    _write(target, script(shell.value))
+    console.note(f"Written to {target}. {next_step}")
+    if not _is_ours(shutil.which("fish")):
+        console.warn("`fish` does not start this program here; completion works where it does.")
+    console.result({"shell": shell.value, "path": str(target), "next": next_step})
+
+
+def script(shell: str) -> str:
+    """The completion script of a shell."""
+    made = get_completion_script(prog_name="fish", complete_var=_VARIABLE, shell=shell)
+    return f"{made}\n{_FIRST_TAB if shell == 'zsh' else ''}"
+
+
+def _place(shell: Shell) -> tuple[Path, str]:
+    """The file that a shell reads, and what is left to do so that it does."""
+    if shell is Shell.bash:
+        data = _folder("XDG_DATA_HOME", ".local/share") / "bash-completion"
+        target = _folder("BASH_COMPLETION_USER_DIR", str(data)) / "completions" / "fish"
+        return target, f"Open a new shell; without the package bash-completion, add `source {target}` to ~/.bashrc."
+    if shell is Shell.zsh:
+        home = _folder("ZDOTDIR", "")
+        line = f"fpath=({home}/.zfunc $fpath); autoload -Uz compinit; compinit"
+        return home / ".zfunc" / "_fish", f"Add `{line}` to {home}/.zshrc unless it is there, and open a new shell."
+    folder = _folder("XDG_CONFIG_HOME", ".config") / "fish" / "completions"
+    return folder / "fish.fish", "It works in the next shell that you open."
+
+
+def _folder(variable: str, custom: str) -> Path:
+    """The folder that a variable names, else the customary one, from the home folder."""
+    return Path(os.environ.get(variable) or Path.home() / custom)
+
+
+def _write(target: Path, text: str) -> None:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(target) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{target} cannot be written ({error.strerror}): check who may write there.") from error
+
+
+def _is_ours(found: str | None) -> bool:
+    """Whether that program starts this one, and is not the shell of the same name."""
+    try:
+        return found is not None and b"fishcli" in Path(found).read_bytes()
+    except OSError:
+        return False

@@ -1,0 +1,168 @@
+"""`fish config`: the settings, and where each of them comes from."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from fishcli import config
+from fishcli.cli import completing, console
+from fishcli.cli.app import Commands, app, command
+from fishcli.errors import SettingError
+
+if TYPE_CHECKING:
+    from fishcli.config import Resolved, Settings
+
+_DEFAULT = "default"
+_WIDE = 60  # columns, below which a source goes under its value
+
+home = typer.Typer(cls=Commands, no_args_is_help=True)
+app.add_typer(
+    home,
+    name="config",
+    help="""Show and change the settings.
+
+    [cyan]fish config show[/cyan]
+    [cyan]fish config set generate.temperature 0.5[/cyan]
+    [cyan]fish config set device cpu --local[/cyan]
+    """,
+    short_help="Show and change the settings.",
+)
+
+Key = Annotated[str, typer.Argument(metavar="KEY", help="A setting's name.", autocompletion=completing.keys)]
+Local = Annotated[bool, typer.Option("--local", help="Use ./fishcli.toml, not the user's own file.")]
+
+
+@command(home)
+def show() -> None:
+    """Show every setting, its value and where it comes from.
+
+    [cyan]fish config show[/cyan]
+    [cyan]fish config show --json[/cyan]
+    """
+    settings = config.load_settings(Path.cwd(), os.environ)
+    if console.manner.json:
+        console.result({key: {"value": each.value, "source": each.source} for key, each in settings.resolved.items()})
+    elif console.stdout.is_terminal:
+        console.stdout.print(_table(settings))
+    else:
+        console.listing("\n".join(_line(key, each) for key, each in settings.resolved.items()))
+
+
+@command(home)
+def path(local: Local = False) -> None:
+    """Show where the settings file lies, whether it is there or not.
+
+    [cyan]fish config path[/cyan]
+    [cyan]$EDITOR $(fish config path)[/cyan]
+    """
+    file = _file(local)
+    if console.manner.json:
+        console.result({"path": str(file), "exists": file.exists()})
+    else:
+        console.listing(str(file))
+
+
+@command(home)
+def get(key: Key) -> None:
+    """Print the value of one setting; an empty line if it is not set.
+
+    [cyan]fish config get generate.top_p[/cyan]
+    """
+    found = config.load_settings(Path.cwd(), os.environ).find(key)
+    if console.manner.json:
+        console.result({"key": key, "value": found.value, "source": found.source})
+    else:
+        console.listing(found.value if isinstance(found.value, str) else config.spelled(found.value))
+
+
+@command(home, "set")
+def set_(
+    key: Key,
+    value: Annotated[
+        str, typer.Argument(metavar="VALUE", help="Its new value.", autocompletion=completing.value_of_key)
+    ],
+    local: Local = False,
+) -> None:
+    """Set a setting in the user's file, comments and all else kept.
+
+    [cyan]fish config set generate.temperature 0.5[/cyan]
+    [cyan]fish config set checkpoint_path checkpoints/fish-speech-1.5 --local[/cyan]
+    """
+    file = _file(local)
+    kept = config.set_value(file, key, value)
+    console.note(f"{key} = {config.spelled(kept)} in {file}")
+    _warn_unless_in_force(key, file)
+    console.result({"key": key, "value": kept, "path": str(file)})
+
+
+@command(home)
+def unset(key: Key, local: Local = False) -> None:
+    """Take a setting out of the user's file.
+
+    [cyan]fish config set device cpu && fish config unset device[/cyan]
+    """
+    file = _file(local)
+    config.unset(file, key)
+    console.note(f"{key} is no longer set in {file}")
+    console.result({"key": key, "path": str(file)})
+
+
+@command(home)
+def init(local: Local = False) -> None:
+    """Write a settings file with every setting in it as a comment.
+
+    [cyan]fish config init[/cyan]
+    [cyan]fish config init --local[/cyan]
+    """
+    file = _file(local)
+    config.init(file)
+    console.note(f"Written to {file}: take the # away before what you want to change.")
+    console.result({"path": str(file)})
+
+
+def _file(local: bool) -> Path:
+    return config.local_file(Path.cwd()) if local else config.user_file()
+
+
+def _warn_unless_in_force(key: str, file: Path) -> None:
+    """Say so where something else has the last word about what was just set."""
+    try:
+        source = config.load_settings(Path.cwd(), os.environ).find(key).source
+    except SettingError as error:
+        console.warn(str(error))  # another setting is wrong; this one is written
+        return
+    if not source.startswith(f"{file}:"):
+        console.warn(f"{key} is also set by {source}, which goes before it here.")
+
+
+def _line(key: str, each: Resolved) -> str:
+    """A line as a settings file could have it."""
+    if each.value is None:
+        return f"# {key} is not set"
+    return f"{key} = {config.spelled(each.value)}  # {each.source}"
+
+
+def _table(settings: Settings) -> Table:
+    """Name, value and source, under the name of each table; what is not a default stands out."""
+    narrow = console.stdout.width < _WIDE
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    heading = ""
+    for each in settings.resolved.values():
+        if each.setting.table != heading:
+            heading = each.setting.table
+            table.add_row()
+            table.add_row(Text(f"[{heading}]", "bold"))
+        source = each.source.rpartition(os.sep)[2]  # both files have names of their own; `path` says where they lie
+        value = "-" if each.value is None else config.spelled(each.value)
+        style = "dim" if each.source == _DEFAULT else "cyan"
+        cells = [f"{value}\n{source}" if narrow and each.source != _DEFAULT else value, *([] if narrow else [source])]
+        table.add_row(each.setting.name, *(Text(cell, style) for cell in cells))
+    return table

@@ -1,0 +1,73 @@
+"""`fish doctor`: what would run here, and what stands in the way."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from fishcli.cli import console
+from fishcli.cli.app import app, command
+
+if TYPE_CHECKING:
+    from fishcli.doctor import Check
+
+_WIDE = 60  # columns, below which names have no column of their own
+_STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+
+
+@command(app)
+def doctor(
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read every byte of the models, and speak a little.")
+    ] = False,
+) -> None:
+    """Tell what would run here, how fast, and what to do about what would not.
+
+    [cyan]fish doctor[/cyan]
+    [cyan]fish doctor --verify[/cyan]
+    """
+    with console.status("reading the models" if verify else "looking around"):
+        from fishcli.doctor import examine
+
+        checks = examine(Path.cwd(), os.environ, verify)
+    healthy = all(check.state != "fail" for check in checks)
+    if console.manner.json:
+        console.result({"ok": healthy, "checks": [dataclasses.asdict(check) for check in checks]})
+    elif shown := [check for check in checks if check.state != "ok" or not console.manner.quiet]:
+        _show(shown)
+    if not healthy:
+        raise typer.Exit(1)
+
+
+def _show(checks: Sequence[Check]) -> None:
+    if console.stdout.is_terminal:
+        console.stdout.print(_table(checks))
+        return
+    for check in checks:
+        console.listing(f"{check.state:4}  {check.name}: {check.value}")
+        if check.remedy:
+            console.listing(f"      -> {check.remedy}")
+
+
+def _table(checks: Sequence[Check]) -> Table:
+    """State, name and value, with the remedy under the value."""
+    narrow = console.stdout.width < _WIDE
+    table = Table.grid(padding=(0, 1, 0, 0))
+    table.add_column(no_wrap=True)
+    if not narrow:
+        table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for check in checks:
+        style = _STYLES[check.state]
+        name = f"{check.name}: " if narrow else ""
+        found = Text(check.value, "" if check.state == "ok" else style)
+        remedy = Text(f"\n-> {check.remedy}" if check.remedy else "", "cyan")
+        table.add_row(Text(check.state, style), *([] if narrow else [check.name]), Text.assemble(name, found, remedy))
+    return table

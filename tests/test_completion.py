@@ -1,0 +1,199 @@
+"""The Tab key: the scripts of the three shells, and what they are offered."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fishcli.cli.completing import models
+from fishcli.cli.completion import script
+
+SCRIPTS = Path(__file__).parent.parent / "completions"
+SHELLS = {"bash": "fish.bash", "zsh": "_fish", "fish": "fish.fish"}
+
+
+@pytest.fixture
+def environment(tmp_path, monkeypatch):
+    """An environment in which `fish` starts this program, in a working folder with some files."""
+    monkeypatch.chdir(tmp_path)
+    for file in ("paimon.wav", "paimon.lab", "fake.npy"):
+        (tmp_path / file).touch()
+    (tmp_path / "checkpoints" / "mine").mkdir(parents=True)
+    (tmp_path / "checkpoints" / "mine" / "config.json").touch()
+    program = tmp_path / "bin" / "fish"
+    program.parent.mkdir()
+    program.write_text(f"#!{sys.executable}\nfrom fishcli.cli import main\nmain()\n")
+    program.chmod(0o755)
+    return {
+        **os.environ,
+        "HOME": str(tmp_path / "home"),
+        "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(SCRIPTS.parent),
+    }
+
+
+def offered(environment: dict[str, str], *words: str) -> list[str]:
+    """What bash would be offered for the last of the words."""
+    asked = {"_FISH_COMPLETE": "complete_bash", "COMP_WORDS": "\n".join(words), "COMP_CWORD": str(len(words) - 1)}
+    ran = subprocess.run(["fish"], env=environment | asked, capture_output=True, text=True, check=True)
+    assert ran.stderr == ""
+    return ran.stdout.split()
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_checked_in_scripts_are_those_of_the_program(shell, fish):
+    printed = fish("completion", shell).out
+    assert printed == script(shell)
+    regenerate = f"fish completion {shell} > completions/{SHELLS[shell]}"
+    assert (SCRIPTS / SHELLS[shell]).read_text() == printed, f"stale; run: {regenerate}"
+
+
+@pytest.mark.parametrize(
+    ("words", "some"),
+    [
+        (["fish", ""], {"say", "generate", "encode", "decode", "download", "doctor", "completion", "config"}),
+        (["fish", "enc"], {"encode"}),
+        (["fish", "say", "--ref"], {"--ref", "--ref-text"}),
+        (["fish", "say", "--checkpoint-path", ""], {"built-in", "checkpoints/mine"}),
+        (["fish", "say", "--checkpoint-path", "che"], {"checkpoints/mine"}),
+        (["fish", "say", "--checkpoint-path=bu"], {"built-in"}),
+        (["fish", "decode", "--device", "c"], {"cpu", "cuda"}),
+        (["fish", "say", "Hello", "--dtype", "float"], {"float32", "float16"}),
+        (["fish", "decode", "x.npy", "--subtype", ""], {"PCM_16", "PCM_24", "FLOAT"}),
+        (["fish", "config", "s"], {"show", "set"}),
+        (["fish", "config", "get", "generate.top"], {"generate.top_p"}),
+        (["fish", "config", "set", "compile", ""], {"true", "false"}),
+        (["fish", "config", "set", "dtype", "b"], {"bfloat16"}),
+        (["fish", "config", "set", "generate.top_p", ""], set()),
+        (["fish", "config", "set", "no_such", ""], set()),
+        (["fish", "completion", ""], {"bash", "zsh", "fish"}),
+    ],
+    ids=lambda each: " ".join(each) if isinstance(each, list) else "",
+)
+def test_what_is_offered(environment, words, some):
+    found = offered(environment, *words)
+    assert some <= set(found)
+    assert words[-1] == "" or len(found) == len(some)
+    assert some or not found
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["fish", "say", "--ref", ""], ["fish", "encode", "pai"], ["fish", "say", "--file", ""], ["fish", "decode", ""]],
+    ids=" ".join,
+)
+def test_files_are_left_to_the_shell(environment, words):
+    assert offered(environment, *words) == []
+    assert "-o default" in script("bash")  # which then completes files
+
+
+def test_a_broken_settings_file_does_not_silence_it(environment, tmp_path):
+    (tmp_path / "fishcli.toml").write_text("device = \n")
+    assert offered(environment, "fish", "enc") == ["encode"]
+    assert offered(environment, "fish", "say", "--dev") == ["--device"]
+    assert offered(environment, "fish", "say", "--device", "m") == ["mps"]
+
+
+def test_subtypes_are_those_that_a_wav_can_hold():
+    from fishcli import audio
+    from fishcli.cli import completing
+
+    assert completing.words(completing.SETTINGS["subtype"])("") == list(audio._FORMATS["wav"].subtypes)
+
+
+def test_zsh_and_fish_are_told_what_each_one_is(environment):
+    asked = {"_TYPER_COMPLETE_ARGS": "fish config get generate.see", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
+    help_of_it = "Repeats a result; without it one is drawn and shown."
+    for shell, expected in {
+        "zsh": f"""_arguments '*: :(("generate.seed":"{help_of_it}"))'""",
+        "fish": f"generate.seed\t{help_of_it}",
+    }.items():
+        variables = environment | asked | {"_FISH_COMPLETE": f"complete_{shell}"}
+        ran = subprocess.run(["fish"], env=variables, capture_output=True, text=True, check=True)
+        assert ran.stdout.strip() == expected
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="there is no bash")
+def test_bash_itself(environment):
+    program = f"""
+    source {SCRIPTS / "fish.bash"}
+    COMP_WORDS=(fish config set dev) COMP_CWORD=3
+    $(complete -p fish | sed 's/.*-F \\([^ ]*\\) .*/\\1/') fish
+    echo "${{COMPREPLY[@]}}"
+    """
+    command = ["bash", "--norc", "-euc", program]
+    assert subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout == "device\n"
+
+
+@pytest.mark.skipif(not shutil.which("zsh"), reason="there is no zsh")
+def test_zsh_reads_its_script(environment):
+    program = f"fpath=({SCRIPTS} $fpath); autoload -Uz compinit; compinit -u -D; print $_comps[fish]"
+    command = ["zsh", "-fc", program]
+    assert subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout == "_fish\n"
+
+
+@pytest.mark.parametrize(
+    ("shell", "place"),
+    [
+        ("bash", "data/bash-completion/completions/fish"),
+        ("zsh", "zdot/.zfunc/_fish"),
+        ("fish", "config/fish/completions/fish.fish"),
+    ],
+)
+def test_install_puts_it_where_the_shell_reads_it(environment, tmp_path, shell, place):
+    folders = {"XDG_DATA_HOME": "data", "ZDOTDIR": "zdot", "XDG_CONFIG_HOME": "config"}
+    variables = environment | {name: str(tmp_path / folder) for name, folder in folders.items()}
+    variables.pop("BASH_COMPLETION_USER_DIR", None)
+    command = ["fish", "completion", shell, "--install"]
+    ran = subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
+    assert (tmp_path / place).read_text() == script(shell)
+    assert ran.stdout == ""
+    assert str(tmp_path / place) in ran.stderr
+    assert "open" in ran.stderr.lower()
+    assert "warning" not in ran.stderr
+
+
+def test_install_without_variables_goes_to_the_home_folder(fish, tmp_path, monkeypatch):
+    for variable in ("XDG_DATA_HOME", "ZDOTDIR", "XDG_CONFIG_HOME", "BASH_COMPLETION_USER_DIR"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    for shell in SHELLS:
+        fish("completion", shell, "--install")
+    places = [".local/share/bash-completion/completions/fish", ".zfunc/_fish", ".config/fish/completions/fish.fish"]
+    assert all((tmp_path / place).is_file() for place in places)
+
+
+def test_install_warns_where_fish_is_another_program(fish, tmp_path, monkeypatch):
+    other = tmp_path / "bin" / "fish"
+    other.parent.mkdir()
+    other.write_text("#!/bin/sh\n")
+    other.chmod(0o755)
+    monkeypatch.setenv("PATH", str(other.parent))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    ran = fish("completion", "fish", "--install")
+    assert ran.code == 0
+    assert "does not start this program" in ran.err
+
+
+def test_install_where_nobody_may_write_is_one_error(fish, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "file"))
+    ran = fish("completion", "fish", "--install")
+    assert ran.code == 1
+    assert "cannot be written" in ran.err
+
+
+def test_an_unknown_shell_is_a_usage_error(fish):
+    ran = fish("completion", "tcsh")
+    assert ran.code == 2
+    assert "bash" in ran.err
+
+
+def test_models_are_found_by_their_start(environment):
+    assert models("built") == ["built-in"]
+    assert models("checkpoints/m") == ["checkpoints/mine"]
+    assert models("x") == []

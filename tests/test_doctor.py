@@ -1,0 +1,332 @@
+"""`fish doctor`: what it finds, the remedy for each problem, and its exit code."""
+
+import hashlib
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from rich.cells import cell_len
+
+from fishcli import engine, hub
+from fishcli.config import SETTINGS, Resolved
+from fishcli.doctor import machine
+
+EVERYWHERE = {"fishcli", "python", "libraries", "torch", "processor", "device", "dtype", "threads", "compile", "model"}
+EVERYWHERE |= {"on disk", "data", "cache", "normalize", "sound output", "settings", "speed"}
+
+
+@pytest.fixture(autouse=True)
+def _own(tmp_path, monkeypatch):
+    """Folders and engines of this test alone (some damage files that are mapped), and no other settings."""
+    monkeypatch.setattr(engine, "_engines", {})
+    for kind in ("CACHE", "CONFIG", "DATA"):
+        monkeypatch.setenv(f"FISHCLI_{kind}_DIR", str(tmp_path / "own" / kind.lower()))
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(variable, raising=False)
+
+
+@pytest.fixture
+def doctor(fish, monkeypatch):
+    """Run the doctor -> its exit code, and the checks by name."""
+
+    def run(*arguments: str) -> tuple[int, dict[str, list[dict[str, str]]]]:
+        if arguments:  # it speaks, and two threads are slow on a machine where other tests run
+            monkeypatch.setenv("FISHCLI_THREADS", "1")
+        ran = fish("doctor", "--json", *arguments)
+        found = json.loads(ran.out)
+        assert found["ok"] == (ran.code == 0)
+        by_name: dict[str, list[dict[str, str]]] = {}
+        for check in found["checks"]:
+            assert check["remedy"] or check["state"] == "ok", check
+            by_name.setdefault(check["name"], []).append(check)
+        return ran.code, by_name
+
+    return run
+
+
+def only(checks: list[dict[str, str]], state: str) -> dict[str, str]:
+    """The one check that is in that state."""
+    found = [check for check in checks if check["state"] == state]
+    assert len(found) == 1, checks
+    return found[0]
+
+
+def flip_last_byte(path: Path) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+
+
+def test_nothing_stands_in_the_way_of_the_built_in_voice(doctor):
+    code, checks = doctor()
+    assert code == 0
+    assert set(checks) == EVERYWHERE
+    assert torch.__version__ in checks["torch"][0]["value"]
+    assert "fish download" in checks["model"][0]["remedy"]
+    assert checks["speed"][0]["remedy"] == "run `fish doctor --verify`"
+    assert checks["settings"] == [{"name": "settings", "value": "the defaults", "state": "ok", "remedy": ""}]
+
+
+def test_plain_lines_and_quiet(fish, monkeypatch):
+    monkeypatch.setenv("FISHCLI_CHECKPOINT_PATH", "no-such-model")
+    ran = fish("doctor")
+    assert ran.code == 1
+    assert ran.err == ""
+    lines = ran.out.splitlines()
+    assert all(line.startswith(("ok    ", "warn  ", "fail  ", "      -> ")) for line in lines)
+    at = lines.index("fail  model: no-such-model, from environment FISHCLI_CHECKPOINT_PATH")
+    assert lines[at + 1].startswith("      -> ")
+    assert "no-such-model" in lines[at + 1]
+    quiet = fish("doctor", "-q").out
+    assert "fail  model" in quiet
+    assert "ok  " not in quiet
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_a_terminal_is_not_too_narrow(columns, tmp_path):
+    environment = {
+        **os.environ,
+        "FORCE_COLOR": "1",
+        "NO_COLOR": "1",
+        "COLUMNS": str(columns),
+        "FISHCLI_CODEC_PATH": str(tmp_path / "no" / "such" / "file" / "with" / "a" / "long" / "name.pth"),
+    }
+    command = [sys.executable, "-m", "fishcli", "doctor"]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert ran.returncode == 1
+    assert "\x1b[3" not in ran.stdout  # no colour
+    assert max(cell_len(line) for line in ran.stdout.replace("\x1b[", "\n").splitlines()) <= columns
+    assert all(name in ran.stdout for name in EVERYWHERE - {"speed"})
+
+
+# Settings
+
+
+def test_every_broken_source_of_settings_is_named(doctor, tmp_path, monkeypatch):
+    own = tmp_path / "own" / "config" / "config.toml"
+    own.parent.mkdir(parents=True)
+    own.write_text("[generate]\ntop_p = 5\n")
+    (tmp_path / "fishcli.toml").write_text("device = 'cpu'\n")
+    monkeypatch.setenv("FISHCLI_DEVISE", "cpu")
+    code, checks = doctor()
+    assert code == 1
+    assert "speed" not in checks  # nothing would run
+    states = {check["value"]: (check["state"], check["remedy"]) for check in checks["settings"]}
+    assert states[str(own)] == ("fail", f"{own}, line 2: generate.top_p must be {TOP_P}, not 5.")
+    assert states[f"{tmp_path / 'fishcli.toml'} sets device"] == ("ok", "")
+    assert "did you mean FISHCLI_DEVICE?" in states["the environment"][1]
+
+
+TOP_P = SETTINGS["generate.top_p"].expected
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="cuda is there")
+def test_a_device_that_is_not_there_fails(doctor, fish, monkeypatch):
+    fish("config", "set", "--local", "device", "cuda")
+    code, checks = doctor()
+    assert code == 1
+    remedy = only(checks["device"], "fail")["remedy"]
+    assert "fish config unset device --local" in remedy
+    monkeypatch.setenv("FISHCLI_DEVICE", "cuda")
+    assert "unset FISHCLI_DEVICE" in only(doctor()[1]["device"], "fail")["remedy"]
+
+
+def test_a_slow_number_format_is_a_warning(doctor, monkeypatch):
+    monkeypatch.setenv("FISHCLI_DEVICE", "cpu")
+    monkeypatch.setenv("FISHCLI_DTYPE", "float16")
+    code, checks = doctor()
+    assert code == 0
+    assert "slow" in only(checks["dtype"], "warn")["value"]
+    monkeypatch.setenv("FISHCLI_DTYPE", "float32")
+    assert checks["dtype"] != doctor()[1]["dtype"]
+    assert doctor()[1]["dtype"][0]["value"] == "float32, from environment FISHCLI_DTYPE"
+
+
+# Models
+
+
+def make_model(folder: Path, micro: Path, record: bool = True) -> Path:
+    """A downloaded model: the micro checkpoint, with the hub's record of it."""
+    shutil.copytree(micro, folder)
+    files = [
+        hub.File(
+            name, (folder / name).stat().st_size, f"sha256:{hashlib.sha256((folder / name).read_bytes()).hexdigest()}"
+        )
+        for name in hub.FILES
+        if (folder / name).is_file()
+    ]
+    if record:
+        (folder / hub.STATE).mkdir()
+        hub.Record(hub.REPO, "0" * 40, tuple(files)).write(folder / hub.RECORD)
+    return folder
+
+
+def test_a_whole_model_is_verified_and_speaks(doctor, micro):
+    folder = make_model(hub.home(hub.REPO), micro)
+    code, checks = doctor()
+    assert code == 0
+    assert checks["model"][0]["value"] == hub.REPO
+    assert any(check["value"].endswith("has all its files") for check in checks["on disk"])
+    code, checks = doctor("--verify")
+    assert code == 0, checks
+    assert any(check["value"].endswith("every byte as on the hub") for check in checks["on disk"])
+    assert "tokens/s" in checks["speed"][0]["value"]
+    flip_last_byte(folder / "model.pth")
+    assert doctor()[0] == 0  # the size is right
+    code, checks = doctor("--verify")
+    assert code == 1
+    assert "model.pth damaged" in only(checks["on disk"], "fail")["value"]
+    assert only(checks["on disk"], "fail")["remedy"] == "run `fish download`"
+
+
+def test_a_model_that_is_not_whole_fails_only_if_it_would_speak(doctor, micro, tmp_path, monkeypatch):
+    folder = make_model(tmp_path / "checkpoints" / "mine", micro)
+    (folder / "model.pth").unlink()
+    code, checks = doctor()
+    assert code == 0  # the built-in voice speaks
+    assert "lacks model.pth" in only(checks["on disk"], "warn")["value"]
+    monkeypatch.setenv("FISHCLI_CHECKPOINT_PATH", "checkpoints/mine")
+    code, checks = doctor()
+    assert code == 1
+    remedy = only(checks["on disk"], "fail")["remedy"]
+    assert remedy == "run `fish download --local-dir checkpoints/mine`"
+    (folder / hub.RECORD).write_text("{")
+    assert "record.json is damaged" in only(doctor()[1]["model"], "fail")["remedy"]
+
+
+def test_a_model_that_lies_elsewhere_is_looked_at(doctor, micro, tmp_path, monkeypatch):
+    folder = make_model(tmp_path / "elsewhere", micro, record=False)
+    monkeypatch.setenv("FISHCLI_CHECKPOINT_PATH", str(folder))
+    code, checks = doctor("--verify")
+    assert code == 0
+    assert "nothing to check it against" in only(checks["on disk"], "warn")["value"]
+
+
+def test_a_model_that_cannot_be_loaded_is_found_by_trying(doctor, micro, tmp_path, monkeypatch):
+    folder = make_model(tmp_path / "elsewhere", micro, record=False)
+    monkeypatch.setenv("FISHCLI_CHECKPOINT_PATH", str(folder))
+    (folder / "config.json").write_text("{}")
+    assert doctor()[0] == 0  # what is in the files is not read
+    code, checks = doctor("--verify")
+    assert code == 1
+    assert "config.json" in only(checks["speed"], "fail")["remedy"]
+
+
+def test_a_codec_that_is_not_there_fails(doctor, monkeypatch, tmp_path):
+    monkeypatch.setenv("FISHCLI_CODEC_PATH", str(tmp_path / "codec.pth"))
+    code, checks = doctor()
+    assert code == 1
+    assert only(checks["model"], "fail")["remedy"] == "unset FISHCLI_CODEC_PATH"
+
+
+def test_a_damaged_converted_copy_is_found(doctor, micro, tmp_path, monkeypatch):
+    monkeypatch.setenv("FISHCLI_CHECKPOINT_PATH", str(micro))
+    assert doctor("--verify")[0] == 0  # speaking a little converts it
+    converted = sorted((tmp_path / "own" / "cache" / "converted").glob("*.safetensors"))
+    assert len(converted) == 2  # model and codec
+    flip_last_byte(converted[0])
+    code, checks = doctor("--verify")
+    assert code == 1
+    check = only(checks["cache"], "fail")
+    assert converted[0].name in check["value"]
+    assert f"run `rm {shlex.quote(str(converted[0]))}`" in check["remedy"]
+
+
+# The machine
+
+FREE = Resolved(SETTINGS["threads"], None, "default")
+EIGHT = Resolved(SETTINGS["threads"], 8, "environment FISHCLI_THREADS")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "environ", "quota", "warnings"),
+    [
+        (FREE, {}, None, []),
+        (FREE, {"OMP_NUM_THREADS": "4"}, None, []),
+        (FREE, {"OMP_NUM_THREADS": "1"}, None, ["unset OMP_NUM_THREADS, or run `fish config set threads 1`"]),
+        (FREE, {"MKL_NUM_THREADS": "64"}, None, ["unset MKL_NUM_THREADS, or run `fish config set threads 64`"]),
+        (FREE, {}, 4.0, []),
+        (FREE, {}, 1.5, ["run `fish config set threads 1`, or give the container more"]),
+        (EIGHT, {}, None, ["unset FISHCLI_THREADS"]),
+        (EIGHT, {"OMP_NUM_THREADS": "8"}, None, ["unset FISHCLI_THREADS"]),
+    ],
+)
+def test_threads_on_four_cores(chosen, environ, quota, warnings):
+    first, *others = machine.threads(chosen, environ, 4, quota, own=4)
+    assert first.state == "ok"
+    assert first.value.startswith("8, from" if chosen is EIGHT else "4, the physical cores")
+    assert [check.remedy for check in others] == warnings
+    assert {check.state for check in others} <= {"warn"}
+
+
+def test_a_busy_machine_is_a_warning():
+    busy = [check for check in machine.company({}, 4, 9.0) if "busy" in check.value]
+    assert busy[0].state == "warn"
+    assert not [check for check in machine.company({}, 4, 4.5) if "busy" in check.value]
+    assert not [check for check in machine.company({"OMP_WAIT_POLICY": "passive"}, 4, 9.0) if "busy" in check.value]
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "quota"),
+    [
+        ("0::/\n", {"cpu.max": "150000 100000\n"}, 1.5),
+        ("0::/\n", {"cpu.max": "max 100000\n"}, None),
+        ("0::/a/b\n", {"a/b/cpu.max": "max 100000\n", "a/cpu.max": "200000 100000\n"}, 2.0),
+        ("0::/a/b\n", {"a/b/cpu.max": "100000 100000\n", "a/cpu.max": "200000 100000\n"}, 1.0),
+        ("0::/gone\n", {"cpu.max": "50000 100000\n"}, 0.5),
+        (
+            "4:memory:/x\n1:cpu,cpuacct:/d\n",
+            {"cpu/d/cpu.cfs_quota_us": "300000\n", "cpu/d/cpu.cfs_period_us": "100000\n", "x/cpu.max": "1 1\n"},
+            3.0,
+        ),
+        ("1:cpu:/\n", {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
+        ("", {}, None),
+    ],
+)
+def test_the_quota_of_control_groups(tmp_path, own, files, quota):
+    (tmp_path / "own").write_text(own)
+    for name, text in files.items():
+        path = tmp_path / "groups" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    assert machine.cpu_quota(tmp_path / "groups", tmp_path / "own") == quota
+
+
+@pytest.mark.parametrize(
+    ("info", "features"),
+    [
+        (
+            "model name\t: A\nflags\t\t: fpu avx2 avx512f amx_tile avx512_bf16\n",
+            ["AMX", "AVX512-BF16", "AVX512", "AVX2"],
+        ),
+        ("flags\t\t: fpu avx2x\n", []),
+        ("Features\t: fp asimd bf16\n", ["BF16", "NEON"]),
+        ("", []),
+    ],
+)
+def test_features_of_a_processor(info, features):
+    assert machine.cpu_features(info) == features
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="looks at the CPU's compiler")
+def test_no_compiler_is_a_warning(doctor, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    code, checks = doctor()
+    assert code == 0
+    assert "no-such-compiler" in only(checks["compile"], "warn")["remedy"]
+
+
+def test_no_player_matters_only_where_it_is_asked_for(doctor, monkeypatch, tmp_path):
+    if doctor()[1]["sound output"][0]["value"] == "sounddevice":
+        pytest.skip("there is a sound device")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    code, checks = doctor()
+    assert code == 0
+    assert only(checks["sound output"], "warn")["remedy"].startswith("run `pip install 'fishcli[play]'`")
+    monkeypatch.setenv("FISHCLI_SAY_PLAY", "true")
+    assert doctor()[0] == 1
