@@ -10,19 +10,17 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import pickle
-import zipfile
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import filelock
 import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 
-from fishcli import files
+from fishcli import files, pth
 from fishcli.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -30,7 +28,10 @@ log = logging.getLogger(__name__)
 Tensors = dict[str, Tensor]
 
 _FORMAT = "1"  # raise it when a conversion changes: what was converted before is then converted anew
-_MAX_JSON = 1 << 20  # bytes; the real files have a few hundred
+_LOCK_TIMEOUT = 600  # seconds; a conversion takes less than one minute
+
+_MAX_JSON = 1 << 20  # bytes; the real files have at most 31,000
+_DTYPES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -59,21 +60,21 @@ def load(path: Path, dtype: torch.dtype, convert: Callable[[Tensors], Tensors], 
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         # Whoever comes second waits and finds the work done; a lock is freed when its holder is killed.
-        with filelock.FileLock(target.with_suffix(".lock")):
-            if (tensors := _mapped(target, identity)) is not None:
-                return tensors
-            files.discard_leftovers(target)
-            _write(target, _converted(path, dtype, convert), identity)
-            tensors = _mapped(target, identity)
+        with filelock.FileLock(target.with_suffix(".lock"), timeout=_LOCK_TIMEOUT):
+            if (tensors := _mapped(target, identity)) is None:
+                files.discard_leftovers(target)
+                _write(target, convert(_read(path)), dtype, identity)
+                tensors = _mapped(target, identity)
     except OSError as error:
         log.warning("The converted checkpoint cannot be kept (%s); each start will convert it again.", error)
-    return _converted(path, dtype, convert) if tensors is None else tensors
+    return dict(_cast(convert(_read(path)), dtype)) if tensors is None else tensors
 
 
 def converted_file(path: Path, dtype: torch.dtype) -> Path:
     """Where the converted copy of `path` is kept."""
-    key = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
-    name = f"{path.stem}-{key}-{str(dtype).removeprefix('torch.')}.safetensors"
+    source = path.resolve()
+    key = hashlib.sha256(os.fsencode(source)).hexdigest()[:16]
+    name = f"{source.stem[:40]}-{key}-{str(dtype).removeprefix('torch.')}.safetensors"
     return files.folder("cache") / "converted" / name
 
 
@@ -81,8 +82,11 @@ def verify(path: Path) -> bool:
     """Whether a converted file still holds the bytes that were written to it. Reads all of it."""
     try:
         with safetensors.safe_open(path, "pt") as file:
-            written = (file.metadata() or {}).get("digest")
-            return written == _digest({key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
+            tensors = {key: file.get_tensor(key) for key in sorted(file.keys())}
+            digest = hashlib.sha256(_layout(tensors))
+            for tensor in tensors.values():
+                digest.update(_bytes(tensor))
+            return digest.hexdigest() == (file.metadata() or {}).get("digest")
     except (OSError, safetensors.SafetensorError):
         return False
 
@@ -102,7 +106,17 @@ def check(state: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], na
 
 
 def _some(keys: list[str]) -> str:
-    return ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
+    return ", ".join(map(_shown, keys[:3])) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
+
+
+def _shown(key: object) -> str:
+    """What a file calls a tensor, which may be anything, as part of a sentence."""
+    text = str(key)[:80]
+    return text if text.isprintable() else ascii(text)
+
+
+# The converted file. Its header has a seal, on what it was made from and on the names, types and shapes in it,
+# that is compared at every load, and a digest of all bytes that is compared when somebody asks.
 
 
 def _identity(path: Path, dtype: torch.dtype, recipe: Mapping[str, Any]) -> str:
@@ -111,17 +125,17 @@ def _identity(path: Path, dtype: torch.dtype, recipe: Mapping[str, Any]) -> str:
         status = path.stat()
     except OSError as error:
         raise InputError(f"Cannot read {path} ({error.strerror}).") from error
-    parts = [_FORMAT, status.st_size, status.st_mtime_ns, str(dtype), recipe]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    if not path.is_file():  # a named pipe would keep the reader waiting for ever
+        raise InputError(f"{path} is not a file.")
+    return json.dumps([_FORMAT, status.st_size, status.st_mtime_ns, str(dtype), recipe], sort_keys=True)
 
 
 def _mapped(path: Path, identity: str) -> Tensors | None:
     """The tensors of a converted file, mapped into memory; None where it is absent, outdated or damaged."""
     try:
         with safetensors.safe_open(path, "pt") as file:  # refuses a size that its header does not give
-            if (file.metadata() or {}).get("identity") != identity:
-                return None
-            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            tensors = {key: file.get_tensor(key) for key in sorted(file.keys())}
+            return tensors if (file.metadata() or {}).get("seal") == _seal(identity, tensors) else None
     except FileNotFoundError:
         return None
     except (OSError, safetensors.SafetensorError) as error:
@@ -129,50 +143,82 @@ def _mapped(path: Path, identity: str) -> Tensors | None:
         return None
 
 
-def _converted(path: Path, dtype: torch.dtype, convert: Callable[[Tensors], Tensors]) -> Tensors:
-    return {key: tensor.to(dtype).contiguous() for key, tensor in convert(_read(path)).items()}
+def _write(path: Path, tensors: Tensors, dtype: torch.dtype, identity: str) -> None:
+    """Write a converted file, holding one tensor at a time in `dtype`; takes the tensors out of the dict.
 
-
-def _write(path: Path, tensors: Tensors, identity: str) -> None:
-    digest = _digest(tensors)
+    The library would need all of them at once, and a kill would leave a temporary file that nobody removes.
+    """
+    layout = {key: torch.empty(tensors[key].shape, dtype=dtype, device="meta") for key in sorted(tensors)}
+    metadata = {"seal": _seal(identity, layout), "digest": "0" * 64}  # the digest is known at the end
+    digest = hashlib.sha256(_layout(layout))
     with files.replacing(path) as temporary:
-        safetensors.torch.save_file(tensors, temporary, metadata={"identity": identity, "digest": digest})
+        with temporary.open("wb") as file:
+            file.write(_header(layout, metadata))
+            for _, tensor in _cast(tensors, dtype):
+                digest.update(_bytes(tensor))
+                file.write(_bytes(tensor))
+            file.seek(0)
+            file.write(_header(layout, metadata | {"digest": digest.hexdigest()}))
         if not verify(temporary):
             raise OSError(f"{path.parent} does not give back what was written to it")
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, types, shapes and bytes."""
-    digest = hashlib.sha256()
+def _header(layout: Tensors, metadata: Mapping[str, str]) -> bytes:
+    """The start of a safetensors file: the length of a JSON object in 8 bytes, then that object."""
+    header: dict[str, object] = {"__metadata__": metadata}
+    end = 0
+    for key, tensor in layout.items():
+        start, end = end, end + tensor.nbytes
+        header[key] = {"dtype": _DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-(8 + len(text)) % 64)  # the tensors then start where torch would place them
+    return len(text).to_bytes(8, "little") + text
+
+
+def _seal(identity: str, tensors: Tensors) -> str:
+    return hashlib.sha256(identity.encode() + _layout(tensors)).hexdigest()
+
+
+def _layout(tensors: Tensors) -> bytes:
+    return "".join(f"\n{key} {tensor.dtype} {tuple(tensor.shape)}" for key, tensor in tensors.items()).encode()
+
+
+def _bytes(tensor: Tensor) -> memoryview:
+    return tensor.flatten().view(torch.uint8).numpy().data
+
+
+def _cast(tensors: Tensors, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
+    """Each tensor in `dtype`, taken out of the dict, so that the memory of the two is not needed at once."""
     for key in sorted(tensors):
-        tensor = tensors[key]
-        digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+        tensor = tensors.pop(key).to(dtype).contiguous()
+        if not tensor.isfinite().all():
+            raise InputError(f"{key} holds numbers too large for {dtype}; choose --dtype float32.")
+        yield key, tensor
+
+
+# The source.
 
 
 def _read(path: Path) -> Tensors:
     """The state dict of a `.pth` file, as plain floating-point tensors."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except (
-        OSError,
-        RuntimeError,
-        ValueError,
-        EOFError,
-        pickle.UnpicklingError,
-        KeyError,
-        TypeError,
-    ) as error:
+        mapped = pth.inspect(path)
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except Exception as error:  # no list is complete: a hostile file reaches every corner of zipfile and torch
         reason = str(error).split("\n", 1)[0][:200]
-        raise InputError(f"{path} is not a checkpoint that can be read safely ({reason}).") from error
-    state = state.get("state_dict", state) if isinstance(state, dict) else state
+        raise InputError(f"{path} is not a checkpoint that can be read safely ({_shown(reason)}).") from error
+    # The methods of the class: a pickle can hide those of an OrderedDict behind attributes.
+    if isinstance(state, dict):
+        state = dict.get(state, "state_dict", state)
     if not isinstance(state, dict) or not state:
         raise InputError(f"{path} does not hold a dict of weights.")
-    for key, value in state.items():
+    for key, value in dict.items(state):
         if not isinstance(key, str) or not _plain(value):
-            raise InputError(f"{path}: {str(key)[:80]!r} is not a plain tensor of floating-point numbers.")
-    return state
+            raise InputError(f"{path}: {_shown(key)} is not a plain tensor of floating-point numbers.")
+    # Tied weights are stored once and named twice. More than that only fills the memory.
+    if sum(value.nbytes for value in dict.values(state)) > 2 * path.stat().st_size:
+        raise InputError(f"{path} claims to hold more numbers than there is room for in it; download it again.")
+    return {key: value.detach() for key, value in dict.items(state)}
 
 
 def _plain(value: object) -> bool:
@@ -180,5 +226,6 @@ def _plain(value: object) -> bool:
         isinstance(value, Tensor)
         and value.layout == torch.strided
         and value.device.type == "cpu"
-        and value.is_floating_point()
+        and value.dtype in _DTYPES
+        and not value.is_neg()
     )

@@ -23,7 +23,7 @@ from fishcli.codec.firefly import Firefly, Stream, shapes
 from fishcli.codec.settings import CodecSettings
 from fishcli.codec.weights import canonical
 from fishcli.device import pick_device, pick_dtype, pick_threads
-from fishcli.errors import ModelMissing, SettingError
+from fishcli.errors import InputError, ModelMissing, SettingError
 from fishcli.lm import weights
 from fishcli.lm.batch import Batch
 from fishcli.lm.compile import compiled
@@ -199,6 +199,15 @@ class Engine:
         """The language model, in `dtype`."""
         s, tokenizer, path = self.lm_settings, self.tokenizer, self.model.path / "model.pth"
         codes = self.codec_settings.codes
+        if (
+            self.codec_settings.codebooks != s.codebooks
+            or codes > min(s.codebook_size, tokenizer.codes)
+            or tokenizer.size > s.vocab_size
+        ):
+            raise InputError(
+                f"The config.json, special_tokens.json and codec of {self.model.path} do not belong together; "
+                "download the checkpoint again."
+            )
 
         def convert(state: checkpoint.Tensors) -> checkpoint.Tensors:
             state = weights.canonical(state)

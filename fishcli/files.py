@@ -1,6 +1,7 @@
 """Where files live, and files that are whole or not there: written aside, synced, renamed when complete."""
 
 import contextlib
+import glob
 import itertools
 import os
 import secrets
@@ -47,7 +48,7 @@ def replacing(target: Path) -> Iterator[Path]:
 
 def discard_leftovers(target: Path) -> None:
     """Remove what killed writers of `target` left beside it. Call it only while no other can be writing."""
-    for leftover in target.parent.glob(f".{target.name}.*{_TEMPORARY}"):
+    for leftover in target.parent.glob(f".{glob.escape(target.name)}.*{_TEMPORARY}"):
         leftover.unlink(missing_ok=True)
 
 

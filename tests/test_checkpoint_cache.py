@@ -210,6 +210,7 @@ def test_memory(cache, tmp_path):
     assert kept <= mapped < kept + 32
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="forks a process that uses torch")
 def test_killed_at_any_point():
     kills = os.environ.get("FISHCLI_KILLS", "20")
     subprocess.run([sys.executable, TESTS / "kill_conversion.py", kills], check=True, timeout=1800)

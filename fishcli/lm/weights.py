@@ -48,13 +48,26 @@ def _stack_shapes(name: str, s: StackSettings) -> Shapes:
 
 
 def canonical(state: Tensors) -> Tensors:
-    """The layouts of fine-tunes brought to one: without the prefix `model.`, with q, k and v in one matrix."""
-    state = {key.removeprefix("model."): tensor for key, tensor in state.items()}
+    """The layouts of fine-tunes brought to one: without the prefix `model.`, with q, k and v in one matrix.
+
+    What cannot be brought to it stays under its name, for the check of the keys to find.
+    """
+    state = {_free(key.removeprefix("model."), key, state): tensor for key, tensor in state.items()}
     for key in [key for key in state if ".attention.wq." in key]:
+        fused = key.replace(".wq.", ".wqkv.")
         parts = [key.replace(".wq.", f".{part}.") for part in ("wq", "wk", "wv")]
-        if all(part in state for part in parts):
-            state[key.replace(".wq.", ".wqkv.")] = torch.cat([state.pop(part) for part in parts])
+        if fused not in state and _stackable([state[part] for part in parts if part in state], len(parts)):
+            state[fused] = torch.cat([state.pop(part) for part in parts])
     return state
+
+
+def _free(wanted: str, key: str, state: Tensors) -> str:
+    """The name that is wanted for a key, or its own where another has that name already."""
+    return key if wanted in state else wanted
+
+
+def _stackable(tensors: list[Tensor], count: int) -> bool:
+    return len(tensors) == count and all(t.dim() and t.shape[1:] == tensors[0].shape[1:] for t in tensors)
 
 
 def kept(state: Tensors, s: LMSettings, codes: int, semantic: int, end: int) -> Tensors:
