@@ -50,16 +50,16 @@ def read(source: Path | bytes | BinaryIO, rate: int, *, max_seconds: float = MAX
 
 def _read(file: BinaryIO, name: str, rate: int, max_seconds: float) -> np.ndarray:
     if not _KNOWN.match(file.read(12)):
-        raise InputError(f"{name} is not WAV, FLAC, Ogg, MP3 or AIFF audio; convert it to WAV, with ffmpeg for example")
+        raise InputError(f"{name} is not WAV, FLAC, Ogg, MP3 or AIFF audio; convert it to WAV, with ffmpeg for example.")
     if file.seek(0, io.SEEK_END) > MAX_BYTES:
-        raise InputError(f"{name} is larger than {MAX_BYTES >> 20} MiB; cut out the part that is wanted")
+        raise InputError(f"{name} is larger than {MAX_BYTES >> 20} MiB; cut out the part that is wanted.")
     file.seek(0)
     with ThreadPoolExecutor(1) as worker:
         samples = worker.submit(_decode, file, name, rate, max_seconds).result()
     if not samples.size:
-        raise InputError(f"{name} holds no sound; record it again or give another file")
+        raise InputError(f"{name} holds no sound; record it again or give another file.")
     if not np.isfinite(samples).all():
-        raise InputError(f"{name} holds samples that are not finite numbers; export it again")
+        raise InputError(f"{name} holds samples that are not finite numbers; export it again.")
     return samples
 
 
@@ -79,7 +79,7 @@ def _decode(file: BinaryIO, name: str, rate: int, max_seconds: float) -> np.ndar
     except soundfile.SoundFileError as error:
         reason = error.error_string if isinstance(error, soundfile.LibsndfileError) else error
         raise InputError(
-            f"{name} is damaged or of an unknown kind ({str(reason).rstrip('.')}); export it again, as WAV"
+            f"{name} is damaged or of an unknown kind ({str(reason).rstrip('.')}); export it again, as WAV."
         ) from error
     return np.concatenate([*parts, resampler.resample_chunk(np.zeros(0, np.float32), last=True)])
 
@@ -87,17 +87,17 @@ def _decode(file: BinaryIO, name: str, rate: int, max_seconds: float) -> np.ndar
 def _check_header(sound: Any, name: str) -> None:
     if not MIN_RATE <= sound.samplerate <= MAX_RATE:
         raise InputError(
-            f"{name} has a sample rate of {sound.samplerate} Hz; resample it to one of {MIN_RATE} to {MAX_RATE} Hz"
+            f"{name} has a sample rate of {sound.samplerate} Hz; resample it to one of {MIN_RATE} to {MAX_RATE} Hz."
         )
     if sound.channels > 2:
-        raise InputError(f"{name} has {sound.channels} channels; mix it down to mono or stereo")
+        raise InputError(f"{name} has {sound.channels} channels; mix it down to mono or stereo.")
 
 
 def _mono_blocks(sound: Any, name: str, max_seconds: float) -> Iterator[np.ndarray]:
     """Blocks (n,) float32. The length that the header claims may refuse a file early, never admit one."""
     unknown = 2**63 - 1  # libsndfile's word for a header without a length
     left = int(max_seconds * sound.samplerate)
-    too_long = InputError(f"{name} is longer than {max_seconds:g} s; cut out the part that is wanted")
+    too_long = InputError(f"{name} is longer than {max_seconds:g} s; cut out the part that is wanted.")
     if left < sound.frames < unknown:
         raise too_long
     while (block := sound.read(_BLOCK, dtype="float32", always_2d=True)).size:
@@ -143,13 +143,13 @@ def output_format(path: Path, subtype: str | None = None) -> str:
 def _checked(name: str, subtype: str | None, target: str) -> tuple[_Format, str]:
     """The format and its subtype, as libsndfile spells it."""
     if name not in _FORMATS:
-        raise SettingError(f"{target} does not end in a known format; use one of .{', .'.join(_FORMATS)}")
+        raise SettingError(f"{target} does not end in a known format; use one of .{', .'.join(_FORMATS)}.")
     chosen = _FORMATS[name]
     subtype = subtype.upper() if subtype else chosen.subtypes[0]
     if subtype not in chosen.subtypes:
         raise SettingError(
             f"{name} files hold {' or '.join(chosen.subtypes)} and not {subtype}; "
-            "only .wav and .flac leave a choice of subtype"
+            "only .wav and .flac leave a choice of subtype."
         )
     return chosen, subtype
 

@@ -40,13 +40,13 @@ def read(path: Path, *, codebooks: int = 8, size: int = 1000) -> np.ndarray:
         if found != promised:
             raise InputError(
                 f"{path} was cut short or changed: its header promises {promised} bytes of codes and "
-                f"{found} are there; make it again with `fish encode` or `fish generate`"
+                f"{found} are there; make it again with `fish encode` or `fish generate`."
             )
         data = file.read(promised)
     try:
         codes = np.frombuffer(data, header.dtype).reshape(header.shape, order=header.order)
     except ValueError as error:  # fewer bytes than a moment ago
-        raise InputError(f"{path} changed while it was read; try again") from error
+        raise InputError(f"{path} changed while it was read; try again.") from error
     _check_range(codes, size, path)
     return codes.astype(np.int16, order="C")
 
@@ -63,17 +63,17 @@ def _read_header(file: BinaryIO, path: Path) -> _Header:
     length_bytes = _HEADER_LENGTH_BYTES.get((start[6], start[7])) if len(start) == 8 else None
     if not start.startswith(b"\x93NUMPY") or length_bytes is None:
         raise InputError(
-            f"{path} is not a codes file (.npy); `fish encode` makes one from audio, `fish generate` from text"
+            f"{path} is not a codes file (.npy); `fish encode` makes one from audio, `fish generate` from text."
         )
     length = int.from_bytes(file.read(length_bytes), "little")
     text = file.read(min(length, _MAX_HEADER + 1))
     if length > _MAX_HEADER or len(text) < length:
-        raise InputError(f"{path} has a damaged .npy header; make it again with `fish encode` or `fish generate`")
+        raise InputError(f"{path} has a damaged .npy header; make it again with `fish encode` or `fish generate`.")
     try:
         return _parse_header(text, 8 + length_bytes + length)
     except ValueError as error:
         raise InputError(
-            f"{path} is not a codes file: {error}; `fish encode` makes one from audio, `fish generate` from text"
+            f"{path} is not a codes file: {error}; `fish encode` makes one from audio, `fish generate` from text."
         ) from error
 
 
@@ -107,9 +107,9 @@ def _literal(text: bytes) -> object:
 def _check_shape(shape: tuple[int, ...], codebooks: int, path: Path) -> None:
     expected = f"codes for this codec have the shape ({codebooks}, frames)"
     if len(shape) != 2 or shape[0] != codebooks:
-        raise InputError(f"{path} has the wrong shape {_shown(shape)}: {expected}")
+        raise InputError(f"{path} has the wrong shape {_shown(shape)}: {expected}.")
     if not 1 <= shape[1] <= MAX_FRAMES:
-        raise InputError(f"{path} has the shape {_shown(shape)}: {expected}, with 1 to {MAX_FRAMES} frames")
+        raise InputError(f"{path} has the shape {_shown(shape)}: {expected}, with 1 to {MAX_FRAMES} frames.")
 
 
 def _shown(shape: tuple[int, ...]) -> str:
@@ -125,5 +125,5 @@ def _check_range(codes: np.ndarray, size: int, path: Path) -> None:
         codebook, frame = np.argwhere(outside)[0]
         raise InputError(
             f"{path} holds the code {codes[codebook, frame]} (codebook {codebook}, frame {frame}), and this "
-            f"codec knows 0 to {size - 1}; make it again with `fish encode` or `fish generate`"
+            f"codec knows 0 to {size - 1}; make it again with `fish encode` or `fish generate`."
         )

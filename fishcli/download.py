@@ -151,10 +151,10 @@ def _writing_to(folder: Path) -> Iterator[None]:
         with FileLock(folder / LOCK, timeout=0):
             yield
     except Timeout as error:
-        raise InputError(f"another `fish download` is writing to {folder}: wait until it is done.") from error
+        raise InputError(f"Another `fish download` is writing to {folder}: wait until it is done.") from error
     except OSError as error:
         raise InputError(
-            f"cannot write to {folder} ({error.strerror or error}): mend that, or choose another folder "
+            f"Cannot write to {folder} ({error.strerror or error}): mend that, or choose another folder "
             "with --local-dir."
         ) from error
 
@@ -164,7 +164,7 @@ def _require_room(folder: Path, missing: list[File]) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise InputError(
-            f"the download needs {needed / 1e9:.2f} GB in {folder} and {free / 1e9:.2f} GB are free: "
+            f"The download needs {needed / 1e9:.2f} GB in {folder} and {free / 1e9:.2f} GB are free: "
             "make room, or choose another folder with --local-dir."
         )
 

@@ -74,12 +74,12 @@ def open_regular(path: Path) -> BinaryIO:
     try:
         file = open(path, "rb", opener=_open_without_waiting)  # noqa: SIM115 (the caller closes it)
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); give the path of a file that can") from error
+        raise InputError(f"{path} cannot be read ({error.strerror}); give the path of a file that can.") from error
     except ValueError as error:  # a NUL in the name
-        raise InputError(f"{str(path)!r} is not a possible name of a file; give another path") from error
+        raise InputError(f"{str(path)!r} is not a possible name of a file; give another path.") from error
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
-        raise InputError(f"{path} is not a file but a pipe or a device; give the path of a file")
+        raise InputError(f"{path} is not a file but a pipe or a device; give the path of a file.")
     return file
 
 
@@ -95,4 +95,4 @@ def naming_failures(name: Path | str) -> Iterator[None]:
     except BrokenPipeError:  # the reader has gone, as in `fish ... | head`: the caller ends quietly
         raise
     except OSError as error:
-        raise FishError(f"{name} cannot be written ({error.strerror}); choose another place or make room") from error
+        raise FishError(f"{name} cannot be written ({error.strerror}); choose another place or make room.") from error

@@ -173,7 +173,7 @@ def _named(name: str) -> Found:
     if REPO_NAME.fullmatch(name):
         if os.path.isdir(home(name)):
             return Found(home(name), name)
-        raise ModelMissing(f"there is no folder {name} and no downloaded model: run `fish download {name}`.")
+        raise ModelMissing(f"There is no folder {name} and no downloaded model: run `fish download {name}`.")
     return _bare(name)
 
 
@@ -182,10 +182,10 @@ def _bare(name: str) -> Found:
     same = [path for path in sorted(_library().glob("*/*")) if path.name == name]
     if len(same) > 1:
         owners = " or ".join(_downloaded(path).name for path in same)
-        raise ModelMissing(f"several downloaded models are called {name}: say {owners}.")
+        raise ModelMissing(f"Several downloaded models are called {name}: say {owners}.")
     if not same:
         raise ModelMissing(
-            f"there is no folder {name} and no downloaded model of that name: run `fish download OWNER/NAME`."
+            f"There is no folder {name} and no downloaded model of that name: run `fish download OWNER/NAME`."
         )
     return _downloaded(same[0])
 

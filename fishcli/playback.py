@@ -63,8 +63,8 @@ class Player:
         found = find_player()
         if found is None:
             raise SettingError(
-                "nothing here can play sound; run `pip install 'fishcli[play]'`, or install ffmpeg (ffplay), "
-                "pulseaudio-utils (paplay) or alsa-utils (aplay)"
+                "Nothing here can play sound; run `pip install 'fishcli[play]'`, or install ffmpeg (ffplay), "
+                "pulseaudio-utils (paplay) or alsa-utils (aplay)."
             )
         self._output = _output(found, rate)
         self._piece = max(1, int(rate * _PIECE))  # samples
@@ -155,7 +155,7 @@ class _Device:
                 for block in blocks:
                     stream.write(np.ascontiguousarray(block, np.float32))
         except sounddevice.PortAudioError as error:
-            raise FishError(f"the sound device failed ({error}); write to a file with -o instead") from error
+            raise FishError(f"The sound device failed ({error}); write to a file with -o instead.") from error
 
     def stop(self) -> None:
         """`blocks` raises, and no more than a piece is still to be heard."""
@@ -194,7 +194,7 @@ class _Program:
         lines = log.read().decode(errors="replace").split("\n")
         said = next((line.strip() for line in reversed(lines) if line.strip()), f"exit status {status}")
         name = Path(self._path).stem
-        raise FishError(f"{name} stopped before the end of the sound ({said}); write to a file with -o instead")
+        raise FishError(f"{name} stopped before the end of the sound ({said}); write to a file with -o instead.")
 
 
 class _Pipe(_Program):

@@ -179,26 +179,26 @@ def test_what_is_no_setting_is_left_alone(tmp_path, own_file, name):
     [
         (
             {"FISHCLI_TOP_P": "1"},
-            'the environment variable "FISHCLI_TOP_P" names no setting: did you mean FISHCLI_GENERATE_TOP_P?',
+            'The environment variable "FISHCLI_TOP_P" names no setting: did you mean FISHCLI_GENERATE_TOP_P?',
         ),
         (
             {"FISHCLI_DEVISE": "cpu"},
-            'the environment variable "FISHCLI_DEVISE" names no setting: did you mean FISHCLI_DEVICE?',
+            'The environment variable "FISHCLI_DEVISE" names no setting: did you mean FISHCLI_DEVICE?',
         ),
         (
             {"FISHCLI_GENERATE_TOPP": "1"},
-            'the environment variable "FISHCLI_GENERATE_TOPP" names no setting: did you mean FISHCLI_GENERATE_TOP_P?',
+            'The environment variable "FISHCLI_GENERATE_TOPP" names no setting: did you mean FISHCLI_GENERATE_TOP_P?',
         ),
-        ({"FISHCLI_QQQ": "1"}, 'the environment variable "FISHCLI_QQQ" names no setting: unset it.'),
+        ({"FISHCLI_QQQ": "1"}, 'The environment variable "FISHCLI_QQQ" names no setting: unset it.'),
         (
             {"FISHCLI_DEVICE": "gpu"},
-            'the environment variable FISHCLI_DEVICE must be one of auto, cpu, cuda, mps, not "gpu".',
+            'The environment variable FISHCLI_DEVICE must be one of auto, cpu, cuda, mps, not "gpu".',
         ),
         (
             {"FISHCLI_GENERATE_TOP_P": "nan"},
-            "the environment variable FISHCLI_GENERATE_TOP_P must be a number above 0 and at most 1, not nan.",
+            "The environment variable FISHCLI_GENERATE_TOP_P must be a number above 0 and at most 1, not nan.",
         ),
-        ({"FISHCLI_COMPILE": "2"}, 'the environment variable FISHCLI_COMPILE must be true or false, not "2".'),
+        ({"FISHCLI_COMPILE": "2"}, 'The environment variable FISHCLI_COMPILE must be true or false, not "2".'),
     ],
 )
 def test_a_wrong_variable_is_named(tmp_path, own_file, environ, message):
@@ -256,23 +256,23 @@ def test_set_writes_a_path_that_means_the_same_from_the_file(tmp_path, own_file,
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("\n\ndevise = 'cpu'", 'line 3: there is no setting "devise": did you mean device?'),
-        ("top_p = 0.5", 'line 1: there is no setting "top_p": did you mean generate.top_p?'),
-        ("[generate]\ntop-p = 0.5", 'line 2: there is no setting "generate.top-p": did you mean generate.top_p?'),
-        ("[generate]\ndevice = 'cpu'", 'line 2: there is no setting "generate.device": did you mean device?'),
-        ("xyzzy = 1", 'line 1: there is no setting "xyzzy": `fish config show` lists them.'),
+        ("\n\ndevise = 'cpu'", 'line 3: "devise" is no setting: did you mean device?'),
+        ("top_p = 0.5", 'line 1: "top_p" is no setting: did you mean generate.top_p?'),
+        ("[generate]\ntop-p = 0.5", 'line 2: "generate.top-p" is no setting: did you mean generate.top_p?'),
+        ("[generate]\ndevice = 'cpu'", 'line 2: "generate.device" is no setting: did you mean device?'),
+        ("xyzzy = 1", 'line 1: "xyzzy" is no setting: `fish config show` lists them.'),
         (
             '"generate.top_p" = 1',
-            'line 1: there is no setting ""generate.top_p"": did you mean generate.top_p?',
+            'line 1: ""generate.top_p"" is no setting: did you mean generate.top_p?',
         ),
-        ("a.b.c.d = 1", 'line 1: there is no setting "a.b": `fish config show` lists them.'),
-        ("generate = {top_q = 1}", 'line 1: there is no setting "generate.top_q": did you mean generate.top_p?'),
+        ("a.b.c.d = 1", 'line 1: "a.b" is no setting: `fish config show` lists them.'),
+        ("generate = {top_q = 1}", 'line 1: "generate.top_q" is no setting: did you mean generate.top_p?'),
         ("generate = 5", "line 1: generate is a table: name a setting in it, such as generate.temperature."),
         ("# x\n[generat]", 'line 2: there is no table "generat": did you mean [generate]?'),
         ("[xyzzy.x]", 'line 1: there is no table "xyzzy.x": `fish config show` lists all settings.'),
         ("[[generate]]", "line 1: [[generate]] must be [generate]."),
         ("device = 3", "line 1: device must be one of auto, cpu, cuda, mps, not 3."),
-        ("device = {a = 1}", 'line 1: there is no setting "device.a": did you mean device?'),
+        ("device = {a = 1}", 'line 1: "device.a" is no setting: did you mean device?'),
         ("compile = 'true'", 'line 1: compile must be true or false, not "true".'),
         ("compile = 1", "line 1: compile must be true or false, not 1."),
         ("threads = true", "line 1: threads must be a whole number from 1 to 1024, not true."),
@@ -428,7 +428,7 @@ def test_set_makes_the_file_and_its_folder(tmp_path):
 @pytest.mark.parametrize(
     ("key", "text", "message"),
     [
-        ("generate.top_q", "0.8", 'there is no setting "generate.top_q": did you mean generate.top_p?'),
+        ("generate.top_q", "0.8", '"generate.top_q" is no setting: did you mean generate.top_p?'),
         ("generate", "1", "generate is a table: name a setting in it, such as generate.temperature."),
         ("generate.top_p", "2", "generate.top_p must be a number above 0 and at most 1, not 2.0."),
         ("generate.seed", "x", 'generate.seed must be a whole number from 0 to 9223372036854775807, not "x".'),

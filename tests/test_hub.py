@@ -61,7 +61,7 @@ def test_a_folder_or_a_name_leads_to_a_model(data, tmp_path):
         ("~nobody", "no folder ~nobody"),
         ("a" * 5000, "no folder aaa"),
         ("a" * 2000 + "/" + "b" * 2000, "no folder aaa"),
-        ("twice", "several downloaded models are called twice: say first/twice or second/twice"),
+        ("twice", "Several downloaded models are called twice: say first/twice or second/twice"),
         ("file", "file is a file: name the folder"),
     ],
 )

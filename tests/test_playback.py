@@ -209,5 +209,5 @@ def test_a_machine_without_an_output_falls_back_to_a_program(device, monkeypatch
 
 
 def test_a_sound_device_that_fails_is_one_sentence(device):
-    with pytest.raises(FishError, match="the sound device failed \\(Invalid sample rate\\)"), Player(7) as player:
+    with pytest.raises(FishError, match="The sound device failed \\(Invalid sample rate\\)"), Player(7) as player:
         player.write(sound(1, 7))

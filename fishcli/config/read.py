@@ -81,9 +81,9 @@ def read_environment(environ: Mapping[str, str]) -> dict[str, Resolved]:
         if variable not in by_variable:
             near = nearest(variable.removeprefix("FISHCLI_").lower(), SETTINGS)
             hint = f"did you mean {SETTINGS[near].variable}?" if near else "unset it."
-            raise SettingError(f"the environment variable {shown(variable)} names no setting: {hint}")
+            raise SettingError(f"The environment variable {shown(variable)} names no setting: {hint}")
         setting = by_variable[variable]
-        value = checked(setting, from_text(setting, text), f"the environment variable {variable}")
+        value = checked(setting, from_text(setting, text), f"The environment variable {variable}")
         resolved[setting.key] = Resolved(setting, placed(setting, value, ""), f"environment {variable}")
     return resolved
 

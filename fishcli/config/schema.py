@@ -117,7 +117,7 @@ def named(key: str, where: str = "") -> Setting:
         raise SettingError(f"{where}{key} is a table: name a setting in it, such as {one}.")
     near = nearest(key, SETTINGS)
     hint = f"did you mean {near}?" if near else "`fish config show` lists them."
-    raise SettingError(f"{where}there is no setting {shown(key)}: {hint}")
+    raise SettingError(f"{where}{shown(key)} is no setting: {hint}")
 
 
 def checked(setting: Setting, value: Any, subject: str) -> Value:
