@@ -50,7 +50,7 @@ def read(source: Path | bytes | BinaryIO, rate: int, *, max_seconds: float = MAX
 
 def _read(file: BinaryIO, name: str, rate: int, max_seconds: float) -> np.ndarray:
     if not _KNOWN.match(file.read(12)):
-        raise InputError(f"{name} is not WAV, FLAC, Ogg, MP3 or AIFF audio; convert it to WAV, with ffmpeg for example.")
+        raise InputError(f"{name} is not WAV, FLAC, Ogg, MP3 or AIFF audio; convert it to WAV, with ffmpeg say.")
     if file.seek(0, io.SEEK_END) > MAX_BYTES:
         raise InputError(f"{name} is larger than {MAX_BYTES >> 20} MiB; cut out the part that is wanted.")
     file.seek(0)

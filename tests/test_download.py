@@ -364,7 +364,7 @@ def test_a_write_that_fails_is_one_clear_sentence(server, folder):
     code = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))"
     assert in_process(server, folder, code) == (
         1,
-        f"cannot write to {folder} (File too large): mend that, or choose another folder with --local-dir.",
+        f"Cannot write to {folder} (File too large): mend that, or choose another folder with --local-dir.",
     )
     run(folder)
     assert contents(folder) == needed(server.files)
@@ -372,7 +372,7 @@ def test_a_write_that_fails_is_one_clear_sentence(server, folder):
 
 def test_a_folder_that_is_a_file_is_one_clear_sentence(server, folder):
     folder.write_bytes(b"")
-    with pytest.raises(InputError, match=r"cannot write to .*model \(.*\)"):
+    with pytest.raises(InputError, match=r"Cannot write to .*model \(.*\)"):
         run(folder)
 
 
@@ -432,7 +432,7 @@ def test_two_downloads_at_once_never_harm_each_other(server, folder):
         processes = [stack.enter_context(start(server, folder)) for _ in range(3)]
         results = [(process.communicate(timeout=60)[0], process.returncode) for process in processes]
     assert ("", 0) in results
-    waiting = f"another `fish download` is writing to {folder}: wait until it is done.\n"
+    waiting = f"Another `fish download` is writing to {folder}: wait until it is done.\n"
     assert set(results) <= {("", 0), (waiting, 1)}
     assert contents(folder) == needed(server.files)
 
@@ -440,7 +440,7 @@ def test_two_downloads_at_once_never_harm_each_other(server, folder):
 def test_the_lock_is_freed_when_a_download_stops(server, folder):
     first, second = fetch(plan_download(REPO, folder)), fetch(plan_download(REPO, folder))
     next(first)
-    with pytest.raises(InputError, match="another `fish download`"):
+    with pytest.raises(InputError, match="Another `fish download`"):
         next(second)
     first.close()
     run(folder)
