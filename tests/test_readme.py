@@ -14,7 +14,8 @@ from hub_server import Hub
 
 from fishcli.hub import REPO
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 ELSEWHERE = {"pip": "the test command and the first one: CI runs them", "pytest": "these tests"}
 
 
@@ -26,12 +27,18 @@ def commands() -> list[str]:
     lines = [line for block in blocks("sh") for line in block.splitlines() if line]
     # The installation in front of the first command is CI's; what follows it is run here.
     lines = [line.removeprefix("pip install . && ") for line in lines]
-    return [line for line in lines if line.split()[0] not in ELSEWHERE]
+    return [line for line in lines if line.split()[0] not in ELSEWHERE and not line.startswith("python tests/")]
+
+
+def programs_on_demand() -> list[str]:
+    """What runs for minutes or hours, made short: the same programs with fewer rounds."""
+    lines = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("python tests/")]
+    return [re.sub(r"\b(1000000|500|200)\b", lambda m: {"1000000": "300"}.get(m[0], "3"), line) for line in lines]
 
 
 def examples() -> list[str]:
     """What the commands' help shows; `[cyan]` marks it."""
-    sources = sorted((Path(__file__).parent.parent / "fishcli" / "cli").glob("*.py"))
+    sources = sorted((ROOT / "fishcli" / "cli").glob("*.py"))
     shown = [line for path in sources for line in re.findall(r"\[cyan\](fish .*?)\[/cyan\]", path.read_text("utf-8"))]
     assert len(shown) > 20
     return [line for line in dict.fromkeys(shown) if line not in commands()]
@@ -95,6 +102,16 @@ def test_command(command, folder, environment):
         assert all(soundfile.info(path).duration > 0.3 for path in made)
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="they fork and kill")
+@pytest.mark.parametrize("command", programs_on_demand())
+def test_program_on_demand(command, environment, tmp_path):
+    if "fuzz_" in command:
+        pytest.importorskip("atheris")
+        command += f" -artifact_prefix={tmp_path}/"
+    subprocess.run(["bash", "-euc", command], cwd=ROOT, env=environment, check=True)
+
+
 @pytest.mark.parametrize("program", blocks("python"))
 def test_program(program, folder, environment):
     subprocess.run([sys.executable, "-c", program], cwd=folder, env=environment, check=True)
@@ -108,7 +125,6 @@ def test_the_first_command_on_a_fresh_machine(tmp_path):
     assert first.startswith("pip install .")
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
     path = f"{tmp_path / 'venv' / 'bin'}{os.pathsep}{os.environ['PATH']}"
-    root = Path(__file__).parent.parent
-    command = first.replace("-o hello.wav", f"-o {tmp_path}/hello.wav").replace("install .", f"install {root}")
+    command = first.replace("-o hello.wav", f"-o {tmp_path}/hello.wav").replace("install .", f"install {ROOT}")
     subprocess.run(["bash", "-euc", command], cwd=tmp_path, env={**os.environ, "PATH": path}, check=True)
     assert soundfile.info(tmp_path / "hello.wav").duration > 0.5

@@ -108,10 +108,13 @@ def speaking_bar(expected: int) -> Iterator[Callable[[int, str], None]]:
 @contextlib.contextmanager
 def transfer_bars(total: int) -> Iterator[Callable[[str, str, int, int], None]]:
     """A bar for each file and one for all of `total` bytes: call it with name, stage, bytes done and size."""
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+    from rich.progress import BarColumn, DownloadColumn, Progress, TaskProgressColumn, TextColumn, TransferSpeedColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=stderr, disable=not is_live()) as progress:
+    wide = stderr.width >= 60
+    figures = (DownloadColumn(), TransferSpeedColumn()) if wide else (TaskProgressColumn(),)
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), *figures, console=stderr, disable=not is_live()
+    ) as progress:
         whole = progress.add_task("in total", total=total)
         tasks: dict[str, TaskID] = {}
 
