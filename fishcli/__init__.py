@@ -9,15 +9,19 @@
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Request", "Sampling", "Voice", "__version__", "load"]
+__all__ = ["Engine", "FishError", "Request", "Sampling", "Voice", "__version__", "load"]
 
 if TYPE_CHECKING:
+    from fishcli.engine import Engine as Engine
     from fishcli.engine import Request as Request
     from fishcli.engine import load as load
+    from fishcli.errors import FishError as FishError
     from fishcli.lm.prompt import Voice as Voice
     from fishcli.lm.sampling import Sampling as Sampling
 
 _HOMES = {
+    "Engine": "fishcli.engine",
+    "FishError": "fishcli.errors",
     "load": "fishcli.engine",
     "Request": "fishcli.engine",
     "Sampling": "fishcli.lm.sampling",

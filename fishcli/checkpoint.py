@@ -62,6 +62,7 @@ def load(path: Path, dtype: torch.dtype, convert: Callable[[Tensors], Tensors], 
         # Whoever comes second waits and finds the work done; a lock is freed when its holder is killed.
         with filelock.FileLock(target.with_suffix(".lock"), timeout=_LOCK_TIMEOUT):
             if (tensors := _mapped(target, identity)) is None:
+                log.debug("converting %s into %s", path, target)
                 files.discard_leftovers(target)
                 _write(target, convert(_read(path)), dtype, identity)
                 tensors = _mapped(target, identity)

@@ -6,6 +6,7 @@ Format: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
 """
 
 import ast
+import io
 import os
 import re
 from pathlib import Path
@@ -51,10 +52,15 @@ def read(path: Path, *, codebooks: int = 8, size: int = 1000) -> np.ndarray:
     return codes.astype(np.int16, order="C")
 
 
-def write(path: Path, codes: np.ndarray) -> None:
-    """Codes (K, T) of any integer type -> a .npy file of int16, whole or not there."""
-    with naming_failures(path), replacing(path) as temporary, temporary.open("wb") as file:
-        np.save(file, np.ascontiguousarray(codes, dtype=np.int16), allow_pickle=False)
+def write(target: Path | BinaryIO, codes: np.ndarray) -> None:
+    """Codes (K, T) of any integer type -> a .npy of int16: a file, whole or not there, or a stream."""
+    encoded = io.BytesIO()
+    np.save(encoded, np.ascontiguousarray(codes, dtype=np.int16), allow_pickle=False)
+    if not isinstance(target, Path):
+        target.write(encoded.getbuffer())
+        return
+    with naming_failures(target), replacing(target) as temporary:
+        temporary.write_bytes(encoded.getbuffer())
 
 
 def _read_header(file: BinaryIO, path: Path) -> _Header:

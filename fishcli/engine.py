@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 import secrets
 import threading
 from collections.abc import Iterator, Sequence
@@ -19,9 +20,7 @@ import numpy.typing as npt
 import torch
 
 from fishcli import checkpoint, hub
-from fishcli.codec.firefly import Firefly, Stream, shapes
-from fishcli.codec.settings import CodecSettings
-from fishcli.codec.weights import canonical
+from fishcli.codec import CodecSettings, Firefly, Stream, canonical, shapes
 from fishcli.device import pick_device, pick_dtype, pick_threads
 from fishcli.errors import InputError, ModelMissing, SettingError
 from fishcli.lm import weights
@@ -35,12 +34,14 @@ from fishcli.lm.tokenizer import Tokenizer
 from fishcli.lm.transformer import Transformer
 from fishcli.text import Span, check, split
 
+log = logging.getLogger(__name__)
+
 Codes = npt.NDArray[np.int16]  # (K, T)
 Samples = npt.NDArray[np.float32]  # (N,), in -1..1
 
 MAX_SAMPLES = 64
 _RESERVE = 1024  # frames kept free for a chunk that may last as long as the context holds
-_FIRST_PUSH, _LONGEST_PUSH = 4, 32  # frames decoded at once: few at first, so that sound starts early
+_LONGEST_PUSH = 32  # frames decoded at once; the first alone, so that sound starts early
 
 
 class Frame(NamedTuple):
@@ -139,8 +140,9 @@ class Engine:
         request = _request(request)
         spans = request.spans()
         reserve = min(request.sampling.max_new_tokens or _RESERVE, self.lm_settings.max_seq_len // 2)
+        for span in spans:  # what cannot be asked fails here, before anything was spoken
+            self._prompts.build(span.text, request.references, (), reserve)
         speeches = [_Speech(i, spans, request, self._prompts, reserve) for i in range(request.samples)]
-        speeches[0].prompt()  # what cannot be asked fails here, not in the first step
         return self._generate(Batch(self.lm, self._step), speeches, request.sampling)
 
     def speak(self, request: Request | str) -> Iterator[Chunk]:
@@ -165,7 +167,7 @@ class Engine:
                     batch.ask(row, speaking[row].prompt())
 
     def _sound(self, frames: Iterator[Frame], streams: Sequence[Stream], request: Request) -> Iterator[Chunk]:
-        pushes = [_FIRST_PUSH] * request.samples
+        pushes = [1] * request.samples
         waiting: list[list[Codes]] = [[] for _ in range(request.samples)]
         for sample, span, codes, ended in frames:
             waiting[sample].append(codes)
@@ -233,7 +235,7 @@ class Engine:
         with torch.device("meta"):
             codec = Firefly(s)
         codec.load_state_dict(checkpoint.load(path, torch.float32, convert, {"codec": repr(s)}), assign=True)
-        return codec.to(self.device).eval().requires_grad_(False)
+        return codec.to(self.device).eval()
 
 
 class _Speech:
@@ -255,8 +257,14 @@ class _Speech:
 
     def prompt(self) -> Columns:
         """What asks for the next chunk."""
-        earlier = self._spoken if self._request.iterative_prompt else ()
-        return self._prompts.build(self._left[0].text, self._request.references, earlier, self._reserve)
+        text, references = self._left[0].text, self._request.references
+        if self._request.iterative_prompt:
+            self._spoken = self._prompts.fitting(text, references, self._spoken, self._reserve)
+        else:
+            self._spoken = []
+        prompt = self._prompts.build(text, references, self._spoken, self._reserve)
+        log.debug("sample %d: %r after a prompt of %d positions", self.sample, text, prompt.shape[1])
+        return prompt
 
     def take(self, codes: Codes, ended: bool | None) -> Frame:
         """Note what was spoken of the current chunk; after its end the next one is current."""
@@ -313,6 +321,7 @@ def load(
     torch_dtype = pick_dtype(dtype, torch_device, size)
     torch.set_num_threads(pick_threads(threads, size))
     torch.backends.cudnn.allow_tf32 = False  # ten bits of a float32 convolution would be lost, and heard
+    log.debug("%s on %s in %s, %d threads", found.path, torch_device, torch_dtype, torch.get_num_threads())
     key = (found.path.resolve(), codec_path.resolve(), torch_device, torch_dtype, compile)
     with _loading:
         if key not in _engines:

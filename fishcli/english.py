@@ -12,7 +12,21 @@ from unicodedata import digit, normalize
 import regex
 from regex import Match, Pattern
 
-from fishcli.numerals import cardinal, counted, in_pairs, number, ordinal, plural, roman, spelled, year
+from fishcli.numerals import (
+    CURRENCIES,
+    UNITS,
+    cardinal,
+    coins,
+    counted,
+    fraction,
+    in_pairs,
+    number,
+    ordinal,
+    plural,
+    roman,
+    spelled,
+    year,
+)
 
 # What repeats is bounded or starts behind a lookbehind, so that no rule is quadratic on a hostile text.
 _NUM = r"(?:(?:\d{1,3}(?:,\d{3}){1,6}(?!,?\d)|\d+)(?:\.\d+)?|(?<!\d)\.\d+)"
@@ -40,8 +54,9 @@ _MONTHS = (
     "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
     "December",
 )  # fmt: skip
-_MONTH = "(?P<month>" + "|".join(rf"{name[:3]}(?:{name[3:]}|t?\.)?" for name in _MONTHS) + ")"
+_MONTH = "(?P<month>" + "|".join(rf"{name[:3]}(?:{name[3:]}|t?\.|(?<=Sep)t\b)?" for name in _MONTHS) + ")"
 _HALF = r"(?:[ \u00a0\u202f]?(?P<half>[AaPp])(?:[Mm]\b(?!\.\w)|\.[ ]?[Mm]\.?))"
+_DASH = r"(?:\s[–-]\s|[–-])"
 _STARTERS = (
     "The|An?|It|He|She|They|We|You|I|This|That|These|Those|There|In|On|At|But|And|So|Then|When|If|As|For|My|Our|His|Her"
     "|Its|Their|What|Who|How|Why|Where|After|Before|No|Yes"
@@ -100,72 +115,40 @@ def _time(match: Match[str]) -> str:
 
 # Money, units, fractions.
 
-_CURRENCIES = {
-    "$": ("dollar", "cent"), "US$": ("U S dollar", "cent"), "£": ("pound", "penny"), "€": ("euro", "cent"),
-    "¥": ("yen", ""), "₹": ("rupee", "paisa"), "₩": ("won", ""), "USD": ("U S dollar", "cent"), "EUR": ("euro", "cent"),
-    "GBP": ("pound", "penny"), "CHF": ("Swiss franc", "centime"), "JPY": ("yen", ""), "¢": ("cent", ""),
-}  # fmt: skip
-_CURRENCY = "|".join(sorted(map(regex.escape, _CURRENCIES), key=len, reverse=True))
+_CURRENCY = "|".join(sorted(map(regex.escape, CURRENCIES), key=len, reverse=True))
 _MULTIPLES = {"k": "thousand", "m": "million", "mn": "million", "b": "billion", "bn": "billion", "tn": "trillion"}
-_UNITS = {
-    "km": "kilometer", "m": "meter", "cm": "centimeter", "mm": "millimeter", "μm": "micrometer", "nm": "nanometer",
-    "mi": "mile", "yd": "yard", "ft": "foot", "kg": "kilogram", "g": "gram", "mg": "milligram", "lb": "pound",
-    "lbs": "pound", "oz": "ounce", "t": "ton", "l": "liter", "L": "liter", "ml": "milliliter", "mL": "milliliter",
-    "gal": "gallon", "h": "hour", "hr": "hour", "hrs": "hour", "min": "minute", "mins": "minute", "s": "second",
-    "sec": "second", "secs": "second", "ms": "millisecond", "Hz": "hertz", "kHz": "kilohertz", "MHz": "megahertz",
-    "GHz": "gigahertz", "kB": "kilobyte", "KB": "kilobyte", "MB": "megabyte", "GB": "gigabyte", "TB": "terabyte",
-    "W": "watt", "kW": "kilowatt", "MW": "megawatt", "kWh": "kilowatt hour", "V": "volt", "mA": "milliampere",
-    "mAh": "milliampere hour", "J": "joule", "kJ": "kilojoule", "cal": "calorie", "kcal": "kilocalorie",
-    "dB": "decibel", "Pa": "pascal", "kPa": "kilopascal", "ha": "hectare", "px": "pixel", "mph": "mile per hour",
-    "kph": "kilometer per hour", "mpg": "mile per gallon", "rpm": "revolution per minute", "Mbps": "megabit per second",
-    "Gbps": "gigabit per second", "sq ft": "square foot", "°C": "degree Celsius", "°F": "degree Fahrenheit",
-    "°": "degree",
-}  # fmt: skip
-_UNIT = "|".join(sorted(map(regex.escape, _UNITS), key=len, reverse=True))
+_UNIT = "|".join(sorted(map(regex.escape, UNITS), key=len, reverse=True))
 _POWERS = {"2": "square ", "²": "square ", "3": "cubic ", "³": "cubic "}
-_SET_PHRASES = {"24/7": "twenty four seven", "9/11": "nine eleven", "50/50": "fifty fifty"}
+_SET_PHRASES = {"24/7": "twenty four seven", "9/11": "nine eleven", "50/50": "fifty fifty", "20/20": "twenty twenty"}
+_NOUN_AFTER = regex.compile(r"[\s-][a-z]")
 
 
 def _money(match: Match[str]) -> str:
     groups = match.groupdict()
     written, multiple, article = match["num"], groups.get("multiple"), groups.get("article") or ""
-    coin, small = _CURRENCIES[match["currency"]]
-    adjective = article and regex.compile(r"[\s-][a-z]").match(match.string, match.end())
+    coin, small = CURRENCIES[match["currency"]]
+    adjective = article and _NOUN_AFTER.match(match.string, match.end())
     if multiple:
         said = f"{number(written)} {_MULTIPLES.get(multiple.strip().lower(), multiple.strip())}"
         return f"{article}{said} {coin if adjective else plural(coin)}"
     if adjective:
         return f"{article}{number(written)} {coin}"
-    return article + _coins(written, coin, small)
-
-
-def _coins(written: str, coin: str, small: str) -> str:
-    whole, _, cents = written.partition(".")
-    if len(cents) != 2 or not small:
-        return counted(written, coin)
-    parts = [counted(whole, coin)] if whole.strip("0") or cents == "00" else []
-    parts += [counted(str(int(cents)), small)] if cents != "00" else []
-    return " and ".join(parts)
+    return article + coins(written, coin, small)
 
 
 def _measure(match: Match[str]) -> str:
-    unit = _POWERS.get(match["power"] or "", "") + _UNITS[match["unit"]]
-    unit += f" per {_UNITS[match['per']]}" if match["per"] else ""
+    unit = _POWERS.get(match["power"] or "", "") + UNITS[match["unit"]]
+    unit += f" per {UNITS[match['per']]}" if match["per"] else ""
     return f"{number(match['num'])}-{unit}" if match["hyphen"] else counted(match["num"], unit)
 
 
 def _fraction(match: Match[str]) -> str:
-    above, below = int(match["above"]), int(match["below"])
-    whole = f"{cardinal(int(match['whole']))} and " if match["whole"] else ""
     if match[0] in _SET_PHRASES:
         return _SET_PHRASES[match[0]]
-    if below in (10, 100) and not whole:
+    above, below = int(match["above"]), int(match["below"])
+    if below in (10, 100) and not (match["whole"] or match["parts"]):
         return f"{cardinal(above)} out of {cardinal(below)}"
-    if not 2 <= below <= 20:
-        return f"{whole}{cardinal(above)} over {cardinal(below)}"
-    part = {2: "half", 4: "quarter"}.get(below, ordinal(below))
-    several = "halves" if part == "half" else plural(part)
-    return f"{whole}{'a' if whole and above == 1 else cardinal(above)} {part if above == 1 else several}"
+    return fraction(above, below, int(match["whole"] or 0))
 
 
 # Abbreviations. "Mr." and "Mrs." are how those words are written; only what is ambiguous or unreadable is replaced.
@@ -193,6 +176,7 @@ _ABBREVIATIONS = {
 _PARTS = (
     "Chapter|Part|Book|Volume|Act|Scene|Section|Article|War|Type|Phase|Level|Appendix|Class|Title|Stage|Bowl|Episode"
 )
+_NAME_AFTER = regex.compile(r"\s+\p{Lu}")
 _KINGS = (
     "Henry|Louis|George|Elizabeth|Charles|Edward|James|William|Richard|John|Paul|Benedict|Pius|Leo|Philip|Napoleon"
     "|Frederick|Catherine|Nicholas|Alexander|Peter|Ivan|Gregory|Clement|Innocent|Urban|Mary|Ramses|Ptolemy|Darius|Xerxes"
@@ -205,12 +189,8 @@ def _street(match: Match[str]) -> str:
 
 
 def _abbreviation(match: Match[str]) -> str:
-    lists = match[0] == "etc." and regex.compile(r"\s+\p{Lu}").match(match.string, match.end())  # No name follows it.
+    lists = match[0] == "etc." and _NAME_AFTER.match(match.string, match.end())  # No name follows it.
     return _ABBREVIATIONS[match[0].lower()] + ("." if lists else _stop(match))
-
-
-def _initials(match: Match[str]) -> str:
-    return " ".join(match[0].replace(".", "")) + _stop(match)
 
 
 # Plain numbers, last.
@@ -220,7 +200,8 @@ _YEAR_BEFORE = regex.compile(
     r"autumn|(?:January|February|March|April|May|June|July|August|September|October|November|December),?)\s|\()\Z",
     regex.IGNORECASE,
 )
-_THINGS_AFTER = regex.compile(r"\s(?!(?:was|is|has|as|its|this|does|census|times)\b)[a-z]+s\b")
+_THINGS = r"\s(?!(?:was|is|has|as|its|this|does|census|times)\b)(?:[a-z]+s|people)\b"
+_THINGS_AFTER = regex.compile(_THINGS)
 
 
 def _is_year(match: Match[str]) -> bool:
@@ -276,7 +257,7 @@ _RULES: list[tuple[str, _Said]] = [
     (rf"(?i)\b(?<p>{'|'.join(_NUMBERED)})\.\s?(?=\d)", lambda m: f"{_NUMBERED[m['p'].lower()]} "),
     (r"(?<!\w)w/\s?(?=[A-Za-z])", "with "),
     (r"№\s?|#(?=\d)", "number "),
-    (r"(?<![\w.])(?:[A-Z]\.){2,}(?!\w)", _initials),
+    (r"(?<![\w.])(?:[A-Z]\.){2,}(?!\w)", lambda m: " ".join(m[0].replace(".", "")) + _stop(m)),
     (
         rf"(?<=\b(?:{_PARTS})\s)(?!I\s(?:am|was|have|had|will|would|do|did|can|could)\b){_ROMAN}\b(?<=[IVX])",
         lambda m: cardinal(roman(m["roman"])),
@@ -297,12 +278,21 @@ _RULES: list[tuple[str, _Said]] = [
         rf"{_ALONE}(?:the )?(?<day>[0-3]?\d)(?:st|nd|rd|th)?(?: of)? {_MONTH}\b(?:,? (?<year>[12]\d{{3}})(?!\d|,\d))?",
         _day_month,
     ),
+    (rf"\b{_MONTH}(?=,? [12]\d{{3}}\b)", _month),
+    (rf"{_ALONE}(1[0-2]|[1-9]){_DASH}(?=(?:1[0-2]|[1-9])(?::[0-5]\d)?{_HALF})", r"\1 to "),
+    (rf"(?<=\d{_HALF}|\d:[0-5]\d){_DASH}(?=\d)", " to "),
     (
         rf"{_ALONE}(?<hour>[01]?\d|2[0-4])(?::|\.(?=\d\d ?[ap]\.?m))(?<minute>[0-5]\d)(?::(?<second>[0-5]\d))?"
         rf"(?!\d|[:.]\d){_HALF}?",
         _time,
     ),
     (rf"{_ALONE}(?<hour>1[0-2]|[1-9]){_HALF}", _time),
+    # spaces between thousands; plain ones stand between numbers too, so there it must look like one number
+    (
+        r"(?<![\w.,:/+)]|[\d)]\s)(?:[1-9]\d{0,2}(?:[\u00a0\u2009\u202f]\d{3}){1,5}|[1-9]\d?(?: \d{3}){2,5}"
+        r"|[1-9]\d{0,2}(?: \d{3}){0,4} 000)(?!\s?\d|,\d|[/-]\d{3}(?!\s))",
+        lambda m: regex.sub(r"\s", ",", m[0]),
+    ),
     # codes
     (rf"{_ALONE}(?<version>[vV])?(?<groups>\d+(?:\.\d+){{2,9}})", _dotted),
     (rf"{_ALONE}[vV](?=\d)", "version "),
@@ -310,10 +300,13 @@ _RULES: list[tuple[str, _Said]] = [
     (r"(?<![\w.,/-])(?:\d{3}-\d{4}|\d{4}(?: \d{4}){2,3}|\d+(?:-\d+){2,9})(?![\d-])", _telephone),
     (r"(?<!\w)\+\d{1,3}(?:[ .-]\(?\d{1,4}\)?){2,5}(?!\d)", _telephone),
     (r"(?<=\d)/(?=(?:month|year|week|day|night|hour|minute|second|person)\b)", " per "),
+    (rf"(?<=\d|\d\s?[$£€¥])/(?<per>{_UNIT})(?![\w/²³])", lambda m: f" per {UNITS[m['per']]}"),
+    (r"(?<=\d)\s?[x×·]\s?(?=10\^)", " times "),
+    (r"(?<=[\w)])\^(?=[-−]?\d)", " to the power of "),
     # ranges: what is counted follows the second number
     (rf"(?<cur>{_CURRENCY})({_NUM})\s?[–-]\s?(?:(?P=cur))?(?={_NUM})", lambda m: f"{m[2]} to {m['cur']}"),
     (r"(?<!\d)(?<first>[12]\d)(?<a>\d\d)[–-](?<b>\d\d)(?!\d|[–-])", r"\g<first>\g<a> to \g<b>"),
-    (rf"(?<![\w.,/-])({_NUM}%?)(?:\s?–\s?|-)(?={_NUM}(?!-?\d))", r"\1 to "),
+    (rf"(?<![\w.,/-])({_NUM}%?)(?:\s?–\s?|-(?!\d+[/⁄]\d))(?={_NUM}(?!-?\d))", r"\1 to "),
     (rf"(?<![\w)\]])[-−](?=(?:{_CURRENCY})?\.?\d)", "minus "),
     (r"(?<=\d)\s?[x×]\s?(?=\d)", " by "),
     (r"(?<=\d)[x×]\b", " times"),
@@ -325,7 +318,15 @@ _RULES: list[tuple[str, _Said]] = [
         _money,
     ),
     (rf"{_ALONE}(?<num>{_NUM})\s?(?<currency>{_CURRENCY})(?!\w)", _money),
-    (r"(?<![\d/.,])(?:(?<whole>\d{1,6})[ -]?(?=\d+[/⁄]))?(?<above>\d{1,3})[/⁄](?<below>\d{1,3})(?![\d/])", _fraction),
+    (
+        rf"(?<![\w.,])(?!3M|[458]K)(?<num>{_NUM})(?<multiple>[mbt]n\b|[kKMB]\b(?:(?<=[1-9]\d*\.\d+.)|(?={_THINGS})))",
+        lambda m: f"{number(m['num'])} {_MULTIPLES[m['multiple'].lower()]}",
+    ),
+    (
+        r"(?<![\d/.,])(?:(?<whole>\d{1,6})[ -](?=\d+[/⁄]))?(?<above>\d{1,3})[/⁄](?<below>\d{1,3})"
+        r"(?:(?<parts>(?:rd|th|nd)s?)\b)?(?![\d/])",
+        _fraction,
+    ),
     (r"(?<![\d.])(\d)(?:['′](\d{1,2})[\"″]|\s?ft\.?\s(\d{1,2})\s?in\b)", r"\1 foot \2\3"),
     (r"(?<=\d)(?:\s?in\.?(?=\s(?:wide|long|tall|high|thick|deep)\b)|″)", " inches"),
     (
@@ -340,7 +341,6 @@ _RULES: list[tuple[str, _Said]] = [
     ),
     # signs between and before numbers and words
     (r"(?<=\d):(?=\d)", " to "),
-    (r"(?<=\d)\^(?=\d)", " to the power of "),
     (r"(?<=\w)²", " squared"),
     (r"(?<=\w)³", " cubed"),
     (r"(?<=\d)\s[-−]\s(?=\d)", " minus "),

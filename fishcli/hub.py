@@ -33,6 +33,7 @@ STATE = ".fishcli"
 RECORD = f"{STATE}/record.json"
 PLAN = f"{STATE}/plan.json"
 MIXED = f"{STATE}/mixed"
+_MAX_RECORD = 65_536  # bytes; six files take 1,000
 
 
 @dataclass(frozen=True)
@@ -81,14 +82,20 @@ class Record:
     @classmethod
     def read(cls, path: Path) -> "Record | None":
         """The record in `path`, or None if there is none; InputError if it is not one of ours."""
+        if not path.is_file():  # a named pipe would keep the reader waiting for ever
+            return None
         try:
-            fields = json.loads(path.read_bytes())
+            with path.open("rb") as opened:
+                text = opened.read(_MAX_RECORD + 1)
+            if len(text) > _MAX_RECORD:
+                raise ValueError(f"more than {_MAX_RECORD} bytes")
+            fields = json.loads(text)
             files = tuple(File(**file) for file in fields["files"])
             return cls(fields["repo"], fields["commit"], files)
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:  # a download that has just ended removes its plan
             return None
-        except (ValueError, TypeError, KeyError) as error:
-            raise InputError(f"{path} is damaged ({error}): delete it and run `fish download` again.") from error
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise InputError(f"{path} is damaged: delete it and run `fish download` again.") from error
 
     def write(self, path: Path) -> None:
         """Write it to `path`, whole or not at all."""

@@ -11,13 +11,17 @@ import regex
 from fishcli.english import in_words
 from fishcli.text import guess_language
 
-NEEDS_EXTRA = ("zh", "ja")
+_NEEDS_EXTRA = ("zh", "ja")
 
 
 def can_normalize(language: str) -> bool:
     """Whether `normalize` does anything for this language here; Chinese and Japanese need the extra."""
-    primary = _primary(language)
-    return primary == "en" or (primary in NEEDS_EXTRA and find_spec("wetext") is not None)
+    return _primary(language) in ("en", *_NEEDS_EXTRA) and not needs_extra(language)
+
+
+def needs_extra(language: str) -> bool:
+    """Whether this is a language, such as "zh-CN", that the extra would normalize, and the extra is not installed."""
+    return _primary(language) in _NEEDS_EXTRA and find_spec("wetext") is None
 
 
 def normalize(text: str, language: str | None = None) -> str:

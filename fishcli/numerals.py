@@ -1,4 +1,4 @@
-"""Numbers as English words, in American form: no "and", no hyphens."""
+"""Numbers and what they count as English words, in American form: no "and", no hyphens."""
 
 import re
 
@@ -16,6 +16,25 @@ _LONGEST = 9  # digits without a comma that are still a quantity; longer ones ar
 _IRREGULAR = {
     "foot": "feet", "inch": "inches", "penny": "pence", "paisa": "paise", "yen": "yen", "won": "won", "hertz": "hertz",
     "kilohertz": "kilohertz", "megahertz": "megahertz", "gigahertz": "gigahertz",
+}  # fmt: skip
+CURRENCIES = {
+    "$": ("dollar", "cent"), "US$": ("U S dollar", "cent"), "£": ("pound", "penny"), "€": ("euro", "cent"),
+    "¥": ("yen", ""), "₹": ("rupee", "paisa"), "₩": ("won", ""), "USD": ("U S dollar", "cent"), "EUR": ("euro", "cent"),
+    "GBP": ("pound", "penny"), "CHF": ("Swiss franc", "centime"), "JPY": ("yen", ""), "¢": ("cent", ""),
+}  # fmt: skip
+UNITS = {
+    "km": "kilometer", "m": "meter", "cm": "centimeter", "mm": "millimeter", "μm": "micrometer", "nm": "nanometer",
+    "mi": "mile", "yd": "yard", "ft": "foot", "kg": "kilogram", "g": "gram", "mg": "milligram", "lb": "pound",
+    "lbs": "pound", "oz": "ounce", "t": "ton", "l": "liter", "L": "liter", "ml": "milliliter", "mL": "milliliter",
+    "gal": "gallon", "h": "hour", "hr": "hour", "hrs": "hour", "min": "minute", "mins": "minute", "s": "second",
+    "sec": "second", "secs": "second", "ms": "millisecond", "Hz": "hertz", "kHz": "kilohertz", "MHz": "megahertz",
+    "GHz": "gigahertz", "kB": "kilobyte", "KB": "kilobyte", "MB": "megabyte", "GB": "gigabyte", "TB": "terabyte",
+    "W": "watt", "kW": "kilowatt", "MW": "megawatt", "kWh": "kilowatt hour", "V": "volt", "mA": "milliampere",
+    "mAh": "milliampere hour", "J": "joule", "kJ": "kilojoule", "cal": "calorie", "kcal": "kilocalorie",
+    "dB": "decibel", "Pa": "pascal", "kPa": "kilopascal", "ha": "hectare", "px": "pixel", "mph": "mile per hour",
+    "kph": "kilometer per hour", "mpg": "mile per gallon", "rpm": "revolution per minute", "Mbps": "megabit per second",
+    "Gbps": "gigabit per second", "sq ft": "square foot", "°C": "degree Celsius", "°F": "degree Fahrenheit",
+    "°": "degree",
 }  # fmt: skip
 
 
@@ -37,6 +56,16 @@ def ordinal(value: int) -> str:
     *start, last = cardinal(value).split()
     stem = f"{last[:-1]}ie" if last.endswith("y") else last
     return " ".join([*start, _ORDINALS.get(last, f"{stem}th")])
+
+
+def fraction(above: int, below: int, whole: int = 0) -> str:
+    """3, 4 -> "three quarters"; 1, 2, 5 -> "five and a half"; 3, 50 -> "three over fifty"."""
+    before = f"{cardinal(whole)} and " if whole else ""
+    if not 2 <= below <= 20:
+        return f"{before}{cardinal(above)} over {cardinal(below)}"
+    part = {2: "half", 4: "quarter"}.get(below, ordinal(below))
+    several = "halves" if part == "half" else plural(part)
+    return f"{before}{'a' if whole and above == 1 else cardinal(above)} {part if above == 1 else several}"
 
 
 def in_pairs(value: int) -> str:
@@ -85,3 +114,13 @@ def counted(written: str, unit: str) -> str:
         return f"one {unit}"
     noun, *rest = re.split("(?= per | Celsius| Fahrenheit)", unit, maxsplit=1)
     return f"{number(written)} {plural(noun)}{''.join(rest)}"
+
+
+def coins(written: str, coin: str, small: str) -> str:
+    """ "3.50", "pound", "penny" -> "three pounds and fifty pence"; two decimals are small coins."""
+    whole, _, cents = written.partition(".")
+    if len(cents) != 2 or not small:
+        return counted(written, coin)
+    parts = [counted(whole, coin)] if whole.strip("0") or cents == "00" else []
+    parts += [counted(str(int(cents)), small)] if cents != "00" else []
+    return " and ".join(parts)

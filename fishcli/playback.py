@@ -38,6 +38,16 @@ def find_player() -> str | None:
     return next((path for program in _PROGRAMS if (path := shutil.which(program))), None)
 
 
+def require_player() -> str:
+    """The same, where something must. Raises SettingError: ask before the work."""
+    if (found := find_player()) is None:
+        raise SettingError(
+            "Nothing here can play sound; run `pip install 'fishcli[play]'`, or install ffmpeg (ffplay), "
+            "pulseaudio-utils (paplay) or alsa-utils (aplay)."
+        )
+    return found
+
+
 def _has_sound_device() -> bool:
     try:
         import sounddevice
@@ -60,13 +70,7 @@ class Player:
     """
 
     def __init__(self, rate: int) -> None:
-        found = find_player()
-        if found is None:
-            raise SettingError(
-                "Nothing here can play sound; run `pip install 'fishcli[play]'`, or install ffmpeg (ffplay), "
-                "pulseaudio-utils (paplay) or alsa-utils (aplay)."
-            )
-        self._output = _output(found, rate)
+        self._output = _output(require_player(), rate)
         self._piece = max(1, int(rate * _PIECE))  # samples
         self._queue: queue.Queue[np.ndarray | None] = queue.Queue(int(_AHEAD / _PIECE))
         self._stopping = threading.Event()

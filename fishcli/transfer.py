@@ -7,6 +7,7 @@ wrong bytes in place, one that was resumed onto a wrong beginning too.
 
 import contextlib
 import email.utils
+import json
 import logging
 import re
 import time
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 TRIES = 5  # in a row without a new byte
 FIRST_WAIT = 0.5  # seconds; doubles with each try
+MAX_ANSWER = 16_000_000  # bytes; each file that a repository holds takes some 300
 LONGEST_WAIT = 120.0  # seconds; a hub that asks for more is given up
 
 
@@ -36,19 +38,14 @@ def resolve(repo: str, revision: str | None) -> Record:
     """
     url = f"{_endpoint()}/api/models/{repo}"
     url += f"/revision/{quote(revision, safe='')}?blobs=true" if revision else "?blobs=true"
-    patience = _Patience()
-    while True:
-        try:
-            with _get(url, repo, revision) as response:
-                response.read()
-            break
-        except _Hiccup as hiccup:
-            patience.bear(hiccup)
+    text = _ask(url, repo, revision)
     try:
-        answer = response.json()
+        if len(text) > MAX_ANSWER:
+            raise ValueError(f"more than {MAX_ANSWER} bytes")
+        answer = json.loads(text)
         files = {entry["rfilename"]: entry for entry in answer["siblings"]}
         record = Record(repo, answer["sha"], tuple(_file(files[name]) for name in hub.FILES if name in files))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise NetworkError(f"{_endpoint()} does not answer as a hub does: check HF_ENDPOINT.") from error
     if lacking := [name for name in hub.NEEDED if name not in files]:
         raise ModelMissing(f"{repo} is no Fish Speech 1.5 checkpoint, it lacks {', '.join(lacking)}: choose another.")
@@ -73,6 +70,22 @@ def fill(part: Path, record: Record, file: File) -> Iterator[int]:
 def size(path: Path) -> int:
     """Bytes of a file, 0 where there is none."""
     return path.stat().st_size if path.is_file() else 0
+
+
+def _ask(url: str, repo: str, revision: str | None) -> bytes:
+    """What the hub answers, of which no more is read than shows that it is too long."""
+    patience = _Patience()
+    while True:
+        text = bytearray()
+        try:
+            with _get(url, repo, revision) as response:
+                for block in response.iter_bytes():
+                    text += block
+                    if len(text) > MAX_ANSWER:
+                        break
+            return bytes(text)
+        except _Hiccup as hiccup:
+            patience.bear(hiccup)
 
 
 def _append(part: Path, record: Record, file: File) -> Iterator[int]:
@@ -114,7 +127,7 @@ class _Patience:
             raise NetworkError(
                 f"{hiccup}: check the connection or HF_ENDPOINT, and run `fish download` again to go on."
             ) from hiccup
-        logger.warning("%s; trying again in %.1f s", hiccup, wait)
+        logger.warning("%s; trying again in %.1f s.", hiccup, wait)
         time.sleep(wait)
 
 
@@ -153,7 +166,7 @@ def _get(url: str, repo: str, revision: str | None, headers: dict[str, str] | No
         ) from error
     except HTTPError as error:
         reason = str(error) or type(error).__name__
-        raise _Hiccup(f"the connection to {constants.ENDPOINT} failed ({reason})") from error
+        raise _Hiccup(f"The connection to {constants.ENDPOINT} failed ({reason})") from error
 
 
 def _require_success(response: "Response", repo: str, revision: str | None) -> None:

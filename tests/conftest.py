@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,15 @@ import pytest
 TESTS = Path(__file__).parent
 DATA = TESTS / "data"
 TINY = TESTS.parent / "fishcli" / "assets" / "tiny"
+
+
+_STRANGE = re.compile(r"FISHCLI_(?!TEST_).*|HF_.*|NO_COLOR|FORCE_COLOR|COLUMNS")
+
+
+def pytest_sessionstart() -> None:
+    """Forget what the person who runs the tests has set, before the hub's library reads its part on import."""
+    for name in filter(_STRANGE.fullmatch, list(os.environ)):
+        del os.environ[name]
 
 
 @pytest.fixture(scope="session", autouse=True)

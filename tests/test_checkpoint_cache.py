@@ -212,5 +212,5 @@ def test_memory(cache, tmp_path):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks a process that uses torch")
 def test_killed_at_any_point():
-    kills = os.environ.get("FISHCLI_KILLS", "20")
+    kills = os.environ.get("FISHCLI_TEST_KILLS", "20")
     subprocess.run([sys.executable, TESTS / "kill_conversion.py", kills], check=True, timeout=1800)

@@ -177,6 +177,52 @@ def test_settings_are_the_defaults(fish, brief, tmp_path, monkeypatch):
     assert json.loads(fish("say", "Hello.", "--json", "--seed", 23, *brief).out)["seeds"] == [23]
 
 
+def test_half_wins_over_a_setting(fish, micro, monkeypatch):
+    monkeypatch.setenv("FISHCLI_DTYPE", "bfloat16")
+    assert fish("generate", "Hi.", "--half", "--max-new-tokens", 2, "--checkpoint-path", micro).code == 0
+
+
+def test_pipes_in_and_out(micro, tmp_path):
+    """`-` is stdin and stdout for every kind of file."""
+    options = f"--checkpoint-path {micro} --dtype float32 -q"
+    fish = f"{sys.executable} -m fishcli"
+    line = f"{fish} encode - -o - {options} < {REFERENCE} | {fish} decode - -o - {options} > piped.wav"
+    subprocess.run(["bash", "-euo", "pipefail", "-c", line], cwd=tmp_path, check=True)
+    assert soundfile.info(tmp_path / "piped.wav").samplerate == 44_100
+    assert {path.name for path in tmp_path.iterdir()} == {"piped.wav"}
+
+
+def test_json_of_many(fish, micro, tmp_path):
+    for name in ("a.wav", "b.wav"):
+        (tmp_path / name).write_bytes(REFERENCE.read_bytes())
+    found = json.loads(fish("encode", "a.wav", "b.wav", "--json", *options(micro)).out)
+    assert [file["output"] for file in found["files"]] == ["a.npy", "b.npy"]
+    assert len(json.loads(fish("decode", "a.npy", "b.npy", "--json", *options(micro)).out)["files"]) == 2
+
+
+def test_a_later_chunk_that_does_not_fit_is_told_before_the_first(fish, micro, tmp_path):
+    words = "Short.\n\n" + "1 " * 190
+    ran = fish("say", words, "--no-normalize", "--chunk-length", 400, "--max-new-tokens", 200, *options(micro))
+    assert ran.code == 1, ran.err
+    assert "chunk length" in ran.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_nobody_foresaw_is_one_line(fish, monkeypatch):
+    """An error of ours is not a traceback either."""
+    monkeypatch.setattr("fishcli.text.check", lambda text: 1 / 0)
+    ran = fish("say", "Hi.")
+    assert ran.code == 1
+    assert "ZeroDivisionError" in ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_verbose_tells_what_happens(fish, brief):
+    err = fish("say", "Hi.", "-v", *brief).err
+    assert "threads" in err
+    assert "positions" in err
+
+
 def test_spellings_of_the_documentation(fish, micro, tmp_path):
     codec = micro / "firefly-gan-vq-fsq-8x1024-21hz-generator.pth"
     old = [
@@ -191,6 +237,7 @@ def test_spellings_of_the_documentation(fish, micro, tmp_path):
     assert fish("decode", "-i", "codes_0.npy", "--output-path=old.wav", *old).code == 0
     assert (tmp_path / "old.wav").exists()
     assert fish("encode", "--input-path", REFERENCE, "--decoder-config-name", "other").code == 2
+    assert fish("generate", "--text", "-5 degrees", "--max-new-tokens=3", *old).code == 0
 
 
 def test_dry_run_writes_nothing(fish, tmp_path):
@@ -200,11 +247,21 @@ def test_dry_run_writes_nothing(fish, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["say", "-h"], ["--version"], []])
-def test_help(fish, arguments):
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        (["--help"], "say"),
+        (["-h"], "doctor"),
+        (["say", "-h"], "--ref"),
+        (["--version"], "fishcli 0."),
+        ([], "download"),
+    ],
+)
+def test_help(fish, arguments, shown):
     ran = fish(*arguments)
-    assert ran.code in (0, 2)
-    assert "fish" in ran.out + ran.err
+    assert ran.code == (0 if arguments else 2)
+    assert shown in ran.out + ran.err
+    assert "error" not in ran.err
 
 
 # What goes wrong: one line, the right exit code, nothing left behind.
@@ -242,8 +299,11 @@ WRONG = {
         ["generate", "Hi.", "--prompt-tokens", "codes_0.npy", "--prompt-text", "x"],
     ),
     "JSON and sound": (2, "stdout", ["say", "Hi.", "-o", "-", "--json"]),
+    "an unknown subtype on stdout": (2, "WRONG", ["say", "Hi.", "-o", "-", "--subtype", "WRONG"]),
+    "two results of one name": (2, "two.npy", ["encode", "two.wav", "two.flac"]),
     "two results on stdout": (2, "--num-samples", ["say", "Hi.", "-o", "-", "--num-samples", "2"]),
-    "texts without references": (2, "reference", ["say", "Hi.", "--ref-text", "x"]),
+    "texts without references": (2, "--ref-text", ["say", "Hi.", "--ref-text", "x"]),
+    "a folder that cannot be made": (1, "noise.wav", ["generate", "Hi.", "--output-dir", "noise.wav/codes"]),
     "a folder that is not there": (1, "no-folder", ["say", "Hi.", "-o", "no-folder/out.wav", "--max-new-tokens", "3"]),
 }
 
@@ -320,7 +380,7 @@ def test_download_and_say(micro, tmp_path):
 def test_three_minutes_of_text(tmp_path):
     """The sound is written while it is made, and memory stays where it was after the first chunks."""
     sentences = "The train arrives at seven and leaves at nine. We should talk about the problem tomorrow. "
-    (tmp_path / "page.txt").write_text(sentences * 32)
+    (tmp_path / "page.txt").write_text(sentences * 40)
     command = [*FISH, "say", "--file", "page.txt", "-o", "page.wav", "--json", "--seed", "1"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, env=environment()) as process:
         seen = []  # (bytes written, resident KiB)

@@ -26,7 +26,7 @@ from fishcli.config import (
     user_file,
 )
 from fishcli.config.read import MAX_BYTES, read_file
-from fishcli.errors import InputError, SettingError
+from fishcli.errors import FishError, SettingError
 
 FILE_TESTS = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
@@ -168,7 +168,8 @@ def test_words_of_the_environment_and_of_set_are_the_same(tmp_path, own_file, fi
 
 
 @pytest.mark.parametrize(
-    "name", ["FISHCLI_CACHE_DIR", "FISHCLI_DATA_DIR", "FISHCLI_TEST_FULL", "FISHCLI_KILLS", "FISHCLI_FUZZ_RUNS", "FISH"]
+    "name",
+    ["FISHCLI_CACHE_DIR", "FISHCLI_CONFIG_DIR", "FISHCLI_DATA_DIR", "FISHCLI_TEST_FULL", "FISHCLI_TEST_KILLS", "FISH"],
 )
 def test_what_is_no_setting_is_left_alone(tmp_path, own_file, name):
     assert load_settings(tmp_path, {name: "x", "FISHCLI_DEVICE": ""}).defaults_for("say") == {}
@@ -317,12 +318,12 @@ def test_set_writes_a_path_that_means_the_same_from_the_file(tmp_path, own_file,
     ids=lambda value: repr(value)[:40] if value else "-",
 )
 def test_a_wrong_file_is_one_sentence_with_the_line(file, text, message):
-    started = time.perf_counter()
+    started = time.process_time()
     got = said(file, text)
     if message is not None:
         assert got == message if message.endswith((".", "?")) else got.startswith(message)
     assert len(got) < 250
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 20  # a fraction of one; steps that grow faster than the file take minutes
 
 
 def test_a_file_that_is_too_large_or_no_file_is_refused(tmp_path, own_file, file):
@@ -459,7 +460,7 @@ def test_set_and_unset_mend_a_file_but_not_one_that_is_no_toml(file):
 
 def test_a_file_that_cannot_be_written_is_a_failure(file):
     file.write_text("")
-    with pytest.raises(InputError, match="cannot be written"):
+    with pytest.raises(FishError, match="cannot be written"):
         set_value(file / "config.toml", "device", "cpu")
 
 

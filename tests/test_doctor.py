@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import TINY
 from rich.cells import cell_len
 
 from fishcli import engine, hub
 from fishcli.config import SETTINGS, Resolved
-from fishcli.doctor import machine
+from fishcli.doctor import machine, models
 
 EVERYWHERE = {"fishcli", "python", "libraries", "torch", "processor", "device", "dtype", "threads", "compile", "model"}
 EVERYWHERE |= {"on disk", "data", "cache", "normalize", "sound output", "settings", "speed"}
@@ -235,6 +236,19 @@ def test_a_damaged_converted_copy_is_found(doctor, micro, tmp_path, monkeypatch)
     check = only(checks["cache"], "fail")
     assert converted[0].name in check["value"]
     assert f"run `rm {shlex.quote(str(converted[0]))}`" in check["remedy"]
+
+
+def test_every_byte_of_the_built_in_weights_is_read(tmp_path):
+    shutil.copytree(TINY, tmp_path / "tiny")
+    assert models.damaged_weights(tmp_path / "tiny") == []
+    path = tmp_path / "tiny" / "model.pth"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    assert models.damaged_weights(tmp_path / "tiny") == ["model.pth"]
+    path.write_bytes(data[: len(data) // 2])
+    (tmp_path / "tiny" / hub.CODEC).unlink()
+    assert models.damaged_weights(tmp_path / "tiny") == ["model.pth", hub.CODEC]
 
 
 # The machine

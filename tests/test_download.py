@@ -5,9 +5,12 @@ import email.utils
 import os
 import random
 import re
+import socket
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -338,9 +341,37 @@ def test_a_login_page_is_not_a_hub(server, folder):
         run(folder)
 
 
+@pytest.mark.parametrize("answer", [b"[" * 200_000, b"\xff", b" " * transfer.MAX_ANSWER + b"{}"], ids=len)
+def test_what_is_no_bounded_json_is_not_a_hub(answer, folder, monkeypatch):
+    with listening_once(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + answer) as url:
+        monkeypatch.setattr(constants, "ENDPOINT", url)
+        with pytest.raises(NetworkError, match=f"^{url} does not answer as a hub does: check HF_ENDPOINT.$"):
+            run(folder)
+
+
+@contextlib.contextmanager
+def listening_once(answer: bytes) -> Iterator[str]:
+    """An address that gives one visitor that answer, whatever was asked."""
+
+    def serve() -> None:
+        visitor, _ = server.accept()
+        with visitor, contextlib.suppress(OSError):  # who has read enough leaves
+            visitor.recv(65_536)
+            visitor.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        thread.join()
+    close_session()
+
+
 def test_no_network_is_one_clear_sentence(server, folder, monkeypatch):
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:1")
-    with pytest.raises(NetworkError, match=r"the connection to http://127.0.0.1:1 failed \(.*\): check the connection"):
+    with pytest.raises(
+        NetworkError, match=r"^The connection to http://127.0.0.1:1 failed \(.*\): check the connection"
+    ):
         run(folder)
 
 
@@ -448,7 +479,7 @@ def test_the_lock_is_freed_when_a_download_stops(server, folder):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forked processes")
 def test_kill_9_leaves_no_corrupt_file_in_use_and_the_next_run_heals():
-    kills = os.environ.get("FISHCLI_KILLS", "20")
+    kills = os.environ.get("FISHCLI_TEST_KILLS", "20")
     command = [sys.executable, TESTS / "kill_download.py", kills]
     environment = os.environ | {"PYTHONPATH": str(TESTS.parent), "NO_PROXY": "*"}
     result = subprocess.run(command, env=environment, capture_output=True, text=True)

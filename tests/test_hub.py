@@ -1,6 +1,7 @@
 """Which checkpoint folder a name leads to, and that no folder is used that is not whole."""
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -142,14 +143,33 @@ RECORD = {"repo": "owner/name", "commit": "0" * 40, "files": [FILE]}
         RECORD | {"files": [FILE | {"size": 7.5}]},
         RECORD | {"files": [FILE | {"digest": "md5:0"}]},
         RECORD | {"files": [FILE | {"more": 1}]},
+        RECORD | {"files": [FILE | {"\x1b[2J\n": 1}]},
     ],
 )
 def test_a_record_that_is_not_ours_is_refused(record, tmp_path):
+    refused(tmp_path, json.dumps(record))
+
+
+@pytest.mark.parametrize("text", ["", "\xff", "[" * 60_000, json.dumps(RECORD) + " " * 65_536], ids=len)
+def test_a_record_that_is_no_small_json_is_refused(text, tmp_path):
+    refused(tmp_path, text)
+
+
+def refused(tmp_path: Path, text: str) -> None:
+    """A record of that content makes the folder unusable, and the sentence says what to do."""
     folder = make(tmp_path / "model")
     (folder / hub.STATE).mkdir()
-    (folder / hub.RECORD).write_text(json.dumps(record))
-    with pytest.raises(InputError, match=r"record\.json is damaged .*: delete it and run `fish download` again"):
+    (folder / hub.RECORD).write_text(text, encoding="latin-1")
+    with pytest.raises(InputError) as caught:
         hub.find(folder)
+    assert str(caught.value) == f"{folder / hub.RECORD} is damaged: delete it and run `fish download` again."
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_record_that_is_no_file_is_none(tmp_path):
+    os.mkfifo(tmp_path / "record.json")
+    for path in (tmp_path / "record.json", tmp_path, tmp_path / "absent"):
+        assert Record.read(path) is None
 
 
 def test_models_lists_what_is_here(data):

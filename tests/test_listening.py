@@ -20,6 +20,20 @@ from listening import (
 )
 
 from fishcli import Request, Sampling, Voice, audio, load
+from fishcli.normalize import normalize
+
+WITH_NUMBERS = [
+    "On 3/4/2024 at 7:30 pm Dr. Smith paid $1,250.50 for 12 kg.",
+    "The train leaves at 9:15 am.",
+    "He paid $20 for 3 books.",
+    "It was 25% of the price.",
+    "The year 1999 was a good year.",
+    "She is the 2nd of 4 children.",
+    "There are 365 days in a year.",
+    "The house is 12 km from here.",
+    "My brother was born on May 5, 1990.",
+    "We have 1,500 letters and 6 people.",
+]
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +105,16 @@ def test_every_sentence_is_understood(engine):
         (sound,) = speak(engine, sentence, SEEDS[place % len(SEEDS)])
         pairs.append((sentence, transcribe(sound, engine.sample_rate)))
     assert word_error_rate(pairs) <= card_word_error_rate() + 0.12, pairs
+
+
+def test_numbers_dates_and_money_are_heard(engine):
+    """What is heard is read as words too, since the recogniser writes digits."""
+    pairs = []
+    for seed, sentence in enumerate(WITH_NUMBERS):
+        spoken = normalize(sentence, "en")
+        (sound,) = speak(engine, spoken, seed)
+        pairs.append((spoken, normalize(transcribe(sound, engine.sample_rate), "en")))
+    assert word_error_rate(pairs) <= 0.4, pairs
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fishcli.normalize import can_normalize, normalize
+from fishcli.normalize import can_normalize, needs_extra, normalize
 from fishcli.numerals import cardinal, in_pairs, number, ordinal, roman
 
 # Written, then as it is spoken.
@@ -115,6 +115,59 @@ ENGLISH = [
         "①, ½ and ٣",
         "One, one half and three",
     ),
+    (
+        "Scores: 10/10, 7/10, 99/100, 10/12, 31/12, 51/2 and 20/20.",
+        "Scores: ten out of ten, seven out of ten, ninety nine out of one hundred, ten twelfths, thirty one twelfths, "
+        "fifty one halves and twenty twenty.",
+    ),
+    (
+        "5½, 5 1/2, 5-1/2, 2/3rds, 1/3rd and 3/10ths",
+        "Five and a half, five and a half, five and a half, two thirds, one third and three tenths",
+    ),
+    (
+        "Open 5-6 pm, 9am–5pm, 4 - 5:30 p.m. or 10:00-11:00.",
+        "Open five to six p m, nine a m to five p m, four to five thirty p m or ten o'clock to eleven o'clock.",
+    ),
+    (
+        "It is 00:30, 00:05 or 00:00 on -5 °C nights; at 16:30 -5 °C.",
+        "It is zero thirty, zero oh five or midnight on minus five degrees Celsius nights; at sixteen thirty minus "
+        "five degrees Celsius.",
+    ),
+    (
+        "At £3.50/kg, $2.50/kg, 20 €/h and $5/month.",
+        "At three pounds and fifty pence per kilogram, two dollars and fifty cents per kilogram, twenty euros per "
+        "hour and five dollars per month.",
+    ),
+    (
+        "10^-3, 10^−3, 3×10^8 and x^2",
+        "Ten to the power of minus three, ten to the power of minus three, three times ten to the power of eight and "
+        "x to the power of two",
+    ),
+    (
+        "1 000 000, 1\u202f250, 12\u00a0345.5, 12 345 678, $25 000 or 1 000-2 000 of them",
+        "One million, one thousand two hundred fifty, twelve thousand three hundred forty five point five, twelve "
+        "million three hundred forty five thousand six hundred seventy eight, twenty five thousand dollars or one "
+        "thousand to two thousand of them",
+    ),
+    (
+        "In 2020 100 people called 555 123 4567 or 1 800 555 1234.",
+        "In twenty twenty one hundred people called five five five, one two three, four five six seven or one, eight "
+        "zero zero, five five five, one two three four.",
+    ),
+    (
+        "1.5M users, 2M people, 10k followers, 3bn and 7B parameters",
+        "One point five million users, two million people, ten thousand followers, three billion and seven billion "
+        "parameters",
+    ),
+    (
+        "A 7B model at 3M makes 4K videos in 5B.",
+        "A seven B model at three M makes four K videos in five B.",
+    ),
+    (
+        "Sept. 2021, Sept 2021, Oct. 2022 and Dec, 2023",
+        "September twenty twenty one, September twenty twenty one, October twenty twenty two and December, twenty "
+        "twenty three",
+    ),
 ]
 
 CHINESE = {
@@ -179,19 +232,30 @@ def test_language_is_guessed():
 @pytest.mark.parametrize("language", ["de", "ko", "fr-FR", "xx"])
 def test_other_languages_are_unchanged(language):
     assert not can_normalize(language)
+    assert not needs_extra(language)
     assert normalize("3,50 €", language) == "3,50 €"
 
 
 def test_english_needs_no_extra():
     assert can_normalize("en")
     assert can_normalize("en_US")
+    assert not needs_extra("en-GB")
 
 
-def test_chinese_without_the_extra_is_unchanged(monkeypatch):
+@pytest.mark.parametrize("language", ["zh", "zh-CN", "ja_JP"])
+def test_chinese_and_japanese_without_the_extra_are_unchanged(monkeypatch, language):
     monkeypatch.setattr(sys, "path", [])
     monkeypatch.delitem(sys.modules, "wetext", raising=False)
-    assert not can_normalize("zh")
-    assert normalize("第3名", "zh") == "第3名"
+    assert needs_extra(language)
+    assert not can_normalize(language)
+    assert normalize("第3名", language) == "第3名"
+
+
+@pytest.mark.parametrize("language", ["zh", "zh-CN", "ja_JP"])
+def test_chinese_and_japanese_with_the_extra(language):
+    pytest.importorskip("wetext", reason="the extra `normalize` is not installed")
+    assert not needs_extra(language)
+    assert can_normalize(language)
 
 
 CODES = st.text("0123456789" * 2 + ".,:/-–+%$€£#°'\"’ \nkmgsthpaxXIVvDr.w№½²①Aé…(=&@", max_size=40)
@@ -215,7 +279,25 @@ def test_no_digit_is_left_in_characters(text, language):
 
 
 @pytest.mark.parametrize(
-    "unit", ["1", "1,111,", "1.1", "1-", "Aa ", "a.", "http://!", "a@", "12 St. ", "A.", "½", "5 kg "]
+    "unit",
+    [
+        "1",
+        "1,111,",
+        "1.1",
+        "1-",
+        "Aa ",
+        "a.",
+        "http://!",
+        "a@",
+        "12 St. ",
+        "A.",
+        "½",
+        "5 kg ",
+        "1 ",
+        "1 000 ",
+        "1/",
+        "1am-",
+    ],
 )
 def test_time_is_linear(unit):
     text = unit * (50_000 // len(unit))

@@ -253,7 +253,7 @@ def test_time_is_linear(unit):
     text = "a" + unit * (100_000 // len(unit)) + "a"
     started = time.process_time()
     assert split(text)
-    assert time.process_time() - started < 3  # 0.2 to 0.6 s; a quadratic step takes minutes
+    assert time.process_time() - started < 30  # 0.2 to 0.6 s; a quadratic step takes minutes
 
 
 @pytest.mark.parametrize(

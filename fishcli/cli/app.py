@@ -21,7 +21,7 @@ from fishcli.cli.groups import grouped
 from fishcli.errors import FishError, SettingError
 
 # Spellings of the documentation of Fish Speech, kept out of the help. None: the value that follows is a plain argument.
-_OLD_SPELLINGS = {
+_OLD_SPELLINGS: dict[str, str | None] = {
     "--llama-checkpoint-path": "--checkpoint-path",
     "--decoder-checkpoint-path": "--codec-path",
     "--output-path": "--output",
@@ -38,7 +38,8 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         # Help and completion must come up, and the settings be mended, while a settings file is broken.
-        asked = {"-h", "--help"} & set(args) or ctx.resilient_parsing
+        options = args[: args.index("--")] if "--" in args else args
+        asked = {"-h", "--help"} & set(options) or ctx.resilient_parsing
         if not asked and ctx.command_path.split()[1] not in _WITHOUT_SETTINGS:
             from fishcli.config import load_settings
 
@@ -75,23 +76,24 @@ def command(home: typer.Typer, name: str | None = None) -> Callable[[Callable[..
 
 
 def _modern(args: list[str]) -> list[str]:
-    """Old spellings replaced by ours, up to `--`."""
+    """Old spellings replaced by ours, up to `--`; what an old option made a plain argument of comes after one."""
     modern: list[str] = []
+    plain: list[str] = []
     rest = iter(args)
     for arg in rest:
         name, equals, value = arg.partition("=")
         if arg == "--":
-            return [*modern, arg, *rest]
-        if name == "--decoder-config-name":
+            plain += rest
+        elif name == "--decoder-config-name":
             if (given := value if equals else next(rest, "")) != _CODEC_CONFIG:
                 raise SettingError(f"The codec {given!r} is not known; this program has {_CODEC_CONFIG}.")
         elif name not in _OLD_SPELLINGS:
             modern.append(arg)
         elif (ours := _OLD_SPELLINGS[name]) is not None:
             modern.append(f"{ours}{equals}{value}")
-        elif equals:
-            modern.append(value)
-    return modern
+        else:
+            plain.append(value if equals else next(rest, ""))
+    return [*modern, "--", *plain] if plain else modern
 
 
 class Commands(TyperGroup):
@@ -135,11 +137,13 @@ def main() -> None:
     """Run the command line; every way it can end is an exit code."""
     from fishcli.cli import commands  # noqa: F401  adds them to the app
 
-    signal.signal(signal.SIGTERM, _terminated)
+    for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _terminated)
     _wait_briefly()
     try:
         code = app(standalone_mode=False, prog_name="fish")
-    except (FishError, typer.TyperException, typer.Abort, OSError, UnicodeError, MemoryError) as error:
+    except Exception as error:
         code = _told(error)
     try:
         sys.stdout.flush()
@@ -173,16 +177,23 @@ def _told(error: BaseException) -> int:
     if isinstance(error, OSError):
         console.error(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}.")
         return 1
-    if isinstance(error, MemoryError):
+    if isinstance(error, typer.TyperException):
+        return _usage(error)
+    if isinstance(error, MemoryError) or "allocate" in str(error) or "out of memory" in str(error):  # torch's words
         console.error("There is not enough memory; use a shorter text or reference, or fewer samples.")
         return 1
-    ctx = getattr(error, "ctx", None)
-    # Without any argument the help was shown, and there is no more to say.
-    if message := getattr(error, "format_message", lambda: str(error))():
-        console.error(f"{message.rstrip('.')}.{f' See `{ctx.command_path} -h`.' if ctx else ''}")
-    return int(getattr(error, "exit_code", 1))
+    reason = str(error).split("\n", 1)[0]
+    console.error(f"This is a fault of fishcli ({type(error).__name__}: {reason}); run it with --debug and report it.")
+    return 1
 
 
-def _terminated(_signal: int, _frame: FrameType | None) -> None:
+def _usage(error: Any) -> int:
+    """What the parser refuses; without any argument the help was shown, and there is no more to say."""
+    if message := error.format_message():
+        console.error(f"{message.rstrip('.')}.{f' See `{error.ctx.command_path} -h`.' if error.ctx else ''}")
+    return int(error.exit_code)
+
+
+def _terminated(number: int, _frame: FrameType | None) -> None:
     """Leave through every `finally`, so that no partial file stays behind."""
-    raise SystemExit(143)
+    raise SystemExit(128 + number)

@@ -26,12 +26,17 @@ def words(setting: Setting) -> Offer | None:
     """What to offer as the value of a setting; None for one that is a file or has no words."""
     if setting.kind == "model":
         return models
-    named = _ON_OR_OFF if setting.kind == "bool" else _SUBTYPES if setting.name == "subtype" else setting.choices
+    named = _ON_OR_OFF if setting.kind == "bool" else setting.choices
 
     def offer(incomplete: str) -> list[str]:
         return [word for word in named if word.startswith(incomplete)]
 
     return offer if named else None
+
+
+def subtypes(incomplete: str) -> list[str]:
+    """How the samples of a file can be stored."""
+    return [word for word in _SUBTYPES if word.startswith(incomplete)]
 
 
 def keys(incomplete: str) -> list[tuple[str, str]]:

@@ -13,8 +13,7 @@ from typer.completion import completion_init, get_completion_script  # type: ign
 
 from fishcli.cli import console
 from fishcli.cli.app import app, command
-from fishcli.errors import InputError
-from fishcli.files import replacing
+from fishcli.files import naming_failures, replacing
 
 _VARIABLE = "_FISH_COMPLETE"  # what the scripts ask this program through
 # zsh runs a file that it loads on the first Tab as the completion itself; typer's script only prepares the second.
@@ -78,12 +77,10 @@ def _folder(variable: str, custom: str) -> Path:
 
 
 def _write(target: Path, text: str) -> None:
-    try:
+    with naming_failures(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         with replacing(target) as temporary:
             temporary.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{target} cannot be written ({error.strerror}): check who may write there.") from error
 
 
 def _is_ours(found: str | None) -> bool:

@@ -117,14 +117,16 @@ def transfer_bars(total: int) -> Iterator[Callable[[str, str, int, int], None]]:
     ) as progress:
         whole = progress.add_task("in total", total=total)
         tasks: dict[str, TaskID] = {}
+        arrived: dict[str, int] = {}
 
         def show(name: str, stage: str, done: int, size: int) -> None:
             if name not in tasks:
                 tasks[name] = progress.add_task(name, total=size)
                 if not is_live():
                     note(f"{name}: {size / 1e6:.1f} MB")
+            arrived[name] = max(done, arrived.get(name, 0))  # what has come is checked again
             progress.update(tasks[name], completed=done, description=f"{stage} {name}")
-            progress.update(whole, completed=sum(task.completed for task in progress.tasks if task.id != whole))
+            progress.update(whole, completed=sum(arrived.values()))
 
         yield show
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +18,7 @@ def decode(
     model: options.ModelOptions,
     codes: Annotated[list[Path], typer.Argument(metavar="CODES...", help="Codes, from encode or generate.")],
     output: Annotated[Path | None, options.output_option("The sound file (.wav .flac .mp3 .ogg .opus).")] = None,
-    subtype: Annotated[str | None, options.setting("subtype", options.OUTPUT)] = None,
+    subtype: Annotated[str | None, options.subtype_option()] = None,
 ) -> None:
     """Turn codes into sound.
 
@@ -28,21 +27,23 @@ def decode(
     [cyan]fish decode codes_0.npy -o exact.wav --subtype FLOAT[/cyan]
     """
     from fishcli import audio
-    from fishcli.cli import inputs
+    from fishcli.cli import inputs, outputs
     from fishcli.codes import read
 
     if len(codes) > 1 and output:
         raise SettingError("-o takes one file of codes; without it each is written to the next free out.wav here.")
-    outputs = [output] if output else next_free(Path("out.wav"), len(codes))
-    inputs.check_outputs(outputs, codes)
-    inputs.check_sound(outputs, subtype)
+    files = [output] if output else next_free(Path("out.wav"), len(codes))
+    outputs.check(files, codes)
+    outputs.check_sound(files, subtype)
     engine = model.load()
     layout = engine.codec_settings
-    for path, target in zip(codes, outputs, strict=True):
-        given = read(path, codebooks=layout.codebooks, size=layout.codes)
-        sink = sys.stdout.buffer if str(target) == "-" else target
-        with audio.Writer(sink, engine.sample_rate, subtype=subtype) as out:
+    done = []
+    for path, file in zip(codes, files, strict=True):
+        with inputs.readable(path) as source:
+            given = read(source, codebooks=layout.codebooks, size=layout.codes)
+        with audio.Writer(outputs.target(file), engine.sample_rate, subtype=subtype) as out:
             for samples in engine.decode(given):
                 out.write(samples)
-        console.note(f"{path}: {out.seconds:.2f} s -> {target}")
-        console.result({"input": str(path), "output": str(target), "seconds": out.seconds})
+        console.note(f"{path}: {out.seconds:.2f} s -> {file}")
+        done.append({"input": str(path), "output": str(file), "seconds": round(out.seconds, 3)})
+    console.result({"files": done})

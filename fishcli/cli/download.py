@@ -53,8 +53,11 @@ def download(
 
 def _show(plan: Plan) -> None:
     """Each file with its size and whether it is here, and what would be fetched."""
-    for file in plan.record.files:
-        state = "here" if plan.here.get(file.name, 0) == file.size else "to fetch"
-        console.listing(f"{file.size / 1e6:9.1f} MB  {state:8}  {file.name}")
+    files = [(file.name, file.size, plan.here.get(file.name, 0)) for file in plan.record.files]
+    shown = [{"name": name, "bytes": size, "here": here} for name, size, here in files]
+    console.result({"folder": str(plan.folder), "bytes": plan.size, "missing": plan.missing, "files": shown})
+    if console.manner.json:
+        return
+    for name, size, here in files:
+        console.listing(f"{size / 1e6:9.1f} MB  {'here' if here == size else 'to fetch':8}  {name}")
     console.note(f"{plan.missing / 1e6:.1f} of {plan.size / 1e6:.1f} MB to fetch into {plan.folder}.")
-    console.result({"folder": str(plan.folder), "bytes": plan.size, "missing": plan.missing})

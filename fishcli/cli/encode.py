@@ -31,22 +31,24 @@ def encode(
     [cyan]fish encode voices/*.wav[/cyan]
     """
     from fishcli import audio, codes
-    from fishcli.cli import inputs
+    from fishcli.cli import inputs, outputs
 
     if len(recordings) > 1 and (output or reconstruct):
         raise SettingError("-o and --reconstruct take one recording; without them each NAME.npy is written here.")
-    outputs = [output or Path(f"{path.stem}.npy") for path in recordings]
+    files = [output or Path("stdin.npy" if str(path) == "-" else f"{path.stem}.npy") for path in recordings]
     again = [reconstruct] if reconstruct else []
-    inputs.check_outputs([*outputs, *again], recordings)
-    inputs.check_sound(again, None)
+    outputs.check([*files, *again], recordings)
+    outputs.check_sound(again)
     engine = model.load()
-    for path, target in zip(recordings, outputs, strict=True):
-        encoded = engine.encode(audio.read(path, engine.sample_rate))
-        codes.write(target, encoded)
+    done = []
+    for path, file in zip(recordings, files, strict=True):
+        encoded = inputs.encoded(engine, path)
+        codes.write(outputs.target(file), encoded)
         seconds = encoded.shape[1] / engine.frame_rate
-        console.note(f"{path}: {seconds:.1f} s, codes {encoded.shape} -> {target}")
-        console.result({"input": str(path), "output": str(target), "frames": encoded.shape[1], "seconds": seconds})
-        if reconstruct:
-            with audio.Writer(reconstruct, engine.sample_rate) as out:
+        console.note(f"{path}: {seconds:.1f} s, codes {encoded.shape} -> {file}")
+        done.append({"input": str(path), "output": str(file), "frames": encoded.shape[1], "seconds": round(seconds, 3)})
+        for sound in again:
+            with audio.Writer(outputs.target(sound), engine.sample_rate) as out:
                 for samples in engine.decode(encoded):
                     out.write(samples)
+    console.result({"files": done})

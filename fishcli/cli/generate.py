@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from fishcli.cli import console, options
 from fishcli.cli.app import app, command
 
@@ -18,15 +16,8 @@ if TYPE_CHECKING:
 def generate(
     text: options.TextOptions,
     speech: options.SpeakingOptions,
+    voice: options.VoiceOptions,
     model: options.ModelOptions,
-    prompt_tokens: Annotated[
-        list[Path] | None,
-        typer.Option(help="Codes of the voice, from `fish encode`; may be repeated.", rich_help_panel=options.VOICE),
-    ] = None,
-    prompt_text: Annotated[
-        list[str] | None,
-        typer.Option(help="The words that are said in them, one for each.", rich_help_panel=options.VOICE),
-    ] = None,
     output_dir: Annotated[Path, options.setting("generate.output_dir", options.OUTPUT, "DIR")] = Path(),
     dry_run: Annotated[bool, options.dry_run_option()] = False,
 ) -> None:
@@ -39,18 +30,21 @@ def generate(
     import numpy as np
 
     from fishcli import codes
-    from fishcli.cli import inputs, speaking
+    from fishcli.cli import inputs, outputs, speaking
+    from fishcli.files import naming_failures
     from fishcli.text import split
 
     words = inputs.words(text, speech.language)
-    outputs = [output_dir / f"codes_{i}.npy" for i in range(speech.num_samples)]
-    inputs.check_outputs(outputs, [*(prompt_tokens or []), text.file])
+    files = [output_dir / f"codes_{i}.npy" for i in range(speech.num_samples)]
+    outputs.check(files, [*(voice.ref or []), text.file])
     if dry_run:
-        speaking.show_chunks(split(words, speech.chunk_length, speech.language), outputs)
+        speaking.show_chunks(split(words, speech.chunk_length, speech.language), files)
         return
+    with naming_failures(output_dir):
+        output_dir.mkdir(parents=True, exist_ok=True)
     engine = model.load()
-    request = speech.request(words, inputs.references(engine, prompt_tokens or [], prompt_text or [], "--prompt-text"))
-    inputs.check_language(engine, words)
+    request = speech.request(words, inputs.references(engine, voice))
+    inputs.check_language(engine, words, speech.language)
     with console.status("loading"):
         frames = engine.frames(request)
     spoken: list[list[Codes]] = [[] for _ in range(request.samples)]
@@ -58,7 +52,6 @@ def generate(
         for frame in frames:
             progress.saw(frame)
             spoken[frame.sample].append(frame.codes)
-    output_dir.mkdir(parents=True, exist_ok=True)
-    for path, pieces in zip(outputs, spoken, strict=True):
+    for path, pieces in zip(files, spoken, strict=True):
         codes.write(path, np.concatenate(pieces, axis=1))
-    speaking.report(progress.figures(), request, outputs)
+    speaking.report(progress.figures(), request, files)

@@ -1,22 +1,26 @@
-"""What a command is given: text and references, checked before any work starts."""
+"""What a command is given: text and recordings. `-` is stdin."""
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Iterable, Sequence
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fishcli import audio, text
 from fishcli.cli import console
-from fishcli.errors import SettingError
+from fishcli.errors import InputError, SettingError
 from fishcli.files import open_regular
-from fishcli.normalize import NEEDS_EXTRA, can_normalize, normalize
+from fishcli.normalize import needs_extra, normalize
 
 if TYPE_CHECKING:
-    from fishcli.cli.options import TextOptions
+    from fishcli.cli.options import TextOptions, VoiceOptions
     from fishcli.engine import Codes, Engine
     from fishcli.lm.prompt import Voice
+
+_MAX_TEXT = 4 * text.MAX_CHARACTERS  # bytes; no character has more than four
 
 
 def words(given: TextOptions, language: str | None) -> str:
@@ -25,7 +29,7 @@ def words(given: TextOptions, language: str | None) -> str:
     if not given.normalize:
         return spoken
     language = language or text.guess_language(spoken)
-    if language in NEEDS_EXTRA and not can_normalize(language) and any(map(str.isdigit, spoken)):
+    if needs_extra(language) and any(map(str.isdigit, spoken)):
         console.warn("Numbers are not read as words: run `pip install 'fishcli[normalize]'`, or give --no-normalize.")
     return normalize(spoken, language)
 
@@ -33,30 +37,41 @@ def words(given: TextOptions, language: str | None) -> str:
 def _source(argument: str | None, file: Path | None) -> str:
     if argument is not None and file is not None:
         raise SettingError("TEXT and --file are both given; give one of them.")
-    if argument == "-" or str(file) == "-":
-        return text.decode(sys.stdin.buffer.read())
-    if file is not None:
-        return text.decode(_bytes(file))
+    if argument == "-" or file is not None:
+        return _read_text(Path("-") if file is None else file)
     if argument is None:
         raise SettingError("There is no text to speak; give TEXT, --file FILE, or - for stdin.")
     return argument
 
 
-def _bytes(file: Path) -> bytes:
-    with open_regular(file) as stream:
-        return stream.read()
+def _read_text(path: Path) -> str:
+    with readable(path, _MAX_TEXT) as file, open_regular(file) as stream:
+        data = stream.read(_MAX_TEXT + 1)
+    if len(data) > _MAX_TEXT:
+        raise InputError(f"{path} has more than {text.MAX_CHARACTERS:,} characters; split it into several.")
+    return text.decode(data)
 
 
-def references(engine: Engine, paths: Sequence[Path], texts: Sequence[str], option: str) -> list[Voice]:
-    """The voices to speak like: each a recording or the codes of one, with the words that are said in it.
+@contextlib.contextmanager
+def readable(path: Path, limit: int = audio.MAX_BYTES) -> Iterator[Path]:
+    """A file to read: `path`, or what stdin holds for `-`, up to a byte more than `limit`."""
+    if str(path) != "-":
+        yield path
+        return
+    if sys.stdin is None:
+        raise InputError("There is no stdin to read; give a file.")
+    with tempfile.TemporaryDirectory() as folder:
+        spooled = Path(folder) / "stdin"
+        spooled.write_bytes(sys.stdin.buffer.read(limit + 1))
+        yield spooled
 
-    `option` is the one that `texts` come from.
-    """
+
+def references(engine: Engine, given: VoiceOptions) -> list[Voice]:
+    """The voices to speak like, each with the words that are said in it."""
     from fishcli.lm.prompt import Voice
 
-    if texts and len(texts) != len(paths):
-        raise SettingError(f"There are {len(texts)} reference texts for {len(paths)} references; give one for each.")
-    spoken = texts or [_transcript(path, option) for path in paths]
+    paths = given.ref or []
+    spoken = given.ref_text or [_transcript(path) for path in paths]
     return [Voice(_codes(engine, path), said) for path, said in zip(paths, spoken, strict=True)]
 
 
@@ -65,38 +80,26 @@ def _codes(engine: Engine, path: Path) -> Codes:
 
     if path.suffix == ".npy":
         return codes.read(path, codebooks=engine.codec_settings.codebooks, size=engine.codec_settings.codes)
-    with console.status(f"encoding {path.name}"):
-        return engine.encode(audio.read(path, engine.sample_rate))
+    return encoded(engine, path)
 
 
-def _transcript(path: Path, option: str) -> str:
+def encoded(engine: Engine, path: Path) -> Codes:
+    """The codes of a recording."""
+    with console.status(f"encoding {path.name}"), readable(path) as file:
+        return engine.encode(audio.read(file, engine.sample_rate))
+
+
+def _transcript(path: Path) -> str:
     """The text that lies beside a recording."""
     for beside in (path.with_suffix(".lab"), path.with_suffix(".txt")):
         if beside.is_file():
-            return text.decode(_bytes(beside)).strip()
-    console.warn(f"The words of {path} are not known, so the voice is copied less well; give {option}.")
+            return _read_text(beside).strip()
+    console.warn(f"The words of {path} are not known, so the voice is copied less well; give --ref-text.")
     return ""
 
 
-def check_outputs(outputs: Sequence[Path], given: Iterable[Path | None]) -> None:
-    """Refuse to write over what is read, or over another output."""
-    taken = {path.resolve() for path in given if path is not None and path.exists()}
-    for path in outputs:
-        if path.resolve() in taken:
-            raise SettingError(f"{path} would be written over what is needed; give another output.")
-        taken.add(path.resolve())
-
-
-def check_sound(outputs: Sequence[Path], subtype: str | None) -> None:
-    """Refuse a sound file that could not be written, before the work is done. `-` is a WAV on stdout."""
-    for path in outputs:
-        if str(path) != "-":
-            audio.output_format(path, subtype)
-        elif console.manner.json:
-            raise SettingError("--json and -o - both want stdout; give -o FILE.")
-
-
-def check_language(engine: Engine, spoken: str) -> None:
+def check_language(engine: Engine, spoken: str, language: str | None) -> None:
     """Warn where the built-in voice is to read what it was not trained on."""
-    if engine.model.built_in and text.guess_language(spoken) != "en":
+    language = language or text.guess_language(spoken)
+    if engine.model.built_in and not language.lower().startswith("en"):
         console.warn("The built-in voice speaks English only; `fish download` fetches a model of many languages.")

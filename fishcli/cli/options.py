@@ -29,8 +29,11 @@ def default(key: str) -> Any:
     return SETTINGS[key].default
 
 
-def setting(key: str, panel: str, metavar: str | None = None, off: bool = False) -> Any:
-    """A typer option for a setting: its name, its help, its range; `off` adds its --no- form."""
+def setting(key: str, panel: str, metavar: str | None = None, off: bool = False, eager: bool = False) -> Any:
+    """A typer option for a setting: its name, its help, its range; `off` adds its --no- form.
+
+    `eager` ones are read before the others, so that these can be held against them.
+    """
     known = SETTINGS[key]
     name = f"--{known.name.replace('_', '-')}"
 
@@ -45,6 +48,7 @@ def setting(key: str, panel: str, metavar: str | None = None, off: bool = False)
         rich_help_panel=panel,
         metavar=metavar or ("|".join(known.choices) or None),
         callback=check,
+        is_eager=eager,
         autocompletion=completing.words(known),
     )
 
@@ -54,9 +58,27 @@ def output_option(help: str) -> Any:
     return typer.Option("-o", "--output", help=f"{help} - is stdout.", rich_help_panel=OUTPUT, metavar="FILE")
 
 
+def subtype_option() -> Any:
+    """--subtype: how the samples of a file are stored."""
+    return typer.Option(
+        "--subtype",
+        help="How samples are stored: PCM_16, PCM_24 or, exactly, FLOAT in a .wav.",
+        rich_help_panel=OUTPUT,
+        autocompletion=completing.subtypes,
+    )
+
+
 def dry_run_option() -> Any:
     """-n: nothing is written."""
     return typer.Option("-n", "--dry-run", help="Show what would be done, and do nothing.", rich_help_panel=OUTPUT)
+
+
+def _half(ctx: typer.Context, value: bool) -> bool:
+    """Refuse another --dtype beside --half; one of the settings gives way to it."""
+    source = ctx.get_parameter_source("dtype")
+    if value and source is not None and source.name == "COMMANDLINE" and ctx.params["dtype"] != "float16":
+        raise SettingError(f"--half and --dtype {ctx.params['dtype']} contradict each other; give one of them.")
+    return value
 
 
 @dataclass(frozen=True)
@@ -66,14 +88,12 @@ class ModelOptions:
     checkpoint_path: Annotated[str | None, setting("checkpoint_path", MODEL, "DIR|NAME")] = None
     codec_path: Annotated[Path | None, setting("codec_path", MODEL, "FILE")] = None
     device: Annotated[str, setting("device", MODEL)] = default("device")
-    dtype: Annotated[str, setting("dtype", MODEL)] = default("dtype")
-    half: Annotated[bool, typer.Option("--half", help="The same as --dtype float16.", rich_help_panel=MODEL)] = False
+    dtype: Annotated[str, setting("dtype", MODEL, eager=True)] = default("dtype")
+    half: Annotated[
+        bool, typer.Option("--half", help="The same as --dtype float16.", callback=_half, rich_help_panel=MODEL)
+    ] = False
     compile: Annotated[bool, setting("compile", MODEL, off=True)] = default("compile")
     threads: Annotated[int | None, setting("threads", MODEL, "N")] = None
-
-    def __post_init__(self) -> None:
-        if self.half and self.dtype not in ("auto", "float16"):
-            raise SettingError(f"--half and --dtype {self.dtype} contradict each other; give one of them.")
 
     def load(self) -> Engine:
         """The Engine; a line says so when the built-in voice is used though nobody asked for it."""
@@ -91,6 +111,39 @@ class ModelOptions:
         if engine.model.built_in and self.checkpoint_path is None:
             console.note("No model is downloaded: the built-in voice speaks; `fish download` fetches Fish Speech 1.5.")
         return engine
+
+
+@dataclass(frozen=True)
+class VoiceOptions:
+    """Whose voice it is: recordings, or the codes of some."""
+
+    ref: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--ref",
+            "--prompt-tokens",
+            help="A recording of the voice, or its codes (.npy); may be repeated.",
+            rich_help_panel=VOICE,
+            metavar="AUDIO",
+        ),
+    ] = None
+    ref_text: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--ref-text",
+            "--prompt-text",
+            help="The words said in it, one for each; else NAME.lab or NAME.txt beside it.",
+            rich_help_panel=VOICE,
+            metavar="TEXT",
+        ),
+    ] = None
+
+    def __post_init__(self) -> None:
+        if self.ref_text and len(self.ref_text) != len(self.ref or []):
+            raise SettingError(
+                f"--ref-text is given {len(self.ref_text)} times and --ref {len(self.ref or [])} times; "
+                "give one text for each reference."
+            )
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
-
-import typer
 
 from fishcli.cli import console, options
 from fishcli.cli.app import app, command
@@ -24,25 +21,10 @@ if TYPE_CHECKING:
 def say(
     text: options.TextOptions,
     speech: options.SpeakingOptions,
+    voice: options.VoiceOptions,
     model: options.ModelOptions,
-    ref: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="A recording of the voice, or its codes (.npy); may be repeated.",
-            rich_help_panel=options.VOICE,
-            metavar="AUDIO",
-        ),
-    ] = None,
-    ref_text: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="The words said in it, one for each; else NAME.lab or NAME.txt beside it.",
-            rich_help_panel=options.VOICE,
-            metavar="TEXT",
-        ),
-    ] = None,
     output: Annotated[Path | None, options.output_option("The sound file (.wav .flac .mp3 .ogg .opus).")] = None,
-    subtype: Annotated[str | None, options.setting("subtype", options.OUTPUT)] = None,
+    subtype: Annotated[str | None, options.subtype_option()] = None,
     play: Annotated[bool, options.setting("say.play", options.OUTPUT, off=True)] = options.default("say.play"),
     dry_run: Annotated[bool, options.dry_run_option()] = False,
 ) -> None:
@@ -52,52 +34,55 @@ def say(
     [cyan]fish say "Hello, world!" --ref paimon.wav --ref-text "What is said in it" -o hello.mp3[/cyan]
     [cyan]fish say --file chapter.txt --play[/cyan]
     """
-    from fishcli.cli import inputs, speaking
+    from fishcli.cli import inputs, outputs, speaking
+    from fishcli.playback import require_player
     from fishcli.text import split
 
     words = inputs.words(text, speech.language)
-    outputs = _outputs(output, speech.num_samples, play)
-    inputs.check_outputs(outputs, [*(ref or []), text.file])
-    inputs.check_sound(outputs, subtype)
+    files = _files(output, speech.num_samples, play)
+    outputs.check(files, [*(voice.ref or []), text.file])
+    outputs.check_sound(files, subtype)
     if dry_run:
-        speaking.show_chunks(split(words, speech.chunk_length, speech.language), outputs)
+        speaking.show_chunks(split(words, speech.chunk_length, speech.language), files)
         return
+    if play:
+        require_player()
     engine = model.load()
-    request = speech.request(words, inputs.references(engine, ref or [], ref_text or [], "--ref-text"))
-    inputs.check_language(engine, words)
+    request = speech.request(words, inputs.references(engine, voice))
+    inputs.check_language(engine, words, speech.language)
     with console.status("loading"):
         chunks = engine.speak(request)
     with contextlib.ExitStack() as stack:
-        sinks = _sinks(stack, engine, outputs, subtype, play)
+        sinks = _sinks(stack, engine, files, subtype, play)
         progress = stack.enter_context(speaking.Speaking(engine, request))
         for chunk in chunks:
             progress.saw(chunk)
             for sink in sinks[chunk.sample]:
                 sink.write(chunk.samples)
-    speaking.report(progress.figures(), request, outputs)
+    speaking.report(progress.figures(), request, files)
 
 
-def _outputs(output: Path | None, samples: int, play: bool) -> list[Path]:
+def _files(output: Path | None, samples: int, play: bool) -> list[Path]:
     """One file for each sample; `-` is stdout; none when the speech is only played."""
     if samples > 1 and (play or str(output) == "-"):
         raise SettingError(f"--num-samples {samples} makes several results; give -o FILE, without --play.")
     if output is None:
         return [] if play else next_free(Path("out.wav"), samples)
-    return [output] if samples == 1 else [output.with_stem(f"{output.stem}_{i}") for i in range(samples)]
+    return [output, *(output.with_stem(f"{output.stem}-{i}") for i in range(1, samples))]
 
 
 def _sinks(
-    stack: contextlib.ExitStack, engine: Engine, outputs: list[Path], subtype: str | None, play: bool
+    stack: contextlib.ExitStack, engine: Engine, files: list[Path], subtype: str | None, play: bool
 ) -> list[list[Writer | Player]]:
     """Where the sound of each sample goes."""
     from fishcli.audio import Writer
+    from fishcli.cli import outputs
     from fishcli.playback import Player
 
     rate = engine.sample_rate
-    sinks: list[list[Writer | Player]] = [[] for _ in range(max(1, len(outputs)))]
-    for i, path in enumerate(outputs):
-        target = sys.stdout.buffer if str(path) == "-" else path
-        sinks[i].append(stack.enter_context(Writer(target, rate, subtype=subtype)))
+    sinks: list[list[Writer | Player]] = [[] for _ in range(max(1, len(files)))]
+    for sample, path in zip(sinks, files, strict=bool(files)):
+        sample.append(stack.enter_context(Writer(outputs.target(path), rate, subtype=subtype)))
     if play:
         sinks[0].append(stack.enter_context(Player(rate)))
     return sinks

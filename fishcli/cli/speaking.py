@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from fishcli import text
 from fishcli.cli import console
+from fishcli.errors import FishError
 
 if TYPE_CHECKING:
     from fishcli.engine import Chunk, Engine, Frame, Request
@@ -28,6 +29,7 @@ class Speaking:
         seconds = sum(text.seconds(span.text) for span in self._spans)
         self._expected = max(1, round(seconds * engine.frame_rate * request.samples))  # frames
         self.frames = [0] * request.samples
+        self._chunk = [0] * request.samples  # frames of the chunk that is being spoken
         self._first: tuple[float, int] | None = None  # seconds and frames of the first event
         self._announced = False
 
@@ -43,23 +45,35 @@ class Speaking:
     ) -> None:
         self.elapsed = time.perf_counter() - self._start
         self._stack.__exit__(kind, error, trace)
+        if kind is None and not all(self.frames):
+            raise FishError("Nothing was spoken: the model ended at once; try another --seed, or another text.")
 
     def saw(self, event: Frame | Chunk) -> None:
         """Count the frames of an event, show how it goes, and name a chunk that was cut."""
         elapsed = time.perf_counter() - self._start
         self.frames[event.sample] += event.codes.shape[1]
+        self._chunk[event.sample] += event.codes.shape[1]
         if self._first is None:
             self._first = elapsed, sum(self.frames)
         elif self._bar is not None:
             self._bar(sum(self.frames), f"{self._place(event)} {self._rate(elapsed):.1f} tokens/s")
         elif elapsed - self._first[0] > _SETTLED and not self._announced:
             self._announce(self._rate(elapsed))
+        if event.ended is not None:
+            self._judge(event)
+            self._chunk[event.sample] = 0
+
+    def _judge(self, event: Frame | Chunk) -> None:
+        """Name a chunk of the text that came out wrong."""
+        words = _short(event.span.text)
         if event.ended is False:
-            limit = self._request.sampling.max_new_tokens
+            limit = self._request.sampling.max_new_tokens or "the context's last"
             console.warn(
-                f'"{_short(event.span.text)}" did not come to its end in {limit or "the context that is left"} '
-                "frames; what follows is cut off. Try another --seed, or a shorter --chunk-length."
+                f'"{words}" did not come to its end in {limit} frames; what follows is cut off. '
+                "Try another --seed, or a shorter --chunk-length."
             )
+        elif not self._chunk[event.sample]:
+            console.warn(f'"{words}" came out empty; try another --seed.')
 
     def figures(self) -> dict[str, float]:
         """Seconds of audio (of all samples), tokens/s, seconds to the first frame, real-time factor."""
@@ -114,7 +128,8 @@ def show_chunks(spans: Sequence[text.Span], outputs: Sequence[Path]) -> None:
     for said, seconds in chunks:
         console.listing(f"{seconds:5.1f} s  {said}")
     total = sum(seconds for _, seconds in chunks)
-    console.note(f"{total:.0f} s of speech in {len(chunks)} chunks -> {' '.join(map(str, outputs)) or 'played'}")
+    count = "1 chunk" if len(chunks) == 1 else f"{len(chunks)} chunks"
+    console.note(f"About {total:.1f} s of speech in {count} -> {' '.join(map(str, outputs)) or 'played'}")
 
 
 def _short(words: str) -> str:

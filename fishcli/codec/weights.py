@@ -15,21 +15,20 @@ _NORMS = (
 )
 
 
-def canonical(state: Mapping[str, object]) -> dict[str, Tensor]:
-    """The plain weights of the generator: no wrapper, no prefix, weight norm folded.
+def canonical(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The plain weights of the generator: no prefix, weight norm folded.
 
-    state: what the file holds: tensors, or such a dict under `state_dict`. Where any key contains
-    `generator.`, the others belong to training (discriminators) and are left out. Raises InputError.
+    Where any key contains `generator.`, the others belong to training (discriminators) and are left out.
+    Raises InputError.
     """
-    inner = state.get("state_dict", state)
-    if not isinstance(inner, Mapping):
-        raise InputError("The codec's checkpoint cannot be used: its state_dict is not a dict of tensors.")
-    weights = {str(key): value for key, value in inner.items()}
-    if any(_PREFIX in key for key in weights):
-        weights = {key.replace(_PREFIX, ""): value for key, value in weights.items() if _PREFIX in key}
-    for key, value in weights.items():
-        if not isinstance(value, Tensor):
-            raise InputError(f"The codec's checkpoint cannot be used: {key:.200} is not a tensor.")
+    if not any(_PREFIX in key for key in state):
+        return fold(state)
+    weights: dict[str, Tensor] = {}
+    for prefixed in (key for key in state if _PREFIX in key):
+        key = prefixed.replace(_PREFIX, "")
+        if key in weights:
+            raise InputError(f"The codec's checkpoint cannot be used: it holds {key[:80]!a} under two names.")
+        weights[key] = state[prefixed]
     return fold(weights)
 
 

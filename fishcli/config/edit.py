@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from fishcli.config.read import decoded, placed, toml
 from fishcli.config.schema import SETTINGS, Value, checked, from_text, named, shown, spelled
-from fishcli.errors import InputError, SettingError
-from fishcli.files import replacing
+from fishcli.errors import SettingError
+from fishcli.files import naming_failures, replacing
 
 if TYPE_CHECKING:
     from tomlkit import TOMLDocument
@@ -16,7 +16,7 @@ def set_value(path: Path, key: str, text: str) -> Value:
     """Set `key` in the file to what `text` says, and return it; the file and its folder are made if need be.
 
     What else the file holds is not judged, so that a file with a mistake can be mended. Raises SettingError,
-    or InputError if the file cannot be written.
+    or FishError if the file cannot be written.
     """
     import tomlkit
 
@@ -89,9 +89,7 @@ def _text(document: "TOMLDocument", path: Path) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    try:
+    with naming_failures(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
             temporary.write_bytes(text.encode())
-    except OSError as error:
-        raise InputError(f"{path} cannot be written ({error.strerror}): check who may write there.") from error

@@ -8,8 +8,9 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ MAX_LINE = 4_096  # characters; reading a key of n dotted parts takes n * n step
 DEFAULT = "default"
 SPEAKING = frozenset({"generate", "say", "client", "serve", "webui"})  # the commands that read [generate]
 # What the package's folders and its tests are told by the environment.
-NO_SETTING = re.compile(r"FISHCLI_((CACHE|CONFIG|DATA)_DIR|KILLS|(TEST|FUZZ)_.*)", re.DOTALL)
+NO_SETTING = re.compile(r"FISHCLI_((CACHE|CONFIG|DATA)_DIR|TEST_.*)", re.DOTALL)
 MODEL_NAME = re.compile(r"[^\W.][\w.-]*(/[^\W.][\w.-]*)?")  # `name` or `owner/name`, which a folder may have too
 
 
@@ -57,8 +58,25 @@ class Settings:
 
 def load_settings(cwd: Path, environ: Mapping[str, str]) -> Settings:
     """Merge all sources. Raises SettingError at the first thing in any of them that is wrong."""
-    defaults = {key: Resolved(setting, setting.default, DEFAULT) for key, setting in SETTINGS.items()}
-    return Settings(defaults | read_file(user_file()) | read_file(local_file(cwd)) | read_environment(environ))
+    resolved = defaults()
+    for _, read in sources(cwd, environ):
+        resolved |= read()
+    return Settings(resolved)
+
+
+def defaults() -> dict[str, Resolved]:
+    """Every setting as it is where nothing sets it."""
+    return {key: Resolved(setting, setting.default, DEFAULT) for key, setting in SETTINGS.items()}
+
+
+def sources(cwd: Path, environ: Mapping[str, str]) -> list[tuple[str, Callable[[], dict[str, Resolved]]]]:
+    """What may set something, each winning over those before it: its name, and what reads it or raises SettingError."""
+    own, local = user_file(), local_file(cwd)
+    return [
+        (str(own), partial(read_file, own)),
+        (str(local), partial(read_file, local)),
+        ("the environment", partial(read_environment, environ)),
+    ]
 
 
 def user_file() -> Path:

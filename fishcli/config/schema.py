@@ -86,7 +86,6 @@ _TABLE = (
     Setting("", "threads", "int", None, "Processor threads.", minimum=1, maximum=1024, example=8),
     Setting("", "language", "text", None, "The text's language, if it should not be guessed.", example="en"),
     Setting("", "normalize", "bool", True, "Read numbers, dates and units aloud as words."),
-    Setting("", "subtype", "text", None, "How the samples of an audio file are stored.", example="FLOAT"),
     Setting("generate", "temperature", "float", 0.7, "How freely to choose; 0 takes the likeliest.", maximum=2),
     Setting("generate", "top_p", "float", 0.7, "Choose among the likeliest that make up this share.",
             maximum=1, min_open=True),

@@ -5,21 +5,41 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from fishcli.config import Settings
+from fishcli.config.read import defaults, sources
 from fishcli.doctor import install, machine, models, storage
 from fishcli.doctor.check import Check, State
-from fishcli.doctor.force import settings_in_force
+from fishcli.errors import SettingError
 
 __all__ = ["Check", "State", "examine"]
 
 
 def examine(cwd: Path, environ: Mapping[str, str], verify: bool = False) -> list[Check]:
     """Look at everything that speaking depends on. With `verify`, read every byte of the models and speak a little."""
-    settings, sources = settings_in_force(cwd, environ)
+    settings, found = _settings(cwd, environ)
     checks = [*install.libraries()]
     has_torch = install.usable("torch")
     if has_torch:
         checks += machine.checks(settings, environ, models.size(settings))
-    checks += [*models.checks(settings, verify), *storage.checks(verify), *install.extras(settings), *sources]
+    checks += [*models.checks(settings, verify), *storage.checks(verify), *install.extras(settings), *found]
     if has_torch and all(check.state != "fail" for check in checks):
         checks.append(models.trial(settings, verify))
     return checks
+
+
+def _settings(cwd: Path, environ: Mapping[str, str]) -> tuple[Settings, list[Check]]:
+    """What every source that is sound sets, and a check for each that sets something.
+
+    Unlike `load_settings` it does not stop at the first fault, so that all of them are seen.
+    """
+    resolved, checks = defaults(), []
+    for name, read in sources(cwd, environ):
+        try:
+            found = read()
+        except SettingError as error:
+            checks.append(Check("settings", name, "fail", str(error)))
+            continue
+        resolved |= found
+        if found:
+            checks.append(Check("settings", f"{name} sets {', '.join(found)}"))
+    return Settings(resolved), checks or [Check("settings", "the defaults")]

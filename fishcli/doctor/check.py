@@ -1,7 +1,10 @@
-"""What one look at the machine found."""
+"""What one look at the machine found, and what undoes a setting that does not fit it."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
+
+from fishcli.config import Resolved, local_file
 
 State = Literal["ok", "warn", "fail"]
 
@@ -17,3 +20,11 @@ class Check:
     value: str
     state: State = "ok"
     remedy: str = ""
+
+
+def unset(each: Resolved) -> str:
+    """What takes a setting back to its default, wherever it was made."""
+    if each.source.startswith("environment "):
+        return f"unset {each.source.removeprefix('environment ')}"
+    local = " --local" if each.source.startswith(f"{local_file(Path.cwd())}:") else ""
+    return f"run `fish config unset {each.setting.key}{local}`"

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fishcli.config import Resolved, Settings
-from fishcli.doctor.check import Check
-from fishcli.doctor.force import unset
+from fishcli.doctor.check import Check, unset
 from fishcli.errors import SettingError
 
 if TYPE_CHECKING:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fishcli import download, hub
 from fishcli.config import Settings, Value
-from fishcli.doctor.check import Check, State
-from fishcli.doctor.force import unset
+from fishcli.doctor.check import Check, State, unset
 from fishcli.errors import FishError, InputError
 
 if TYPE_CHECKING:
@@ -58,22 +58,45 @@ def _chosen(settings: Settings) -> tuple[hub.Found | None, Check]:
 
 
 def _state(found: hub.Found, verify: bool, in_use: bool) -> Check:
-    """Whether a model is whole: by its files' sizes, or by every byte of them."""
+    """Whether a model is whole: by its files' sizes, or by every byte of them.
+
+    The built-in voice has no record of the hub's; the checksums inside its weights serve.
+    """
     bad: State = "fail" if in_use else "warn"
     name = f"{found.name}, {_size(found.path) / 1e6:,.0f} MB"
     try:
         if reason := hub.fault(found.path):
             return Check("on disk", f"{name}: {reason}", bad, f"run `{hub.remedy(found)}`")
-        if not verify or found.built_in:
+        if not verify:
             return Check("on disk", f"{name}, has all its files")
-        if not (found.path / hub.RECORD).exists():
+        if not found.built_in and not (found.path / hub.RECORD).exists():
             return Check("on disk", f"{name}: nothing to check it against", "warn", f"run `{hub.remedy(found)}`")
-        damaged = [event.name for event in download.verify(found.path) if isinstance(event, download.Damaged)]
+        damaged = damaged_weights(found.path) if found.built_in else _damaged_files(found.path)
     except FishError as error:  # its record is damaged
         return Check("on disk", name, bad, str(error))
     if damaged:
         return Check("on disk", f"{name}: {', '.join(damaged)} damaged", "fail", f"run `{hub.remedy(found)}`")
-    return Check("on disk", f"{name}, every byte as on the hub")
+    return Check(
+        "on disk",
+        f"{name}, every byte of its weights is sound" if found.built_in else f"{name}, every byte as on the hub",
+    )
+
+
+def _damaged_files(path: Path) -> list[str]:
+    return [event.name for event in download.verify(path) if isinstance(event, download.Damaged)]
+
+
+def damaged_weights(path: Path) -> list[str]:
+    """The weights in a checkpoint folder that differ from their own checksums: a `.pth` file is a zip archive."""
+    return [name for name in ("model.pth", hub.CODEC) if not _is_sound(path / name)]
+
+
+def _is_sound(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except Exception:  # no list is complete: a damaged file reaches every corner of zipfile
+        return False
 
 
 def _size(folder: Path) -> int:
@@ -81,7 +104,11 @@ def _size(folder: Path) -> int:
 
 
 def trial(settings: Settings, verify: bool) -> Check:
-    """Whether the chosen model can be loaded as the settings say and, with `verify`, how fast it then speaks."""
+    """With `verify`, whether the chosen model speaks as the settings say, and how fast; else no weights are loaded.
+
+    Speaking maps the converted copies, whose digests `storage.checks` has compared, or makes them from the source,
+    every key and shape of which is then checked.
+    """
     from fishcli.engine import Request, load
     from fishcli.lm.sampling import Sampling
 

@@ -45,16 +45,32 @@ class PromptBuilder:
     ) -> Columns:
         """The prompt (K + 1, T) that asks for `text` in the voice of `references`, leaving `reserve` columns free.
 
-        `earlier` are the chunks of the same speech that were spoken so far. Where they do not all fit, the oldest
-        are left out, but for the first, which anchors the voice. Raises InputError when the references alone
-        leave no room.
+        `earlier` are the chunks of the same speech that were spoken so far, as `fitting` leaves them. Raises
+        InputError when there is no room.
         """
-        opening = [self._message("system", _SYSTEM), *map(self._turn, references)]
-        question = [self._message("user", text), self._answer()]
-        room = self.max_seq_len - reserve - _width(opening) - _width(question)
-        if room < 0:
-            raise InputError(self._no_room(references, excess=-room))
-        return np.concatenate([*opening, *_fitting([self._turn(v) for v in earlier], room), *question], axis=1)
+        turns = map(self._turn, [*references, *earlier])
+        parts = [self._message("system", _SYSTEM), *turns, self._message("user", text), self._answer()]
+        prompt = np.concatenate(parts, axis=1)
+        if (excess := prompt.shape[1] + reserve - self.max_seq_len) > 0:
+            raise InputError(self._no_room(references, excess))
+        return prompt
+
+    def fitting(self, text: str, references: Sequence[Voice], earlier: Sequence[Voice], reserve: int) -> list[Voice]:
+        """The earlier chunks that a prompt has room for: all of them, else the first and the latest.
+
+        The first anchors the voice. Where some must go, the latest keep half of the room: if each chunk pushed
+        out one other, what follows the first would have to be computed anew each time.
+        """
+        room = self.max_seq_len - reserve - self.build(text, references).shape[1]
+        widths = [self._turn(voice).shape[1] for voice in earlier]
+        if sum(widths) <= room:
+            return list(earlier)
+        first = 1 if widths[0] <= room else 0
+        left, start = room // 2 - sum(widths[:first]), len(earlier)
+        while start > first and widths[start - 1] <= left:
+            start -= 1
+            left -= widths[start]
+        return [*earlier[:first], *earlier[start:]]
 
     def _no_room(self, references: Sequence[Voice], excess: int) -> str:
         spoken = sum(voice.codes.shape[1] for voice in references)
@@ -105,17 +121,3 @@ class PromptBuilder:
         columns = np.zeros((self.codebooks + 1, len(ids)), np.int64)
         columns[0] = ids
         return columns
-
-
-def _width(parts: Sequence[Columns]) -> int:
-    return sum(part.shape[1] for part in parts)
-
-
-def _fitting(turns: list[Columns], room: int) -> list[Columns]:
-    """The first turn and the latest that fit into `room` columns; not even the first where it does not fit."""
-    if not turns or turns[0].shape[1] > room:
-        return []
-    first, rest = turns[0], turns[1:]
-    while rest and _width([first, *rest]) > room:
-        rest = rest[1:]
-    return [first, *rest]
