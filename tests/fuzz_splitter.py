@@ -12,8 +12,7 @@ import regex
 
 with atheris.instrument_imports():
     from fishcli.errors import InputError
-    from fishcli.normalize import normalize
-    from fishcli.text import check, clean, decode, guess_language, speakable, split
+    from fishcli.text import check, clean, decode, guess_language, normalize, speakable, split
 
 LIMITS = (1, 7, 60, 200)
 

@@ -20,7 +20,7 @@ from listening import (
 )
 
 from fishcli import Request, Sampling, Voice, audio, load
-from fishcli.normalize import normalize
+from fishcli.text import normalize
 
 WITH_NUMBERS = [
     "On 3/4/2024 at 7:30 pm Dr. Smith paid $1,250.50 for 12 kg.",

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fishcli.normalize import can_normalize, needs_extra, normalize
-from fishcli.numerals import cardinal, in_pairs, number, ordinal, roman
+from fishcli.text import can_normalize, needs_extra, normalize
+from fishcli.text.numerals import cardinal, in_pairs, number, ordinal, roman
 
 # Written, then as it is spoken.
 ENGLISH = [

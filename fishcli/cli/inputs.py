@@ -13,7 +13,6 @@ from fishcli import audio, text
 from fishcli.cli import console
 from fishcli.errors import InputError, SettingError
 from fishcli.files import open_regular
-from fishcli.normalize import needs_extra, normalize
 
 if TYPE_CHECKING:
     from fishcli.cli.options import TextOptions, VoiceOptions
@@ -29,9 +28,9 @@ def words(given: TextOptions, language: str | None) -> str:
     if not given.normalize:
         return spoken
     language = language or text.guess_language(spoken)
-    if needs_extra(language) and any(map(str.isdigit, spoken)):
+    if text.needs_extra(language) and any(map(str.isdigit, spoken)):
         console.warn("Numbers are not read as words: run `pip install 'fishcli[normalize]'`, or give --no-normalize.")
-    return normalize(spoken, language)
+    return text.normalize(spoken, language)
 
 
 def _source(argument: str | None, file: Path | None) -> str:

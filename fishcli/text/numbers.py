@@ -8,8 +8,8 @@ from importlib.util import find_spec
 
 import regex
 
-from fishcli.english import in_words
-from fishcli.text import guess_language
+from fishcli.text.english import in_words
+from fishcli.text.language import guess_language
 
 _NEEDS_EXTRA = ("zh", "ja")
 

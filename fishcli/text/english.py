@@ -12,7 +12,7 @@ from unicodedata import digit, normalize
 import regex
 from regex import Match, Pattern
 
-from fishcli.numerals import (
+from fishcli.text.numerals import (
     CURRENCIES,
     UNITS,
     cardinal,

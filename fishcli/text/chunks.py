@@ -1,6 +1,6 @@
-"""What a user wrote, made ready to be spoken: read, checked, cleaned, cut into chunks.
+"""Text cut into chunks that are spoken one by one, in any script.
 
-All functions are pure. Positions count characters (code points) of the given text.
+Positions count characters (code points) of the given text.
 """
 
 import math
@@ -11,64 +11,11 @@ from typing import NamedTuple
 
 import regex
 
-from fishcli.errors import InputError, SettingError
+from fishcli.errors import SettingError
+from fishcli.text.cleaning import speakable
+from fishcli.text.language import guess_language
 
-MAX_CHARACTERS = 1_000_000  # About 18 hours of speech: longer than any novel, so more is a wrong file or an attack.
 CHUNK_BYTES = 200  # The reference's default.
-
-_EMOJI = regex.compile("[\U0001f600-\U0001f64f\U0001f300-\U0001f5ff\U0001f680-\U0001f6ff\U0001f1e0-\U0001f1ff]+")
-_COMMAS = regex.compile(",{2,}")
-_SPEAKABLE = regex.compile(r"[\p{L}\p{N}]")
-_SYLLABIC = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}]")
-_PAGE_BREAKS = str.maketrans(dict.fromkeys("\v\f\x1c\x1d\x1e\x85", "\n"))
-_REFUSED = regex.compile(r"[\p{Cc}\p{Cs}--[\t\r\n]]", regex.V1)
-
-
-def decode(data: bytes) -> str:
-    """Bytes of a file or of standard input -> text: strict UTF-8, without its byte order mark."""
-    try:
-        return data.decode("utf-8").removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"The text is not UTF-8: byte 0x{data[error.start]:02x} at offset {error.start} cannot be read; "
-            "save it as UTF-8 and try again."
-        ) from None
-
-
-def check(text: str) -> str:
-    """The text, if there is something in it to speak and nothing that cannot be.
-
-    Form feeds and their like become newlines, one for one. Other control characters are refused, not dropped:
-    a NUL means UTF-16 or a binary file, an escape would leave its `[31m` to be read aloud.
-    """
-    if len(text) > MAX_CHARACTERS:
-        raise InputError(
-            f"The text has {len(text):,} characters and at most {MAX_CHARACTERS:,} are taken; split it into several."
-        )
-    text = text.translate(_PAGE_BREAKS)
-    if bad := _REFUSED.search(text):
-        kind = "a lone surrogate" if "\ud800" <= bad[0] <= "\udfff" else "a control character"
-        raise InputError(f"The text has {kind}, U+{ord(bad[0]):04X}, at character {bad.start()}; remove it.")
-    if not speakable(text):
-        raise InputError("There is nothing to speak: the text has neither a letter nor a number; give it some words.")
-    return text
-
-
-def clean(text: str) -> str:
-    """The text as the model was trained to read it (shared with the reference; see the model's specification)."""
-    text = text.strip().replace("‘", "'").replace("’", "'")
-    return _COMMAS.sub(",", _EMOJI.sub("", text))
-
-
-def speakable(text: str) -> bool:
-    """Whether a letter or a number of any script is there; marks, symbols and emoji alone make no sound."""
-    return _SPEAKABLE.search(text) is not None
-
-
-def seconds(text: str) -> float:
-    """About how long the text lasts when it is spoken: by letters, or by characters where each is a syllable."""
-    syllabic = len(_SYLLABIC.findall(text))
-    return len(text) / 15 + syllabic * (1 / 4.5 - 1 / 15)
 
 
 class Span(NamedTuple):
@@ -267,70 +214,3 @@ def _with_something_to_speak(text: str, chunks: list[_Range], limit: int) -> lis
                 continue
         kept.append((start, end))
     return [chunk for chunk in kept if speakable(text[slice(*chunk)])]
-
-
-# A guess at the language, for the splitter, the normaliser and the warning that a voice does not know it.
-
-_SAMPLE = 5000  # characters; a text's start tells its language
-_SCRIPTS = {
-    "ko": "Hangul", "ar": "Arabic", "ru": "Cyrillic", "hi": "Devanagari", "th": "Thai",
-    "el": "Greek", "he": "Hebrew", "bn": "Bengali", "ta": "Tamil", "te": "Telugu", "hy": "Armenian", "ka": "Georgian",
-    "am": "Ethiopic", "km": "Khmer", "my": "Myanmar", "lo": "Lao", "gu": "Gujarati", "pa": "Gurmukhi", "kn": "Kannada",
-    "ml": "Malayalam", "si": "Sinhala", "bo": "Tibetan",
-}  # fmt: skip
-_BY_SCRIPT = {code: regex.compile(rf"\p{{{script}}}[\p{{{script}}}\p{{M}}]*") for code, script in _SCRIPTS.items()}
-_BY_SCRIPT |= {"zh": regex.compile(r"\p{Han}"), "ja": regex.compile(r"[\p{Hiragana}\p{Katakana}]")}
-_ADDRESS = regex.compile(r"\S+[@/]\S+")
-_LATIN_WORDS = regex.compile(r"\p{Latin}[\p{Latin}\p{M}]*(?:['’]\p{Latin}+)*")
-_FREQUENT = {
-    code: frozenset(words.split())
-    for code, words in {
-        "en": "the of and to in is that it for was with as his on be at by i this had not are but from or have an they "
-        "which one you were all her she there would their we him been has when who will no more if out so said what up "
-        "its about than into them can only other time new some could these two may first then do any like my now over "
-        "such our me even most made after did many before must hello please thank yes a it's don't i'm how where why "
-        "your he am good morning does us very here see go get just know let",
-        "de": "der das und ist nicht ein eine einen mit auf für ich sie wir zu im von auch wie sich dem den es bei "
-        "nach sind wird haben hallo welt guten tag morgen danke bitte sehr über aber oder heute dass kann hat wenn",
-        "fr": "le la les des du et est une un dans pour pas que qui sur avec vous nous je il elle ne au ce cette mais "
-        "bonjour monde merci être très c'est d'un j'ai où aujourd'hui ça sont plus tout comme",
-        "es": "el la los las y es un una en de del que por para con no se su al lo como más pero hola mundo gracias "
-        "buenos días está muy cómo yo qué mi son hoy este esta",
-        "it": "il la gli le di che è un una per con non si del della sono ciao mondo grazie molto questo come anche "
-        "oggi buongiorno ma io più nel alla ho",
-        "pt": "o os as um uma de do da que é não para com em por se no na mais como mas olá mundo obrigado bom dia "
-        "muito está eu você isso são hoje ao",
-        "nl": "de het een en van is niet dat op te zijn met voor ik je hij wij ook maar als aan er hallo wereld dank "
-        "goede morgen heel wat naar bij deze",
-        "pl": "i w nie na się jest to z że do jak ale za co tak dzień dobry świat cześć dziękuję ja ty jego dla są",
-        "sv": "och att det är som en på jag inte av för med han den till har du hej världen tack mycket ett vi var",
-        "tr": "bir ve bu da de için ne çok o ile gibi ben sen merhaba dünya teşekkürler değil var güzel bugün",
-        "vi": "là và của không có một tôi bạn được người này cho trong đã xin chào cảm ơn thế giới rất",
-        "id": "yang dan di ini itu tidak untuk dengan saya anda ada dari akan halo dunia terima kasih selamat pagi",
-    }.items()
-}
-
-
-def guess_language(text: str) -> str:
-    """The ISO 639-1 code of the language that the text is most likely in, "en" when nothing says otherwise.
-
-    By script: most words, or characters where no spaces divide them; kana among Chinese characters mean Japanese. Of
-    the languages in Latin script a dozen are told by their most frequent words: another is named only if two or more
-    different ones of its words are there and more than of English. So names and single foreign words stay
-    English, and so does a language that is not in the table.
-    """
-    sample = _ADDRESS.sub("", text[:_SAMPLE])
-    counts = {code: len(pattern.findall(sample)) for code, pattern in _BY_SCRIPT.items()}
-    words = [word.lower().replace("’", "'") for word in _LATIN_WORDS.findall(sample)]
-    if counts["ja"] * 10 > counts["zh"]:
-        counts["ja"] += counts["zh"]
-    best = max(counts, key=counts.__getitem__)
-    return best if counts[best] > len(words) else _guess_latin(frozenset(words), sample)
-
-
-def _guess_latin(words: frozenset[str], sample: str) -> str:
-    if "¿" in sample or "¡" in sample:
-        return "es"
-    hits = {code: len(words & frequent) for code, frequent in _FREQUENT.items()}
-    best = max(hits, key=hits.__getitem__)  # English stands first and wins a tie.
-    return best if hits[best] >= 2 else "en"

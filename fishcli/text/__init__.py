@@ -1,0 +1,24 @@
+"""What a user wrote, made ready to be spoken: checked, cleaned, read out in words, cut into chunks.
+
+All functions are pure.
+"""
+
+from fishcli.text.chunks import Span, split
+from fishcli.text.cleaning import MAX_CHARACTERS, check, clean, decode, seconds, speakable
+from fishcli.text.language import guess_language
+from fishcli.text.numbers import can_normalize, needs_extra, normalize
+
+__all__ = [
+    "MAX_CHARACTERS",
+    "Span",
+    "can_normalize",
+    "check",
+    "clean",
+    "decode",
+    "guess_language",
+    "needs_extra",
+    "normalize",
+    "seconds",
+    "speakable",
+    "split",
+]

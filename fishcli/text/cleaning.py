@@ -1,0 +1,61 @@
+"""What a user wrote, read and checked: is it text, and is there something in it to speak?"""
+
+import regex
+
+from fishcli.errors import InputError
+
+MAX_CHARACTERS = 1_000_000  # About 18 hours of speech: longer than any novel, so more is a wrong file or an attack.
+
+_EMOJI = regex.compile("[\U0001f600-\U0001f64f\U0001f300-\U0001f5ff\U0001f680-\U0001f6ff\U0001f1e0-\U0001f1ff]+")
+_COMMAS = regex.compile(",{2,}")
+_SPEAKABLE = regex.compile(r"[\p{L}\p{N}]")
+_SYLLABIC = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}]")
+_PAGE_BREAKS = str.maketrans(dict.fromkeys("\v\f\x1c\x1d\x1e\x85", "\n"))
+_REFUSED = regex.compile(r"[\p{Cc}\p{Cs}--[\t\r\n]]", regex.V1)
+
+
+def decode(data: bytes) -> str:
+    """Bytes of a file or of standard input -> text: strict UTF-8, without its byte order mark."""
+    try:
+        return data.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"The text is not UTF-8: byte 0x{data[error.start]:02x} at offset {error.start} cannot be read; "
+            "save it as UTF-8 and try again."
+        ) from None
+
+
+def check(text: str) -> str:
+    """The text, if there is something in it to speak and nothing that cannot be.
+
+    Form feeds and their like become newlines, one for one. Other control characters are refused, not dropped:
+    a NUL means UTF-16 or a binary file, an escape would leave its `[31m` to be read aloud.
+    """
+    if len(text) > MAX_CHARACTERS:
+        raise InputError(
+            f"The text has {len(text):,} characters and at most {MAX_CHARACTERS:,} are taken; split it into several."
+        )
+    text = text.translate(_PAGE_BREAKS)
+    if bad := _REFUSED.search(text):
+        kind = "a lone surrogate" if "\ud800" <= bad[0] <= "\udfff" else "a control character"
+        raise InputError(f"The text has {kind}, U+{ord(bad[0]):04X}, at character {bad.start()}; remove it.")
+    if not speakable(text):
+        raise InputError("There is nothing to speak: the text has neither a letter nor a number; give it some words.")
+    return text
+
+
+def clean(text: str) -> str:
+    """The text as the model was trained to read it (shared with the reference; see the model's specification)."""
+    text = text.strip().replace("‘", "'").replace("’", "'")
+    return _COMMAS.sub(",", _EMOJI.sub("", text))
+
+
+def speakable(text: str) -> bool:
+    """Whether a letter or a number of any script is there; marks, symbols and emoji alone make no sound."""
+    return _SPEAKABLE.search(text) is not None
+
+
+def seconds(text: str) -> float:
+    """About how long the text lasts when it is spoken: by letters, or by characters where each is a syllable."""
+    syllabic = len(_SYLLABIC.findall(text))
+    return len(text) / 15 + syllabic * (1 / 4.5 - 1 / 15)
