@@ -254,7 +254,7 @@ print(json.dumps(results))
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory from /proc")
 @pytest.mark.parametrize("limit", [10, pytest.param(1, marks=pytest.mark.slow)])
 def test_forty_bombs_are_refused_at_once(tmp_path, limit):
-    """Each an error under 300 MB and in under 1 s of the processor's time, which a machine that is busy doubles."""
+    """Each an error under 300 MB and in under 1 s of the processor's time; a busy machine may take ten times that."""
     make_bombs(tmp_path)
     command = [sys.executable, "-c", READ_BOMBS, tmp_path]
     results = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)

@@ -101,7 +101,7 @@ def test_subtypes_are_those_that_a_wav_can_hold():
     from fishcli import audio
     from fishcli.cli import completing
 
-    assert completing.words(completing.SETTINGS["subtype"])("") == list(audio._FORMATS["wav"].subtypes)
+    assert completing.subtypes("") == list(audio._FORMATS["wav"].subtypes)
 
 
 def test_zsh_and_fish_are_told_what_each_one_is(environment):
