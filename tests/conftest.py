@@ -104,7 +104,8 @@ class Ran(NamedTuple):
 @pytest.fixture
 def fish(monkeypatch, capfd, tmp_path):
     """Run the command line in this process, in an empty folder: fish("say", "Hello") -> Ran."""
-    from fishcli.cli import console, main
+    from fishcli.cli import console
+    from fishcli.cli.edge import main
 
     monkeypatch.chdir(tmp_path)
 

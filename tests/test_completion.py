@@ -25,7 +25,7 @@ def environment(tmp_path, monkeypatch):
     (tmp_path / "checkpoints" / "mine" / "config.json").touch()
     program = tmp_path / "bin" / "fish"
     program.parent.mkdir()
-    program.write_text(f"#!{sys.executable}\nfrom fishcli.cli import main\nmain()\n")
+    program.write_text(f"#!{sys.executable}\nfrom fishcli.cli.edge import main\nmain()\n")
     program.chmod(0o755)
     return {
         **os.environ,
