@@ -32,7 +32,7 @@ from fishcli.lm.settings import LMSettings
 from fishcli.lm.step import Step, step
 from fishcli.lm.tokenizer import Tokenizer
 from fishcli.lm.transformer import Transformer
-from fishcli.text import Span, check, split
+from fishcli.text import Span, check, finished, split
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +75,7 @@ class Chunk(NamedTuple):
 class Request:
     """What is to be spoken, and how: `samples` times, in chunks of at most `chunk_length` UTF-8 bytes of text.
 
+    The text is spoken as it stands: `fishcli.text.normalize` turns numbers, dates and the like into words.
     With `iterative_prompt`, each chunk sees the earlier ones, which keeps one voice from start to end. `language`
     (ISO 639-1; None: guessed) says where sentences end.
     """
@@ -95,7 +96,8 @@ class Request:
 
     def spans(self) -> list[Span]:
         """The chunks that the text is spoken in. Raises InputError for text that cannot be spoken."""
-        return split(check(self.text), self.chunk_length, self.language)
+        chunks = split(check(self.text), self.chunk_length, self.language)
+        return [chunk._replace(text=finished(chunk.text)) for chunk in chunks]
 
 
 class Engine:

@@ -240,6 +240,12 @@ def test_spellings_of_the_documentation(fish, micro, tmp_path):
     assert fish("generate", "--text", "-5 degrees", "--max-new-tokens=3", *old).code == 0
 
 
+def test_numbers_in_a_language_without_rules_are_told(fish):
+    ran = fish("say", "Wir haben 12 Katzen und das ist nicht viel.", "--dry-run")
+    assert "12 Katzen" in ran.out
+    assert "warning: Numbers are not read as words in 'de'" in ran.err
+
+
 def test_dry_run_writes_nothing(fish, tmp_path):
     ran = fish("say", "First sentence. " * 20, "--dry-run")
     assert ran.code == 0
@@ -269,6 +275,7 @@ def test_help(fish, arguments, shown):
 WRONG = {
     "a missing model": (3, "nowhere", ["say", "Hi.", "--checkpoint-path", "nowhere"]),
     "a missing codec": (3, "no codec", ["decode", "good.npy", "--codec-path", "no.pth"]),
+    "a silent recording": (1, "silence", ["encode", "silent.wav"]),
     "an unreadable recording": (1, "noise.wav", ["encode", "noise.wav"]),
     "a missing recording": (1, "gone.wav", ["say", "Hi.", "--ref", "gone.wav", "--ref-text", "x"]),
     "codes of a wrong shape": (1, "flat.npy", ["decode", "flat.npy"]),
@@ -314,6 +321,7 @@ def test_what_goes_wrong(fish, tmp_path, case):
     np.save(tmp_path / "codes_0.npy", np.zeros((8, 4), np.int16))
     np.save(tmp_path / "flat.npy", np.zeros(9, np.int16))
     np.save(tmp_path / "high.npy", np.full((8, 4), 1000, np.int16))
+    soundfile.write(tmp_path / "silent.wav", np.zeros(8_000), 8_000)
     (tmp_path / "noise.wav").write_bytes(bytes(range(256)) * 9)
     (tmp_path / "latin.txt").write_bytes("Größe".encode("latin-1"))
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
@@ -345,6 +353,18 @@ def test_debug_shows_where(fish):
 
 def environment():
     return {**os.environ, "PYTHONUNBUFFERED": "1"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+@pytest.mark.parametrize("after", [0.4, 0.8, 1.2])
+def test_interrupted_while_it_starts(tmp_path, after):
+    """An exception that is raised in the middle of an import would be lost there, and the work go on."""
+    with subprocess.Popen([*FISH, "say", "Long. " * 200], cwd=tmp_path, stderr=subprocess.PIPE) as process:
+        time.sleep(after)
+        process.send_signal(signal.SIGINT)
+        err = process.stderr.read().decode()
+    assert process.returncode in (130, -signal.SIGINT), err  # the latter before our first line runs
+    assert not list(tmp_path.iterdir())
 
 
 def test_download_and_say(micro, tmp_path):

@@ -227,3 +227,9 @@ def test_a_machine_without_an_output_falls_back_to_a_program(device, monkeypatch
 def test_a_sound_device_that_fails_is_one_sentence(device):
     with pytest.raises(FishError, match="The sound device failed \\(Invalid sample rate\\)"), Player(7) as player:
         player.write(sound(1, 7))
+
+
+def test_a_player_without_a_device_that_ends_well_is_not_believed(folder):
+    add_program(folder, "ffplay", f"{LISTEN}; sys.stderr.write('audio open failed\\n')")
+    with pytest.raises(FishError, match="audio open failed"), Player(22_050) as player:
+        player.write(sound(60))

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fishcli.errors import InputError, SettingError
-from fishcli.text import MAX_CHARACTERS, check, clean, decode, guess_language, speakable, split
+from fishcli.text import MAX_CHARACTERS, check, clean, decode, finished, guess_language, speakable, split
 
 
 def test_clean_is_the_reference(golden_text):
@@ -316,3 +316,14 @@ def test_every_script_that_is_told_has_a_character():
     }
     assert {code: guess_language(text) for code, text in samples.items()} == {code: code for code in samples}
     assert all(speakable(unicodedata.normalize("NFD", text)) for text in samples.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "ended"),
+    [
+        ("Hi", "Hi."), ("Hi.", "Hi."), ("Why?", "Why?"), ("No. 5", "No. 5."), ("你好", "你好。"),
+        ("です", "です。"), ("नमस्ते", "नमस्ते।"), ("Привет", "Привет."), ("and,", "and,"), ("", ""),
+    ],
+)  # fmt: skip
+def test_a_text_is_finished(text, ended):
+    assert finished(text) == ended

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fishcli.cli import console, options
+from fishcli.cli import console, interrupt, options
 from fishcli.cli.app import app, command
 from fishcli.errors import SettingError
 from fishcli.files import next_free
@@ -38,6 +38,7 @@ def decode(
     engine = model.load()
     layout = engine.codec_settings
     done = []
+    interrupt.clean_up()
     for path, file in zip(codes, files, strict=True):
         with inputs.readable(path) as source:
             given = read(source, codebooks=layout.codebooks, size=layout.codes)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fishcli import hub
-from fishcli.cli import console, options
+from fishcli.cli import console, interrupt, options
 from fishcli.cli.app import app, command
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def download(
     """
     from fishcli.download import Damaged, fetch, plan_download
 
+    interrupt.clean_up()
     with console.status("asking the hub"):
         plan = plan_download(repo, local_dir, revision)
     if dry_run:

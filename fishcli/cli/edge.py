@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from fishcli.cli import console
+from fishcli.cli import console, interrupt
 from fishcli.cli.app import app
 from fishcli.errors import FishError
 
@@ -23,6 +23,7 @@ from fishcli.cli import say, generate, encode, decode, download, config, doctor,
 
 def main() -> None:
     """Run the command line; every way it can end is an exit code."""
+    interrupt.leave_at_once()
     for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), _terminated)
@@ -30,7 +31,7 @@ def main() -> None:
     try:
         code = app(standalone_mode=False, prog_name="fish")
     except KeyboardInterrupt:
-        code = 130
+        code = interrupt.INTERRUPTED
     except Exception as error:
         code = _told(error)
     try:
@@ -61,7 +62,7 @@ def _told(error: BaseException) -> int:
         console.error(str(error))
         return error.exit_code
     if isinstance(error, typer.Abort):
-        return 130
+        return interrupt.INTERRUPTED
     if isinstance(error, OSError):
         console.error(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}.")
         return 1
@@ -77,8 +78,9 @@ def _told(error: BaseException) -> int:
 
 def _usage(error: Any) -> int:
     """What the parser refuses; without any argument the help was shown, and there is no more to say."""
-    if message := error.format_message():
-        console.error(f"{message.rstrip('.')}.{f' See `{error.ctx.command_path} -h`.' if error.ctx else ''}")
+    if message := error.format_message().rstrip("."):
+        help_page = f" See `{error.ctx.command_path} -h`." if error.ctx else ""
+        console.error(f"{message}{'' if message.endswith('?') else '.'}{help_page}")
     return int(error.exit_code)
 
 

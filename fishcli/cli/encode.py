@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fishcli.cli import console, options
+from fishcli.cli import console, interrupt, options
 from fishcli.cli.app import app, command
 from fishcli.errors import SettingError
 
@@ -41,6 +41,7 @@ def encode(
     outputs.check_sound(again)
     engine = model.load()
     done = []
+    interrupt.clean_up()
     for path, file in zip(recordings, files, strict=True):
         encoded = inputs.encoded(engine, path)
         codes.write(outputs.target(file), encoded)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from fishcli.cli import console, options
+from fishcli.cli import console, interrupt, options
 from fishcli.cli.app import app, command
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def generate(
     inputs.check_language(engine, words, speech.language)
     with console.status("loading"):
         frames = engine.frames(request)
+    interrupt.clean_up()
     spoken: list[list[Codes]] = [[] for _ in range(request.samples)]
     with speaking.Speaking(engine, request) as progress:
         for frame in frames:

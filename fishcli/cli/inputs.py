@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from fishcli import audio, text
 from fishcli.cli import console
 from fishcli.errors import InputError, SettingError
@@ -28,8 +30,9 @@ def words(given: TextOptions, language: str | None) -> str:
     if not given.normalize:
         return spoken
     language = language or text.guess_language(spoken)
-    if text.needs_extra(language) and any(map(str.isdigit, spoken)):
-        console.warn("Numbers are not read as words: run `pip install 'fishcli[normalize]'`, or give --no-normalize.")
+    if any(map(str.isdigit, spoken)) and not text.can_normalize(language):
+        remedy = "run `pip install 'fishcli[normalize]'`" if text.needs_extra(language) else "write them out"
+        console.warn(f"Numbers are not read as words in {language!r}: {remedy}, or give --no-normalize.")
     return text.normalize(spoken, language)
 
 
@@ -48,7 +51,10 @@ def _read_text(path: Path) -> str:
         data = stream.read(_MAX_TEXT + 1)
     if len(data) > _MAX_TEXT:
         raise InputError(f"{path} has more than {text.MAX_CHARACTERS:,} characters; split it into several.")
-    return text.decode(data)
+    try:
+        return text.decode(data)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 @contextlib.contextmanager
@@ -70,6 +76,9 @@ def references(engine: Engine, given: VoiceOptions) -> list[Voice]:
     from fishcli.lm.prompt import Voice
 
     paths = given.ref or []
+    for path in paths:
+        if str(path) != "-":
+            open_regular(path).close()  # what is not there is told before its words are missed
     spoken = given.ref_text or [_transcript(path) for path in paths]
     return [Voice(_codes(engine, path), said) for path, said in zip(paths, spoken, strict=True)]
 
@@ -85,14 +94,17 @@ def _codes(engine: Engine, path: Path) -> Codes:
 def encoded(engine: Engine, path: Path) -> Codes:
     """The codes of a recording."""
     with console.status(f"encoding {path.name}"), readable(path) as file:
-        return engine.encode(audio.read(file, engine.sample_rate))
+        samples = audio.read(file, engine.sample_rate)
+        if not np.any(samples):
+            raise InputError(f"{path} holds nothing but silence; record it again or give another file.")
+        return engine.encode(samples)
 
 
 def _transcript(path: Path) -> str:
     """The text that lies beside a recording."""
     for beside in (path.with_suffix(".lab"), path.with_suffix(".txt")):
-        if beside.is_file():
-            return _read_text(beside).strip()
+        if beside.is_file() and (said := _read_text(beside).strip()):
+            return said
     console.warn(f"The words of {path} are not known, so the voice is copied less well; give --ref-text.")
     return ""
 

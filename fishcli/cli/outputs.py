@@ -23,6 +23,8 @@ def check(outputs: Sequence[Path], given: Iterable[Path | None] = ()) -> None:
             raise SettingError(f"Two results would be called {path}; give them other names.")
         if str(path) == "-" and console.manner.json:
             raise SettingError("--json and -o - both want stdout; give -o FILE.")
+        if str(path) == "-" and (sys.stdout is None or sys.stdout.isatty()):
+            raise SettingError("-o - would send data to the terminal; add `> FILE`, or a pipe.")
         taken.add(path.resolve())
 
 

@@ -6,7 +6,7 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from fishcli.cli import console, options
+from fishcli.cli import console, interrupt, options
 from fishcli.cli.app import app, command
 from fishcli.errors import SettingError
 from fishcli.files import next_free
@@ -50,8 +50,11 @@ def say(
     engine = model.load()
     request = speech.request(words, inputs.references(engine, voice))
     inputs.check_language(engine, words, speech.language)
+    if engine.model.built_in and voice.ref:
+        console.note("The built-in voice knows two voices and moves between them: it does not reach a third.")
     with console.status("loading"):
         chunks = engine.speak(request)
+    interrupt.clean_up()
     with contextlib.ExitStack() as stack:
         sinks = _sinks(stack, engine, files, subtype, play)
         progress = stack.enter_context(speaking.Speaking(engine, request))
@@ -81,8 +84,8 @@ def _sinks(
 
     rate = engine.sample_rate
     sinks: list[list[Writer | Player]] = [[] for _ in range(max(1, len(files)))]
+    if play:  # the first to be entered and so the last to end: the files are safe when it fails there
+        sinks[0].append(stack.enter_context(Player(rate)))
     for sample, path in zip(sinks, files, strict=bool(files)):
         sample.append(stack.enter_context(Writer(outputs.target(path), rate, subtype=subtype)))
-    if play:
-        sinks[0].append(stack.enter_context(Player(rate)))
     return sinks

@@ -42,12 +42,12 @@ def usable(name: str) -> bool:
 def extras(settings: Settings) -> Iterator[Check]:
     """What is not needed by everybody: numbers read as words, and sound output."""
     if _version("wetext"):
-        yield Check("normalize", f"wetext {_version('wetext')} reads numbers and dates as words")
+        yield Check("normalize", f"wetext {_version('wetext')} reads Chinese and Japanese numbers as words")
     else:
         wanted = bool(settings.find("normalize").value)
         remedy = "run `pip install 'fishcli[normalize]'`"
         yield Check(
-            "normalize", "not installed: numbers and dates stay as they are", "warn" if wanted else "ok", remedy
+            "normalize", "not installed: Chinese and Japanese numbers stay digits", "warn" if wanted else "ok", remedy
         )
     yield _sound_output(asked=settings.find("say.play").value is True)
 

@@ -4,7 +4,7 @@ All functions are pure.
 """
 
 from fishcli.text.chunks import Span, split
-from fishcli.text.cleaning import MAX_CHARACTERS, check, clean, decode, seconds, speakable
+from fishcli.text.cleaning import MAX_CHARACTERS, check, clean, decode, finished, seconds, speakable
 from fishcli.text.language import guess_language
 from fishcli.text.numbers import can_normalize, needs_extra, normalize
 
@@ -15,6 +15,7 @@ __all__ = [
     "check",
     "clean",
     "decode",
+    "finished",
     "guess_language",
     "needs_extra",
     "normalize",
