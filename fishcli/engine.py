@@ -32,7 +32,7 @@ from fishcli.lm.settings import LMSettings
 from fishcli.lm.step import Step, step
 from fishcli.lm.tokenizer import Tokenizer
 from fishcli.lm.transformer import Transformer
-from fishcli.text import Span, check, finished, split
+from fishcli.text import Span, spoken
 
 log = logging.getLogger(__name__)
 
@@ -96,8 +96,7 @@ class Request:
 
     def spans(self) -> list[Span]:
         """The chunks that the text is spoken in. Raises InputError for text that cannot be spoken."""
-        chunks = split(check(self.text), self.chunk_length, self.language)
-        return [chunk._replace(text=finished(chunk.text)) for chunk in chunks]
+        return spoken(self.text, self.chunk_length, self.language)
 
 
 class Engine:

@@ -251,6 +251,7 @@ def test_dry_run_writes_nothing(fish, tmp_path):
     assert ran.code == 0
     assert ran.out.count("First sentence.") == 20
     assert not list(tmp_path.iterdir())
+    assert fish("say", "Hi", "--dry-run").out.endswith("Hi.\n")  # as it will be spoken
 
 
 @pytest.mark.parametrize(

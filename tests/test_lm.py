@@ -2,7 +2,9 @@
 
 import itertools
 import json
+import logging
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -296,8 +298,9 @@ def test_settings_of_a_model_that_cannot_be(micro, change, words):
         LMSettings.from_dict(config | change)
 
 
-def test_a_compiled_step_is_the_same_step(make_checkpoint, golden):
+def test_a_compiled_step_is_the_same_step(make_checkpoint, golden, caplog):
     """Where there is no compiler, --compile falls back to the plain step, which is the same too."""
+    logging.getLogger("fishcli.lm.compile").addHandler(caplog.handler)  # the command line stops propagation
     smallest = make_checkpoint("--size", "micro", "--layers", "1", "--fast-layers", "1", "--codebooks", "2")
     prompt = golden["prompt_1_refs"][:3]
     sampling = Sampling(max_new_tokens=4)
@@ -305,6 +308,8 @@ def test_a_compiled_step_is_the_same_step(make_checkpoint, golden):
     np.testing.assert_array_equal(
         generated(plain.lm, prompt, sampling), generated(compiled.lm, prompt, sampling, step=compiled._step)
     )
+    if shutil.which("g++"):
+        assert "--compile" not in caplog.text  # it did not fall back
 
 
 def test_settings_file_must_be_an_object(tmp_path):

@@ -32,13 +32,13 @@ def generate(
     from fishcli import codes
     from fishcli.cli import inputs, outputs, speaking
     from fishcli.files import naming_failures
-    from fishcli.text import split
+    from fishcli.text import spoken
 
     words = inputs.words(text, speech.language)
     files = [output_dir / f"codes_{i}.npy" for i in range(speech.num_samples)]
     outputs.check(files, [*(voice.ref or []), text.file])
     if dry_run:
-        speaking.show_chunks(split(words, speech.chunk_length, speech.language), files)
+        speaking.show_chunks(spoken(words, speech.chunk_length, speech.language), files)
         return
     with naming_failures(output_dir):
         output_dir.mkdir(parents=True, exist_ok=True)
@@ -48,11 +48,11 @@ def generate(
     with console.status("loading"):
         frames = engine.frames(request)
     interrupt.clean_up()
-    spoken: list[list[Codes]] = [[] for _ in range(request.samples)]
+    made: list[list[Codes]] = [[] for _ in range(request.samples)]
     with speaking.Speaking(engine, request) as progress:
         for frame in frames:
             progress.saw(frame)
-            spoken[frame.sample].append(frame.codes)
-    for path, pieces in zip(files, spoken, strict=True):
+            made[frame.sample].append(frame.codes)
+    for path, pieces in zip(files, made, strict=True):
         codes.write(path, np.concatenate(pieces, axis=1))
     speaking.report(progress.figures(), request, files)

@@ -36,14 +36,14 @@ def say(
     """
     from fishcli.cli import inputs, outputs, speaking
     from fishcli.playback import require_player
-    from fishcli.text import split
+    from fishcli.text import spoken
 
     words = inputs.words(text, speech.language)
     files = _files(output, speech.num_samples, play)
     outputs.check(files, [*(voice.ref or []), text.file])
     outputs.check_sound(files, subtype)
     if dry_run:
-        speaking.show_chunks(split(words, speech.chunk_length, speech.language), files)
+        speaking.show_chunks(spoken(words, speech.chunk_length, speech.language), files)
         return
     if play:
         require_player()

@@ -45,7 +45,7 @@ class Speaking:
     ) -> None:
         self.elapsed = time.perf_counter() - self._start
         self._stack.__exit__(kind, error, trace)
-        if kind is None and not all(self.frames):
+        if kind is None and not any(self.frames):
             raise FishError("Nothing was spoken: the model ended at once; try another --seed, or another text.")
 
     def saw(self, event: Frame | Chunk) -> None:

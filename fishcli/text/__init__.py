@@ -3,7 +3,7 @@
 All functions are pure.
 """
 
-from fishcli.text.chunks import Span, split
+from fishcli.text.chunks import Span, split, spoken
 from fishcli.text.cleaning import MAX_CHARACTERS, check, clean, decode, finished, seconds, speakable
 from fishcli.text.language import guess_language
 from fishcli.text.numbers import can_normalize, needs_extra, normalize
@@ -22,4 +22,5 @@ __all__ = [
     "seconds",
     "speakable",
     "split",
+    "spoken",
 ]

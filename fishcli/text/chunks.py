@@ -12,7 +12,7 @@ from typing import NamedTuple
 import regex
 
 from fishcli.errors import SettingError
-from fishcli.text.cleaning import speakable
+from fishcli.text.cleaning import check, finished, speakable
 from fishcli.text.language import guess_language
 
 CHUNK_BYTES = 200  # The reference's default.
@@ -24,6 +24,11 @@ class Span(NamedTuple):
     text: str
     start: int
     end: int
+
+
+def spoken(text: str, limit: int = CHUNK_BYTES, language: str | None = None) -> list[Span]:
+    """The chunks as they are spoken: each with a final stop, which may exceed `limit`. See `check` and `split`."""
+    return [span._replace(text=finished(span.text)) for span in split(check(text), limit, language)]
 
 
 def split(text: str, limit: int = CHUNK_BYTES, language: str | None = None) -> list[Span]:
