@@ -31,7 +31,9 @@ _FORMAT = "1"  # raise it when a conversion changes: what was converted before i
 _LOCK_TIMEOUT = 600  # seconds; a conversion takes less than one minute
 
 _MAX_JSON = 1 << 20  # bytes; the real files have at most 31,000
-_DTYPES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+_FLOATS = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+_DTYPES = {**_FLOATS, torch.int8: "I8", torch.uint8: "U8"}  # what quantized weights are kept in
+_AS_MADE = ".scales"  # of quantized weights: they stay in the type that they were computed in
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -47,14 +49,21 @@ def read_settings(path: Path) -> dict[str, Any]:
     return settings
 
 
-def load(path: Path, dtype: torch.dtype, convert: Callable[[Tensors], Tensors], recipe: Mapping[str, Any]) -> Tensors:
-    """The tensors of a `.pth` file as `convert` makes them, in `dtype`, from the cache where it has them.
+def load(
+    path: Path,
+    dtype: torch.dtype,
+    convert: Callable[[Tensors], Tensors],
+    recipe: Mapping[str, Any],
+    variant: str = "",
+) -> Tensors:
+    """The tensors of a `.pth` file as `convert` makes them, from the cache where it has them.
 
-    `recipe` is everything besides the file that the result depends on (JSON). Where the cache cannot be
-    written, the source serves and a warning says so. Raises InputError for an unusable file.
+    Floats are brought to `dtype`, but for the scales of quantized weights. `recipe` is everything besides the file
+    that the result depends on (JSON); conversions of different `variant` are kept side by side. Where the cache
+    cannot be written, the source serves and a warning says so. Raises InputError for an unusable file.
     """
     identity = _identity(path, dtype, recipe)
-    target = converted_file(path, dtype)
+    target = converted_file(path, dtype, variant)
     if (tensors := _mapped(target, identity)) is not None:
         return tensors
     try:
@@ -71,11 +80,12 @@ def load(path: Path, dtype: torch.dtype, convert: Callable[[Tensors], Tensors], 
     return dict(_cast(convert(_read(path)), dtype)) if tensors is None else tensors
 
 
-def converted_file(path: Path, dtype: torch.dtype) -> Path:
+def converted_file(path: Path, dtype: torch.dtype, variant: str = "") -> Path:
     """Where the converted copy of `path` is kept."""
     source = path.resolve()
     key = hashlib.sha256(os.fsencode(source)).hexdigest()[:16]
-    name = f"{source.stem[:40]}-{key}-{str(dtype).removeprefix('torch.')}.safetensors"
+    kind = "-".join(filter(None, (str(dtype).removeprefix("torch."), variant)))
+    name = f"{source.stem[:40]}-{key}-{kind}.safetensors"
     return files.folder("cache") / "converted" / name
 
 
@@ -145,11 +155,14 @@ def _mapped(path: Path, identity: str) -> Tensors | None:
 
 
 def _write(path: Path, tensors: Tensors, dtype: torch.dtype, identity: str) -> None:
-    """Write a converted file, holding one tensor at a time in `dtype`; takes the tensors out of the dict.
+    """Write a converted file, holding one tensor at a time as it is kept; takes the tensors out of the dict.
 
     The library would need all of them at once, and a kill would leave a temporary file that nobody removes.
     """
-    layout = {key: torch.empty(tensors[key].shape, dtype=dtype, device="meta") for key in sorted(tensors)}
+    layout = {
+        key: torch.empty_like(tensors[key], dtype=_final(key, tensors[key], dtype), device="meta")
+        for key in sorted(tensors)
+    }
     metadata = {"seal": _seal(identity, layout), "digest": "0" * 64}  # the digest is known at the end
     digest = hashlib.sha256(_layout(layout))
     with files.replacing(path) as temporary:
@@ -189,12 +202,18 @@ def _bytes(tensor: Tensor) -> memoryview:
 
 
 def _cast(tensors: Tensors, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
-    """Each tensor in `dtype`, taken out of the dict, so that the memory of the two is not needed at once."""
+    """Each tensor as it is kept, taken out of the dict, so that the memory of the two is not needed at once."""
     for key in sorted(tensors):
-        tensor = tensors.pop(key).to(dtype).contiguous()
+        tensor = tensors.pop(key)
+        tensor = tensor.to(_final(key, tensor, dtype)).contiguous()
         if not tensor.isfinite().all():
             raise InputError(f"{key} holds numbers too large for {dtype}; choose --dtype float32.")
         yield key, tensor
+
+
+def _final(key: str, tensor: Tensor, dtype: torch.dtype) -> torch.dtype:
+    """What a tensor is kept in."""
+    return dtype if tensor.is_floating_point() and not key.endswith(_AS_MADE) else tensor.dtype
 
 
 # The source.
@@ -227,6 +246,6 @@ def _plain(value: object) -> bool:
         isinstance(value, Tensor)
         and value.layout == torch.strided
         and value.device.type == "cpu"
-        and value.dtype in _DTYPES
+        and value.dtype in _FLOATS
         and not value.is_neg()
     )

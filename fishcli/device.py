@@ -9,10 +9,12 @@ from typing import Literal
 
 import torch
 
+from fishcli import native
 from fishcli.errors import SettingError
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+Quantize = Literal["none", "int8", "int4"]
 
 SMALL = 100_000_000  # bytes of weights; a model below it runs from the processor's cache
 
@@ -29,8 +31,19 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def pick_dtype(name: str, device: torch.device, size: int) -> torch.dtype:
-    """`auto`: what the device is fast at for a model of `size` bytes; else the type of that name."""
+def pick_native(device: torch.device, dtype: str, size: int, asked: bool) -> bool:
+    """Whether a model of `size` bytes is run by the C++ of `fishcli.native`, which may have to be compiled first.
+
+    A small model is fast enough as it is: it is compiled for only where somebody `asked`. Raises SettingError.
+    """
+    return device.type == "cpu" and dtype != "float16" and (asked or size > SMALL or native.is_built())
+
+
+def pick_dtype(name: str, device: torch.device, size: int, compiled: bool) -> torch.dtype:
+    """`auto`: what the device is fast at for a model of `size` bytes; else the type of that name.
+
+    `compiled`: by `fishcli.native`, which stores weights in the type and computes in float32.
+    """
     types = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
     if name != "auto":
         if name not in types:
@@ -39,10 +52,23 @@ def pick_dtype(name: str, device: torch.device, size: int) -> torch.dtype:
     if device.type == "cpu":
         # Half the bytes help where weights come from memory. A small model stays in the cache: converting
         # to and fro then costs more than it saves (built-in voice: float32 is 1.5 times as fast).
-        return torch.bfloat16 if size > SMALL and cpu_has_bfloat16() else torch.float32
+        return torch.bfloat16 if size > SMALL and (compiled or cpu_has_bfloat16()) else torch.float32
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.get_device_capability()[0] >= 8 else torch.float16
     return torch.float16
+
+
+def pick_quantize(name: str, device: torch.device, size: int, compiled: bool) -> Quantize:
+    """`auto`: int8 where the weights of a model of `size` bytes come from a CPU's memory; else what is named."""
+    if name == "auto":
+        return "int8" if device.type == "cpu" and compiled and size > SMALL else "none"
+    if name not in ("none", "int8", "int4"):
+        raise SettingError(f"There is no quantization {name!r}; choose auto, none, int8 or int4.")
+    if name != "none" and device.type == "cpu" and not compiled:
+        raise SettingError(
+            f"{name} on a CPU needs what is compiled for it, which cannot be used here; leave out --quantize."
+        )
+    return name  # type: ignore[return-value]  # one of the three
 
 
 def cpu_has_bfloat16() -> bool:

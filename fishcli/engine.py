@@ -19,17 +19,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from fishcli import checkpoint, hub
+from fishcli import checkpoint, hub, native
 from fishcli.codec import CodecSettings, Firefly, Stream, canonical, shapes
-from fishcli.device import pick_device, pick_dtype, pick_threads
+from fishcli.device import Quantize, pick_device, pick_dtype, pick_native, pick_quantize, pick_threads
 from fishcli.errors import InputError, ModelMissing, SettingError
 from fishcli.lm import weights
 from fishcli.lm.batch import Batch
-from fishcli.lm.compile import compiled
+from fishcli.lm.compile import Compiled
+from fishcli.lm.native import Native
 from fishcli.lm.prompt import Columns, PromptBuilder, Voice
 from fishcli.lm.sampling import Sampling
 from fishcli.lm.settings import LMSettings
-from fishcli.lm.step import Step, step
+from fishcli.lm.step import Eager, Runner
 from fishcli.lm.tokenizer import Tokenizer
 from fishcli.lm.transformer import Transformer
 from fishcli.text import Span, spoken
@@ -99,18 +100,32 @@ class Request:
         return spoken(self.text, self.chunk_length, self.language)
 
 
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How a model is run. `native`: by what is compiled for the CPU; `compile`: by what PyTorch compiles for a GPU."""
+
+    device: torch.device
+    dtype: torch.dtype  # of the weights that are not quantized
+    quantize: Quantize = "none"
+    native: bool = False
+    compile: bool = False
+    threads: int = 1
+
+
 class Engine:
     """A checkpoint on a device. Its parts are loaded when they are first needed; use it from one thread at a time."""
 
-    def __init__(
-        self, model: hub.Found, codec_path: Path, device: torch.device, dtype: torch.dtype, compile_step: bool
-    ) -> None:
-        self.model, self.device, self.dtype = model, device, dtype
+    def __init__(self, model: hub.Found, codec_path: Path, plan: Plan) -> None:
+        self.model, self.plan = model, plan
         self._codec_path = codec_path
-        self._step: Step = compiled() if compile_step else step
         dimensions = codec_path.with_name("codec.json")
         given = checkpoint.read_settings(dimensions) if dimensions.exists() else {}
         self.codec_settings = CodecSettings.from_dict(given)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+        return self.plan.device
 
     @property
     def sample_rate(self) -> int:
@@ -144,7 +159,7 @@ class Engine:
         for span in spans:  # what cannot be asked fails here, before anything was spoken
             self._prompts.build(span.text, request.references, (), reserve)
         speeches = [_Speech(i, spans, request, self._prompts, reserve) for i in range(request.samples)]
-        return self._generate(Batch(self.lm, self._step), speeches, request.sampling)
+        return self._generate(Batch(self.runner), speeches, request.sampling)
 
     def speak(self, request: Request | str) -> Iterator[Chunk]:
         """The same as sound, piece by piece as the codec makes it: short pieces first, longer ones later.
@@ -198,8 +213,18 @@ class Engine:
         return PromptBuilder(self.tokenizer, s.codebooks, s.max_seq_len, self.frame_rate)
 
     @functools.cached_property
+    def runner(self) -> Runner:
+        """The language model with what runs it."""
+        if self.plan.native:
+            try:
+                return Native(self.lm, self.plan.threads)
+            except native.Unavailable as error:
+                log.warning("This model is not run by what is compiled for it: %s.", error)
+        return Compiled(self.lm) if self.plan.compile and self.device.type == "cuda" else Eager(self.lm)
+
+    @functools.cached_property
     def lm(self) -> Transformer:
-        """The language model, in `dtype`."""
+        """The language model, its weights as the plan has them."""
         s, tokenizer, path = self.lm_settings, self.tokenizer, self.model.path / "model.pth"
         codes = self.codec_settings.codes
         if (
@@ -215,12 +240,14 @@ class Engine:
         def convert(state: checkpoint.Tensors) -> checkpoint.Tensors:
             state = weights.canonical(state)
             checkpoint.check(state, weights.shapes(s), str(path))
-            return weights.kept(state, s, codes, tokenizer.semantic, tokenizer.end)
+            return weights.kept(state, s, codes, tokenizer.semantic, tokenizer.end, quantize)
 
+        dtype, quantize = self.plan.dtype, self.plan.quantize
         recipe = {"lm": repr(s), "codes": codes, "semantic": tokenizer.semantic, "end": tokenizer.end}
         with torch.device("meta"):
-            model = Transformer(s, codes, tokenizer.semantic)
-        model.load_state_dict(checkpoint.load(path, self.dtype, convert, recipe), assign=True)
+            model = Transformer(s, codes, tokenizer.semantic, quantize)
+        variant = "" if quantize == "none" else quantize
+        model.load_state_dict(checkpoint.load(path, dtype, convert, recipe, variant), assign=True)
         return model.to(self.device).prepare()
 
     @functools.cached_property
@@ -303,6 +330,7 @@ def load(
     codec: str | Path | None = None,
     device: str = "auto",
     dtype: str = "auto",
+    quantize: str = "auto",
     compile: bool = False,
     threads: int | None = None,
 ) -> Engine:
@@ -317,14 +345,34 @@ def load(
     codec_path = Path(codec) if codec else found.path / hub.CODEC
     if not codec_path.is_file():
         raise ModelMissing(f"There is no codec at {codec_path}; name its .pth file with --codec-path.")
-    torch_device = pick_device(device)
-    size = (found.path / "model.pth").stat().st_size
-    torch_dtype = pick_dtype(dtype, torch_device, size)
-    torch.set_num_threads(pick_threads(threads, size))
+    plan = make_plan((found.path / "model.pth").stat().st_size, device, dtype, quantize, compile, threads)
+    torch.set_num_threads(plan.threads)
     torch.backends.cudnn.allow_tf32 = False  # ten bits of a float32 convolution would be lost, and heard
-    log.debug("%s on %s in %s, %d threads", found.path, torch_device, torch_dtype, torch.get_num_threads())
-    key = (found.path.resolve(), codec_path.resolve(), torch_device, torch_dtype, compile)
+    log.debug("%s: %s", found.path, plan)
+    key = (found.path.resolve(), codec_path.resolve(), plan)
     with _loading:
         if key not in _engines:
-            _engines[key] = Engine(found, codec_path, torch_device, torch_dtype, compile)
+            _engines[key] = Engine(found, codec_path, plan)
         return _engines[key]
+
+
+def make_plan(size: int, device: str, dtype: str, quantize: str, compile: bool, threads: int | None) -> Plan:
+    """How a model of `size` bytes is run, given what `load` was. Raises SettingError."""
+    where = pick_device(device)
+    compiled = pick_native(where, dtype, size, asked=compile)
+    if compiled:
+        try:
+            native.load()
+        except native.Unavailable as error:
+            compiled = False
+            log.warning("The model cannot be compiled for this processor, and is slower without: %s.", error)
+    elif compile and where.type != "cuda":
+        log.warning("--compile does nothing for %s in %s.", where.type, dtype)
+    return Plan(
+        device=where,
+        dtype=pick_dtype(dtype, where, size, compiled),
+        quantize=pick_quantize(quantize, where, size, compiled),
+        native=compiled,
+        compile=compile,
+        threads=pick_threads(threads, size),
+    )

@@ -25,7 +25,7 @@ from pathlib import Path
 import torch
 
 from fishcli import hub
-from fishcli.engine import Engine
+from fishcli.engine import Engine, Plan
 from fishcli.errors import InputError
 
 TESTS = Path(__file__).parent
@@ -243,7 +243,7 @@ WAYS: list[Callable[[random.Random, State, Path], None]] = [
 
 
 def loaded(folder: Path) -> tuple[State, State]:
-    engine = Engine(hub.find(folder), folder / hub.CODEC, torch.device("cpu"), torch.float32, compile_step=False)
+    engine = Engine(hub.find(folder), folder / hub.CODEC, Plan(torch.device("cpu"), torch.float32))
     return engine.lm.state_dict(), engine.codec.state_dict()
 
 

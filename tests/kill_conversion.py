@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from fishcli import checkpoint, files, hub
-from fishcli.engine import Engine
+from fishcli.engine import Engine, Plan
 
 TESTS = Path(__file__).parent
 TRACED = {module.__file__ for module in (checkpoint, files)}
@@ -31,7 +31,7 @@ SCENARIOS = ("empty", "older", "damaged")
 
 def load(folder: Path) -> dict[str, torch.Tensor]:
     """The language model's tensors, as every command loads them."""
-    engine = Engine(hub.find(folder), folder / hub.CODEC, torch.device("cpu"), torch.float32, compile_step=False)
+    engine = Engine(hub.find(folder), folder / hub.CODEC, Plan(torch.device("cpu"), torch.float32))
     return engine.lm.state_dict()
 
 

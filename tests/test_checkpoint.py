@@ -13,7 +13,7 @@ import torch
 from conftest import TESTS
 
 from fishcli import checkpoint, hub
-from fishcli.engine import Engine
+from fishcli.engine import Engine, Plan
 from fishcli.errors import InputError
 from fishcli.lm import weights
 from fishcli.lm.settings import LMSettings
@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 
 def engine(folder, dtype=torch.float32):
     """An Engine that nothing was loaded into yet."""
-    return Engine(hub.find(folder), folder / hub.CODEC, CPU, dtype, compile_step=False)
+    return Engine(hub.find(folder), folder / hub.CODEC, Plan(CPU, dtype))
 
 
 def lm(folder, dtype=torch.float32):

@@ -18,7 +18,19 @@ from fishcli import engine, hub
 from fishcli.config import SETTINGS, Resolved
 from fishcli.doctor import machine, models
 
-EVERYWHERE = {"fishcli", "python", "libraries", "torch", "processor", "device", "dtype", "threads", "compile", "model"}
+EVERYWHERE = {
+    "fishcli",
+    "python",
+    "libraries",
+    "torch",
+    "processor",
+    "device",
+    "dtype",
+    "quantize",
+    "threads",
+    "compile",
+    "model",
+}
 EVERYWHERE |= {"on disk", "data", "cache", "normalize", "sound output", "settings", "speed"}
 
 

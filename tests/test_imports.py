@@ -14,6 +14,7 @@ ORDER = [
     ["engine"],
     ["lm", "codec"],
     ["device"],
+    ["native"],
     ["checkpoint"],
     ["pth"],
     ["download"],

@@ -2,27 +2,45 @@
 
 import itertools
 import json
-import logging
 import re
-import shutil
 
 import numpy as np
 import pytest
 import torch
 
+import fishcli.native
 from fishcli import checkpoint
 from fishcli.engine import load
 from fishcli.errors import InputError, SettingError
 from fishcli.lm.batch import Batch
+from fishcli.lm.native import Native
 from fishcli.lm.prompt import PromptBuilder, Voice
 from fishcli.lm.sampling import Knobs, Sampling, choose, distribution
 from fishcli.lm.settings import LMSettings
-from fishcli.lm.step import step
+from fishcli.lm.step import Eager
 from fishcli.lm.tokenizer import Tokenizer
 from fishcli.lm.transformer import Where
 
 CPU = torch.device("cpu")
 TEXT = "Real software speaks."
+
+
+def eager(folder):
+    return Eager(load(folder, device="cpu", dtype="float32").lm)
+
+
+def native(folder):
+    if reason := fishcli.native.why_not():
+        pytest.skip(reason)
+    return Native(load(folder, device="cpu", dtype="float32").lm, threads=2)
+
+
+RUNNERS = pytest.mark.parametrize("run", [eager, native])
+
+
+@pytest.fixture(scope="module", params=[eager, native])
+def runner(request, micro):
+    return request.param(micro)
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +69,9 @@ def loaded(reference):
     return load(reference.folder, device="cpu", dtype="float32")
 
 
-def generated(model, prompt, sampling, seed=0, step=step):
+def generated(runner, prompt, sampling, seed=0):
     """The codes (K, T) of one row alone."""
-    batch = Batch(model, step)
+    batch = Batch(runner)
     row = batch.join(sampling, seed)
     batch.ask(row, prompt)
     frames = []
@@ -122,10 +140,10 @@ def test_prefill_step_and_fast_logits(reference):
 
         codes = torch.from_numpy(golden["fast_forced_codes"].astype(np.int64))
         fast_past = model.fast_past(1)
-        model.fast(model.fast_input(hidden), 0, fast_past)
+        model.fast(model.fast_input(hidden)[None], 0, fast_past)
         for i in range(1, 8):
-            x = model.fast(model.fast_embeddings(codes[i - 1 : i]), i, fast_past)
-            np.testing.assert_allclose(model.fast_logits(x)[0], golden["fast_logits"][i - 1, :semantic], atol=1e-4)
+            x = model.fast(model.fast_embeddings(codes[None, i - 1 : i]), i, fast_past)
+            np.testing.assert_allclose(model.fast_logits(x)[0, 0], golden["fast_logits"][i - 1, :semantic], atol=1e-4)
 
         column = torch.cat([model.semantic + codes[:1], codes])
         hidden = model.slow(column[None, None], past, Where.step(torch.tensor([width]), width + 1))[:, 0]
@@ -134,11 +152,12 @@ def test_prefill_step_and_fast_logits(reference):
         np.testing.assert_allclose(logits[:semantic], golden["step_logits_semantic"][:semantic], atol=1e-4)
 
 
+@RUNNERS
 @pytest.mark.parametrize(("key", "penalty"), [("greedy_frames", 1.0), ("greedy_frames_penalty_1_2", 1.2)])
-def test_greedy_frames(reference, key, penalty):
+def test_greedy_frames(reference, key, penalty, run):
     golden = reference.golden
     sampling = Sampling(temperature=0, repetition_penalty=penalty, max_new_tokens=golden[key].shape[1])
-    np.testing.assert_array_equal(generated(loaded(reference).lm, golden["prompt_1_refs"], sampling), golden[key][1:])
+    np.testing.assert_array_equal(generated(run(reference.folder), golden["prompt_1_refs"], sampling), golden[key][1:])
 
 
 def test_sampling_distributions(reference):
@@ -172,10 +191,10 @@ def test_what_top_p_drops_is_never_drawn(noise):
     assert drawn.item() in (0, 1)
 
 
-def test_codes_that_the_codec_lacks_are_never_chosen(model, golden):
+def test_codes_that_the_codec_lacks_are_never_chosen(runner, golden):
     prompt = golden["prompt_0_refs"]
-    codes = generated(model, prompt, Sampling(2, 1, 1, max_new_tokens=150), seed=1)
-    assert codes.max() < model.codes
+    codes = generated(runner, prompt, Sampling(2, 1, 1, max_new_tokens=150), seed=1)
+    assert codes.max() < runner.model.codes
     assert codes.max() > 900  # hot enough to have reached the others, were they there
 
 
@@ -191,14 +210,14 @@ def test_settings_out_of_range(name, value):
         Sampling(**{name: value})
 
 
-def test_a_seed_repeats_and_another_differs(model, golden):
+def test_a_seed_repeats_and_another_differs(runner, golden):
     sampling = Sampling(max_new_tokens=12)
-    once, again, other = (generated(model, golden["prompt_1_refs"], sampling, seed) for seed in (5, 5, 6))
+    once, again, other = (generated(runner, golden["prompt_1_refs"], sampling, seed) for seed in (5, 5, 6))
     np.testing.assert_array_equal(once, again)
     assert not np.array_equal(once, other)
 
 
-def test_rows_in_company_are_as_alone(model, golden):
+def test_rows_in_company_are_as_alone(runner, golden):
     """Rows with prompts of different lengths, joining and leaving at different times, each with its own sampling."""
     prompts = [golden[f"prompt_{i}_refs"] for i in (0, 1, 2)]
     samplings = [
@@ -206,8 +225,8 @@ def test_rows_in_company_are_as_alone(model, golden):
         Sampling(0, max_new_tokens=14),
         Sampling(1, 1, 1, max_new_tokens=6),
     ]
-    alone = [generated(model, p, s, seed) for seed, (p, s) in enumerate(zip(prompts, samplings, strict=True))]
-    batch = Batch(model)
+    alone = [generated(runner, p, s, seed) for seed, (p, s) in enumerate(zip(prompts, samplings, strict=True))]
+    batch = Batch(runner)
     frames = {}
     for turn, joining in enumerate([0, None, 1, 2, *[None] * 20]):
         if joining is not None:
@@ -243,19 +262,19 @@ def test_logits_of_a_row_do_not_depend_on_its_company(model, golden):
             torch.testing.assert_close(together[i : i + 1], alone, atol=1e-4, rtol=0)
 
 
-def test_a_prompt_that_continues_one_is_computed_once(model, golden, monkeypatch):
+def test_a_prompt_that_continues_one_is_computed_once(runner, golden, monkeypatch):
     """The second chunk of a speech repeats the first's prompt and frames: only what follows is computed."""
     sampling = Sampling(max_new_tokens=5)
-    batch = Batch(model)
+    batch = Batch(runner)
     row = batch.join(sampling, 0)
     batch.ask(row, golden["prompt_1_refs"])
     codes = np.concatenate([batch.step()[0][1] for _ in range(5)], axis=1)
-    spoken = np.concatenate([model.semantic + codes[:1], codes])
+    spoken = np.concatenate([runner.model.semantic + codes[:1], codes])
     longer = np.concatenate([golden["prompt_1_refs"], spoken, golden["prompt_0_refs"]], axis=1)
 
     widths = []
-    slow = model.slow
-    monkeypatch.setattr(model, "slow", lambda columns, *rest: widths.append(columns.shape[1]) or slow(columns, *rest))
+    prefill = runner.prefill
+    monkeypatch.setattr(runner, "prefill", lambda columns, *at: widths.append(len(columns)) or prefill(columns, *at))
     batch.ask(row, longer)
     assert sum(widths) == golden["prompt_0_refs"].shape[1]  # the last frame, and all but the last column
     second = np.concatenate([batch.step()[0][1] for _ in range(5)], axis=1)
@@ -268,9 +287,9 @@ def test_a_prompt_that_continues_one_is_computed_once(model, golden, monkeypatch
     np.testing.assert_array_equal(second, np.concatenate([batch.step()[0][1] for _ in range(5)], axis=1))
 
 
-def test_the_context_bounds_the_frames(model, golden):
-    room = model.settings.max_seq_len - golden["prompt_1_refs"].shape[1]
-    batch = Batch(model)
+def test_the_context_bounds_the_frames(runner, golden):
+    room = runner.model.settings.max_seq_len - golden["prompt_1_refs"].shape[1]
+    batch = Batch(runner)
     row = batch.join(Sampling(0, max_new_tokens=0, repetition_penalty=1), 0)
     batch.ask(row, golden["prompt_1_refs"])
     assert row.left == room
@@ -296,20 +315,6 @@ def test_settings_of_a_model_that_cannot_be(micro, change, words):
     config = json.loads((micro / "config.json").read_text())
     with pytest.raises(InputError, match=words):
         LMSettings.from_dict(config | change)
-
-
-def test_a_compiled_step_is_the_same_step(make_checkpoint, golden, caplog):
-    """Where there is no compiler, --compile falls back to the plain step, which is the same too."""
-    logging.getLogger("fishcli.lm.compile").addHandler(caplog.handler)  # the command line stops propagation
-    smallest = make_checkpoint("--size", "micro", "--layers", "1", "--fast-layers", "1", "--codebooks", "2")
-    prompt = golden["prompt_1_refs"][:3]
-    sampling = Sampling(max_new_tokens=4)
-    plain, compiled = (load(smallest, device="cpu", dtype="float32", compile=flag) for flag in (False, True))
-    np.testing.assert_array_equal(
-        generated(plain.lm, prompt, sampling), generated(compiled.lm, prompt, sampling, step=compiled._step)
-    )
-    if shutil.which("g++"):
-        assert "--compile" not in caplog.text  # it did not fall back
 
 
 def test_settings_file_must_be_an_object(tmp_path):

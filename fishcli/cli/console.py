@@ -148,9 +148,9 @@ class LogHandler(logging.Handler):
 
 
 def set_up_logging() -> None:
-    """Warnings always, what happens inside with -v."""
+    """Warnings always, what takes a while unless -q, what happens inside with -v."""
     logger = logging.getLogger("fishcli")
     if not any(isinstance(handler, LogHandler) for handler in logger.handlers):
         logger.addHandler(LogHandler())
     logger.propagate = False
-    logger.setLevel(logging.DEBUG if manner.verbose else logging.WARNING)
+    logger.setLevel(logging.DEBUG if manner.verbose else logging.INFO)

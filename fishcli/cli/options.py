@@ -89,6 +89,7 @@ class ModelOptions:
     codec_path: Annotated[Path | None, setting("codec_path", MODEL, "FILE")] = None
     device: Annotated[str, setting("device", MODEL)] = default("device")
     dtype: Annotated[str, setting("dtype", MODEL, eager=True)] = default("dtype")
+    quantize: Annotated[str, setting("quantize", MODEL)] = default("quantize")
     half: Annotated[
         bool, typer.Option("--half", help="The same as --dtype float16.", callback=_half, rich_help_panel=MODEL)
     ] = False
@@ -105,6 +106,7 @@ class ModelOptions:
                 codec=self.codec_path,
                 device=self.device,
                 dtype="float16" if self.half else self.dtype,
+                quantize=self.quantize,
                 compile=self.compile,
                 threads=self.threads,
             )

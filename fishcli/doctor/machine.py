@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fishcli import native
 from fishcli.config import Resolved, Settings
 from fishcli.doctor.check import Check, unset
 from fishcli.errors import SettingError
@@ -34,7 +35,7 @@ _GROUPS = Path("/sys/fs/cgroup")
 
 def checks(settings: Settings, environ: Mapping[str, str], size: int) -> Iterator[Check]:
     """What the settings come to on this machine, for a model of `size` bytes. Needs torch."""
-    from fishcli.device import physical_cores, pick_device, pick_threads
+    from fishcli.device import physical_cores, pick_device, pick_native, pick_threads
 
     yield processor()
     chosen = settings.find("device")
@@ -44,7 +45,10 @@ def checks(settings: Settings, environ: Mapping[str, str], size: int) -> Iterato
         yield Check("device", f"{chosen.value} is not there", "fail", f"{unset(chosen)} to use what is")
         device = pick_device("auto")
     yield _device(device)
-    yield _dtype(settings.find("dtype"), device, size)
+    asked, dtype = bool(settings.find("compile").value), str(settings.find("dtype").value)
+    compiled = pick_native(device, dtype, size, asked) and native.why_not() is None
+    yield _dtype(settings.find("dtype"), device, size, compiled)
+    yield _quantize(settings.find("quantize"), device, size, compiled)
     cores, quota = physical_cores(), cpu_quota(_GROUPS, Path("/proc/self/cgroup"))
     yield from threads(settings.find("threads"), environ, cores, quota, own=pick_threads(None, size))
     yield from company(environ, cores, os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0)
@@ -95,27 +99,48 @@ def _device(device: torch.device) -> Check:
     return Check("device", device.type)
 
 
-def _dtype(chosen: Resolved, device: torch.device, size: int) -> Check:
+def _dtype(chosen: Resolved, device: torch.device, size: int, compiled: bool) -> Check:
     import torch
 
     from fishcli.device import cpu_has_bfloat16, pick_dtype
 
-    dtype = pick_dtype(str(chosen.value), device, size)
+    dtype = pick_dtype(str(chosen.value), device, size, compiled)
     name = str(dtype).removeprefix("torch.")
     if chosen.value == "auto":
-        return Check("dtype", f"{name}, {_why(dtype, device, cpu_has_bfloat16())}")
-    slow = device.type == "cpu" and (dtype == torch.float16 or (dtype == torch.bfloat16 and not cpu_has_bfloat16()))
-    if slow or (dtype == torch.bfloat16 and pick_dtype("auto", device, size) == torch.float16):
+        return Check("dtype", f"{name}, {_why(dtype, device, compiled)}")
+    fast = compiled or cpu_has_bfloat16()
+    slow = device.type == "cpu" and (dtype == torch.float16 or (dtype == torch.bfloat16 and not fast))
+    if slow or (dtype == torch.bfloat16 and pick_dtype("auto", device, size, compiled) == torch.float16):
         return Check("dtype", f"{name}, which is slow on this {device.type} device", "warn", unset(chosen))
     return Check("dtype", f"{name}, from {chosen.source}")
 
 
-def _why(dtype: torch.dtype, device: torch.device, bfloat16: bool) -> str:
+def _why(dtype: torch.dtype, device: torch.device, compiled: bool) -> str:
+    from fishcli.device import cpu_has_bfloat16
+
     if device.type != "cpu":
         return "which the device multiplies fast"
     if "bfloat16" in str(dtype):
-        return "which this CPU multiplies itself (AMX or AVX512-BF16)"
-    return "the fastest for so small a model" if bfloat16 else "since this CPU has neither AMX nor AVX512-BF16"
+        return "half as much to read as float32" if compiled else "which this CPU multiplies itself"
+    if compiled or cpu_has_bfloat16():
+        return "the fastest for so small a model"
+    return "since this CPU has neither AMX nor AVX512-BF16"
+
+
+def _quantize(chosen: Resolved, device: torch.device, size: int, compiled: bool) -> Check:
+    from fishcli.device import pick_quantize
+
+    try:
+        kind = pick_quantize(str(chosen.value), device, size, compiled)
+    except SettingError as error:
+        return Check("quantize", str(error), "fail", unset(chosen))
+    if chosen.value != "auto":
+        return Check("quantize", f"{kind}, from {chosen.source}")
+    if kind == "int8":
+        return Check("quantize", "int8: what a CPU reads for a frame is what takes its time")
+    if device.type != "cpu":
+        return Check("quantize", f"none: {device.type} reads fast enough")
+    return Check("quantize", "none, for so small a model" if compiled or not size else "none, without what is compiled")
 
 
 def threads(chosen: Resolved, environ: Mapping[str, str], cores: int, quota: float | None, own: int) -> Iterator[Check]:
@@ -181,17 +206,16 @@ def _group_quota(folder: Path) -> list[float]:
 
 
 def _compile(device: torch.device) -> Check:
-    """Whether --compile would work: torch writes C++ for a CPU, Triton and C for CUDA."""
+    """What can be compiled: C++ for a CPU, Triton and C for CUDA."""
     if device.type == "mps":
         return Check("compile", "not for mps")
-    usual = "clang++" if sys.platform == "darwin" else "cl" if sys.platform == "win32" else "g++"
-    compiler = os.environ.get("CXX") or usual
-    if not shutil.which(compiler):
-        remedy = f"install {compiler}; everything else works without it"
-        return Check("compile", "there is no C++ compiler for it", "warn", remedy)
-    if not (Path(sysconfig.get_path("include")) / "Python.h").exists():
+    if reason := native.why_not():
+        return Check("compile", reason, "warn", f"install {os.environ.get('CXX') or 'g++'}; all else works without it")
+    if device.type == "cuda" and not (Path(sysconfig.get_path("include")) / "Python.h").exists():
         return Check("compile", "Python's headers are missing", "warn", "install them, as python3-dev for example")
-    return Check("compile", f"can be used, with {compiler}")
+    if device.type == "cpu" and native.is_built():
+        return Check("compile", "done, for this processor")
+    return Check("compile", f"can be done, with {native.compiler()}")
 
 
 def _text(path: Path) -> str:

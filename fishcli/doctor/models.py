@@ -16,7 +16,7 @@ from fishcli.errors import FishError, InputError
 if TYPE_CHECKING:
     from fishcli.engine import Engine, Request
 
-_LOADED_WITH = ("checkpoint_path", "codec_path", "device", "dtype", "threads")
+_LOADED_WITH = ("checkpoint_path", "codec_path", "device", "dtype", "quantize", "compile", "threads")
 _TRIAL = 12  # frames: two pieces of sound
 
 
@@ -119,6 +119,8 @@ def trial(settings: Settings, verify: bool) -> Check:
             codec=_text(values["codec_path"]),
             device=str(values["device"]),
             dtype=str(values["dtype"]),
+            quantize=str(values["quantize"]),
+            compile=bool(values["compile"]),
             threads=None if values["threads"] is None else int(values["threads"]),
         )
         if not verify:

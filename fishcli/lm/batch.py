@@ -11,10 +11,9 @@ from torch import Tensor
 
 from fishcli.lm.prompt import Columns
 from fishcli.lm.sampling import WINDOW, Knobs, Sampling
-from fishcli.lm.step import Rows, Step, step
-from fishcli.lm.transformer import Transformer, Where
+from fishcli.lm.step import Rows, Runner
 
-_BLOCK = 256  # positions of a prompt that are computed at once; bounds the memory of its attention
+_BLOCK = 128  # positions of a prompt that are computed at once; bounds the memory of its attention
 
 
 class Row:
@@ -70,11 +69,11 @@ class Row:
 class Batch:
     """Steps its rows together. They lie side by side in the cache, so that a step copies nothing."""
 
-    def __init__(self, model: Transformer, step: Step = step) -> None:
-        self.model = model
+    def __init__(self, runner: Runner) -> None:
+        self.model = runner.model
         self.rows: list[Row] = []
-        self._step = step
-        self._past = model.past(rows=1, length=min(512, model.settings.max_seq_len))
+        self._runner = runner
+        self._past = runner.past(rows=1, length=min(512, self.model.settings.max_seq_len))
 
     def join(self, sampling: Sampling, seed: int) -> Row:
         """Add a row; `ask` it for a chunk before the next step."""
@@ -90,7 +89,8 @@ class Batch:
         self._reserve(len(self.rows), width + limit)
         # The prompt's last column is left to the first step, so that every frame comes from the same code.
         for start in range(_shared(row.held(), prompt[:, :-1]), width - 1, _BLOCK):
-            self._prefill(index, prompt, start, min(start + _BLOCK, width - 1))
+            block = torch.from_numpy(prompt[:, start : min(start + _BLOCK, width - 1)].T).to(self.model.device)
+            self._runner.prefill(block, self._past, index, start)
         row.begin(prompt, limit)
 
     @torch.inference_mode()
@@ -105,10 +105,9 @@ class Batch:
             positions=torch.tensor([row.position for row in self.rows], device=device),
             history=torch.from_numpy(np.stack([row.history(self.model.codes + 1) for row in self.rows])).to(device),
             knobs=Knobs.of([row.sampling for row in self.rows], device),
+            noise=torch.stack([row.noise(codebooks) for row in self.rows]).to(device),
         )
-        noise = torch.stack([row.noise(codebooks) for row in self.rows]).to(device)
-        end = max(row.position for row in self.rows) + 1
-        columns, choices = (t.cpu().numpy() for t in self._step(self.model, self._past, rows, noise, end))
+        columns, choices = (t.cpu().numpy() for t in self._runner.step(self._past, rows))
         ended = (choices[:, 0] == self.model.codes).tolist()
         return [(row, row.advance(*state)) for row, *state in zip(self.rows, columns, choices, ended, strict=True)]
 
@@ -119,12 +118,6 @@ class Batch:
         if last is not row:
             self._past.move(len(self.rows), index, last.position)
             self.rows[index] = last
-
-    def _prefill(self, index: int, prompt: Columns, start: int, end: int) -> None:
-        """Compute the keys and values of the positions start..end-1 of a row."""
-        columns = torch.from_numpy(prompt[:, start:end].T[None]).to(self.model.device)
-        where = Where.prefill(index, start, end, self.model.settings.slow.group, self.model.device)
-        self.model.slow(columns, self._past, where)
 
     def _reserve(self, rows: int, length: int) -> None:
         """Make room before the steps, so that no step allocates."""

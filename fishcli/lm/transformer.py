@@ -12,17 +12,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fishcli.device import Quantize
+from fishcli.lm.quantize import LINEAR, Linear
 from fishcli.lm.settings import LMSettings, StackSettings
 
 
 class Past:
     """The keys and values of a stack: each (layers, rows, kv_heads, positions, head_dim)."""
 
-    def __init__(self, stack: StackSettings, rows: int, length: int, like: Tensor) -> None:
+    def __init__(self, stack: StackSettings, rows: int, length: int, dtype: torch.dtype, device: torch.device) -> None:
         shape = (stack.layers, rows, stack.kv_heads, length, stack.head_dim)
         # Zeros, not empty: masked positions must hold finite numbers.
-        self.keys = like.new_zeros(shape)
-        self.values = like.new_zeros(shape)
+        self.keys = torch.zeros(shape, dtype=dtype, device=device)
+        self.values = torch.zeros(shape, dtype=dtype, device=device)
 
     @property
     def rows(self) -> int:
@@ -34,7 +36,7 @@ class Past:
 
     def grown(self, stack: StackSettings, rows: int, length: int) -> Past:
         """A larger one with the same content."""
-        larger = Past(stack, rows, length, like=self.keys)
+        larger = Past(stack, rows, length, self.keys.dtype, self.keys.device)
         for old, new in ((self.keys, larger.keys), (self.values, larger.values)):
             new[:, : old.shape[1], :, : old.shape[3]] = old
         return larger
@@ -93,11 +95,11 @@ class Embedding(nn.Embedding):
 class Attention(nn.Module):
     """Causal attention with rotary positions; groups of query heads share a key/value head."""
 
-    def __init__(self, s: StackSettings) -> None:
+    def __init__(self, s: StackSettings, quantize: Quantize) -> None:
         super().__init__()
         self.s = s
-        self.wqkv = nn.Linear(s.dim, s.qkv, bias=s.qkv_bias)
-        self.wo = nn.Linear(s.heads * s.head_dim, s.dim, bias=False)
+        self.wqkv = LINEAR[quantize](s.dim, s.qkv, bias=s.qkv_bias)
+        self.wo = LINEAR[quantize](s.heads * s.head_dim, s.dim)
 
     def forward(self, x: Tensor, rotation: Tensor, keys: Tensor, values: Tensor, where: Where) -> Tensor:
         """x (B, T, dim), the layer's keys and values (rows, kv_heads, positions, head_dim) -> (B, T, dim)."""
@@ -119,10 +121,10 @@ class Attention(nn.Module):
 class FeedForward(nn.Module):
     """SwiGLU (arXiv:2002.05202), its two input projections in one matrix."""
 
-    def __init__(self, s: StackSettings) -> None:
+    def __init__(self, s: StackSettings, quantize: Quantize) -> None:
         super().__init__()
-        self.w13 = nn.Linear(s.dim, 2 * s.inner, bias=False)
-        self.w2 = nn.Linear(s.inner, s.dim, bias=False)
+        self.w13 = LINEAR[quantize](s.dim, 2 * s.inner)
+        self.w2 = LINEAR[quantize](s.inner, s.dim)
 
     def forward(self, x: Tensor) -> Tensor:
         gate, up = self.w13(x).chunk(2, dim=-1)
@@ -130,12 +132,12 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    def __init__(self, s: StackSettings) -> None:
+    def __init__(self, s: StackSettings, quantize: Quantize) -> None:
         super().__init__()
         self.attention_norm = RMSNorm(s.dim, s.eps)
-        self.attention = Attention(s)
+        self.attention = Attention(s, quantize)
         self.ffn_norm = RMSNorm(s.dim, s.eps)
-        self.feed_forward = FeedForward(s)
+        self.feed_forward = FeedForward(s, quantize)
 
     def forward(self, x: Tensor, rotation: Tensor, keys: Tensor, values: Tensor, where: Where) -> Tensor:
         x = x + self.attention(self.attention_norm(x), rotation, keys, values, where)
@@ -146,24 +148,25 @@ class Transformer(nn.Module):
     """The language model of one checkpoint, cut to the choices that its codec leaves.
 
     `codes` is the number of values of a code; `semantic` the token id of code 0. The logits of the slow
-    transformer have `codes + 1` entries: the codes, then the end.
+    transformer have `codes + 1` entries: the codes, then the end. The matrices of the blocks are quantized, not
+    those that choose.
     """
 
-    def __init__(self, settings: LMSettings, codes: int, semantic: int) -> None:
+    def __init__(self, settings: LMSettings, codes: int, semantic: int, quantize: Quantize = "none") -> None:
         super().__init__()
         s = self.settings = settings
         self.codes, self.semantic = codes, semantic
         self.embeddings = Embedding(s.vocab_size, s.slow.dim)
         self.codebook_embeddings = Embedding(s.codebook_size * s.codebooks, s.slow.dim)
-        self.layers = nn.ModuleList(Block(s.slow) for _ in range(s.slow.layers))
+        self.layers = nn.ModuleList(Block(s.slow, quantize) for _ in range(s.slow.layers))
         self.norm = RMSNorm(s.slow.dim, s.slow.eps)
-        self.output = nn.Linear(s.slow.dim, codes + 1, bias=False)
+        self.output = Linear(s.slow.dim, codes + 1)
         if s.fast.dim != s.slow.dim:
-            self.fast_project_in = nn.Linear(s.slow.dim, s.fast.dim)
+            self.fast_project_in = Linear(s.slow.dim, s.fast.dim, bias=True)
         self.fast_embeddings = Embedding(s.codebook_size, s.fast.dim)
-        self.fast_layers = nn.ModuleList(Block(s.fast) for _ in range(s.fast.layers))
+        self.fast_layers = nn.ModuleList(Block(s.fast, quantize) for _ in range(s.fast.layers))
         self.fast_norm = RMSNorm(s.fast.dim, s.fast.eps)
-        self.fast_output = nn.Linear(s.fast.dim, codes, bias=False)
+        self.fast_output = Linear(s.fast.dim, codes)
 
     def prepare(self) -> Transformer:
         """Compute what depends on the settings alone; call it once the weights are in place."""
@@ -179,11 +182,11 @@ class Transformer(nn.Module):
 
     def past(self, rows: int, length: int) -> Past:
         """Room for the keys and values of the slow transformer."""
-        return Past(self.settings.slow, rows, length, like=self.norm.weight)
+        return Past(self.settings.slow, rows, length, self.norm.weight.dtype, self.device)
 
     def fast_past(self, rows: int) -> Past:
         """Room for the keys and values of the fast transformer: one position for each code."""
-        return Past(self.settings.fast, rows, self.settings.codebooks, like=self.norm.weight)
+        return Past(self.settings.fast, rows, self.settings.codebooks, self.norm.weight.dtype, self.device)
 
     def embed(self, columns: Tensor) -> Tensor:
         """columns (..., K + 1) -> (..., dim): the token's embedding, and the codes' where it is speech."""
@@ -205,13 +208,17 @@ class Transformer(nn.Module):
         return self.output(self.norm(hidden))
 
     def fast(self, x: Tensor, place: int, past: Past) -> Tensor:
-        """One place of the fast transformer: x (B, fast dim) -> hidden (B, fast dim); writes `past`."""
-        positions = torch.full((len(x),), place, device=x.device)
-        where = Where(0, torch.arange(len(x), device=x.device)[:, None], positions[:, None], place + 1, None)
-        x, rotation = x[:, None], self.fast_rotation[where.positions]
+        """Some places of the fast transformer, from `place` on: x (B, T, fast dim) -> hidden; writes `past`."""
+        rows, end = torch.arange(len(x), device=x.device)[:, None], place + x.shape[1]
+        places = torch.arange(place, end, device=x.device)
+        mask = None
+        if x.shape[1] > 1:
+            mask = torch.arange(end, device=x.device) <= places.repeat_interleave(self.settings.fast.group)[:, None]
+        where = Where(0, rows, places[None].expand(len(x), -1), end, mask)
+        rotation = self.fast_rotation[where.positions]
         for i, block in enumerate(self.fast_layers):
             x = block(x, rotation, past.keys[i], past.values[i], where)
-        return x[:, 0]
+        return x
 
     def fast_input(self, hidden: Tensor) -> Tensor:
         """hidden (B, dim) of the slow transformer -> the fast one's first input (B, fast dim)."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fishcli.device import Quantize
+from fishcli.lm.quantize import quantized
 from fishcli.lm.settings import LMSettings, StackSettings
 
 Shapes = dict[str, tuple[int, ...]]
@@ -70,8 +72,8 @@ def _stackable(tensors: list[Tensor], count: int) -> bool:
     return len(tensors) == count and all(t.dim() and t.shape[1:] == tensors[0].shape[1:] for t in tensors)
 
 
-def kept(state: Tensors, s: LMSettings, codes: int, semantic: int, end: int) -> Tensors:
-    """What `Transformer` holds: only the output rows that can be chosen, and w1 and w3 in one matrix.
+def kept(state: Tensors, s: LMSettings, codes: int, semantic: int, end: int, quantize: Quantize) -> Tensors:
+    """What `Transformer` holds: only the output rows that can be chosen, w1 and w3 in one matrix, quantized or not.
 
     The codec has `codes` values a codebook, `semantic` is the token id of code 0, `end` that of the end marker.
     """
@@ -82,5 +84,15 @@ def kept(state: Tensors, s: LMSettings, codes: int, semantic: int, end: int) -> 
     state["fast_output.weight"] = state["fast_output.weight"][:codes]
     for key in [key for key in state if key.endswith(".w1.weight")]:
         gate, up = state.pop(key), state.pop(key.replace(".w1.", ".w3."))
-        state[key.replace(".w1.", ".w13.")] = torch.cat([gate, up])
+        _put(state, key.replace(".w1.", ".w13."), torch.cat([gate, up]), quantize)
+    for key in [key for key in state if key.endswith((".wqkv.weight", ".wo.weight", ".w2.weight"))]:
+        _put(state, key, state[key], quantize)
     return state
+
+
+def _put(state: Tensors, key: str, weight: Tensor, quantize: Quantize) -> None:
+    """Add a matrix, at once as it is kept: all of them as they were would not fit beside."""
+    if quantize == "none":
+        state[key] = weight
+    else:
+        state[key], state[key.removesuffix("weight") + "scales"] = quantized(weight, quantize)

@@ -1,0 +1,238 @@
+// The forward pass of a stack of transformer blocks over columns, each of which is a position of some row.
+#pragma once
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "pool.hpp"
+#include "product.hpp"
+
+namespace fish {
+
+// What `native.py` passes; it declares the same structures.
+struct Block {
+    const float* attention_norm;
+    Matrix wqkv, wo;
+    const float* ffn_norm;
+    Matrix w13, w2;
+};
+
+struct Stack {
+    int32_t layers, dim, heads, kv_heads, head_dim, inner;
+    float eps;
+    const Block* blocks;
+    const float* rotation;  // (positions, head_dim / 2, 2): cosines and sines
+};
+
+// Keys and values, each (layers, rows, kv_heads, length, head_dim).
+struct Past {
+    float* keys;
+    float* values;
+    int32_t rows, length;
+};
+
+// One column to compute: the row whose past it goes to, and its position there.
+struct Column {
+    int32_t row, position;
+};
+
+struct Activations {
+    Buffer x, normed, queries, attended, gates, inner;
+};
+
+constexpr int PIECE = 32 << 10;  // bytes of weights that a thread takes at once: little enough to share evenly
+
+template <Format F, int B, class Use>
+void tiles(const Matrix& m, int start, int end, Buffer& x, int first, int columns, Use use) {
+    if constexpr (B > 1)
+        if (columns < B) return tiles<F, B - 1>(m, start, end, x, first, columns, use);
+    float out[4 * B];
+    for (int n = start; n < end; n += 4) {
+        const int last = m.rows - 1, rows[4] = {n, std::min(n + 1, last), std::min(n + 2, last), std::min(n + 3, last)};
+        Product<F, B>::run(m, rows, x, first, out);
+        use(rows, B, first, out);
+    }
+}
+
+// Columns are taken in even shares of at most MOST: 8 are 4 and 4, not 6 and 2.
+template <Format F, class Use> void tiles(const Matrix& m, int start, int end, Buffer& x, int columns, Use use) {
+    for (int first = 0, shares = (columns + MOST - 1) / MOST; shares; shares--) {
+        const int taken = (columns - first + shares - 1) / shares;
+        tiles<F, MOST>(m, start, end, x, first, taken, use);
+        first += taken;
+    }
+}
+
+// Calls `use(rows, columns, first column, out)` with tiles of m @ x, out[4 * column + row]. A tile has four rows; the
+// last row stands there repeatedly where there are no four left.
+template <class Use> void multiply(Pool& pool, const Matrix& m, Buffer& x, int columns, Use use) {
+    const int most = (m.rows + 2 * pool.count - 1) / (2 * pool.count), height = std::max(1, std::min(most, PIECE / m.stride) / 4) * 4;
+    pool.share((m.rows + height - 1) / height, [&](int piece) {
+        const int start = piece * height, end = std::min(m.rows, start + height);
+        switch (m.format) {
+            case F32: return tiles<F32>(m, start, end, x, columns, use);
+            case BF16: return tiles<BF16>(m, start, end, x, columns, use);
+            case I8: return tiles<I8>(m, start, end, x, columns, use);
+            case I4: return tiles<I4>(m, start, end, x, columns, use);
+        }
+    });
+}
+
+inline float dot(const float* a, const float* b, int n) {
+    V total = {};
+    int i = 0;
+    for (; i + W <= n; i += W) total += load<V>(a + i) * load<V>(b + i);
+    float y = sum(total);
+    for (; i < n; i++) y += a[i] * b[i];
+    return y;
+}
+
+// RMSNorm (arXiv:1910.07467).
+inline void norm(const float* x, const float* weight, int n, float eps, float* out) {
+    const float scale = 1.f / std::sqrt(dot(x, x, n) / n + eps);
+    for (int i = 0; i < n; i++) out[i] = x[i] * scale * weight[i];
+}
+
+// SwiGLU (arXiv:2002.05202): what the first half of `in` (2 n,) lets through of the second.
+inline void swiglu(const float* in, int n, float* out) {
+    int i = 0;
+    for (; i + W <= n; i += W) {
+        const V gate = load<V>(in + i);
+        store(out + i, gate / (1.f + exp(-gate)) * load<V>(in + n + i));
+    }
+    for (; i < n; i++) out[i] = in[i] / (1.f + std::exp(-in[i])) * in[n + i];
+}
+
+// Puts the tiles of a product into a buffer.
+inline auto into(Buffer& to) {
+    return [&to](const int* rows, int b, int first, const float* out) {
+        for (int c = 0; c < b; c++)
+            for (int r = 0; r < 4; r++) to[first + c][rows[r]] = out[4 * c + r];
+    };
+}
+
+class Forward {
+public:
+    Forward(Pool& pool, const Stack& stack, const Past& past, Activations& a, const std::vector<Column>& columns)
+        : pool(pool), s(stack), past(past), a(a), columns(columns), count((int)columns.size()) {}
+
+    // Every thread calls this: a.x (columns, dim) goes through the blocks.
+    void run() {
+        for (int layer = 0; layer < s.layers; layer++) {
+            const Block& block = s.blocks[layer];
+            normalise(block.attention_norm, block.wqkv);
+            attention_inputs(layer, block);
+            attend(layer);
+            pool.share(count, [&](int c) { a.attended.round(c, block.wo.format); });
+            residual(block.wo, a.attended);
+            normalise(block.ffn_norm, block.w13);
+            multiply(pool, block.w13, a.normed, count, into(a.gates));
+            pool.share(count, [&](int c) {
+                swiglu(a.gates[c], s.inner, a.inner[c]);
+                a.inner.round(c, block.w2.format);
+            });
+            residual(block.w2, a.inner);
+        }
+    }
+
+private:
+    // The input of `next`.
+    void normalise(const float* weight, const Matrix& next) {
+        pool.share(count, [&](int c) {
+            norm(a.x[c], weight, s.dim, s.eps, a.normed[c]);
+            a.normed.round(c, next.format);
+        });
+    }
+
+    // Queries, rotated, into a buffer; keys, rotated, and values into the past.
+    void attention_inputs(int layer, const Block& block) {
+        const int queries = s.heads * s.head_dim, keys = queries + s.kv_heads * s.head_dim;
+        multiply(pool, block.wqkv, a.normed, count, [&](const int* rows, int b, int first, const float* out) {
+            for (int c = 0; c < b; c++)
+                for (int i = 0; i < 4; i += 2) {
+                    const int n = rows[i];
+                    float even = out[4 * c + i], odd = out[4 * c + i + 1];
+                    if (block.wqkv.bias) even += block.wqkv.bias[n], odd += block.wqkv.bias[n + 1];
+                    const Column& column = columns[first + c];
+                    if (n < keys) rotate(even, odd, column.position, n % s.head_dim);
+                    float* to = n < queries ? a.queries[first + c] + n
+                                : n < keys  ? place(past.keys, layer, column, n - queries)
+                                            : place(past.values, layer, column, n - keys);
+                    to[0] = even, to[1] = odd;
+                }
+        });
+    }
+
+    void rotate(float& even, float& odd, int position, int i) const {
+        const float* turn = s.rotation + ((size_t)position * s.head_dim + i);
+        const float x = even * turn[0] - odd * turn[1];
+        odd = odd * turn[0] + even * turn[1];
+        even = x;
+    }
+
+    // Where channel n of all key/value heads of a column lies.
+    float* place(float* pasts, int layer, const Column& column, int n) const {
+        return head(pasts, layer, column.row, n / s.head_dim) + (size_t)column.position * s.head_dim + n % s.head_dim;
+    }
+
+    float* head(float* pasts, int layer, int row, int kv_head) const {
+        return pasts + (((size_t)layer * past.rows + row) * s.kv_heads + kv_head) * past.length * s.head_dim;
+    }
+
+    void attend(int layer) {
+        pool.share(count * s.heads, [&](int piece) {
+            const int c = piece / s.heads, h = piece % s.heads, kv = h / (s.heads / s.kv_heads);
+            const float* keys = head(past.keys, layer, columns[c].row, kv);
+            const float* values = head(past.values, layer, columns[c].row, kv);
+            attend(a.queries[c] + h * s.head_dim, keys, values, columns[c].position + 1, a.attended[c] + h * s.head_dim);
+        });
+    }
+
+    // One query (head_dim,) over `length` positions; the softmax is taken block by block (arXiv:1805.02867).
+    void attend(const float* query, const float* keys, const float* values, int length, float* out) const {
+        constexpr int BLOCK = 64;
+        const int d = s.head_dim;
+        const float scale = 1.f / std::sqrt((float)d);
+        float scores[BLOCK], greatest = -INFINITY, total = 0;
+        std::fill(out, out + d, 0.f);
+        for (int start = 0; start < length; start += BLOCK) {
+            const int n = std::min(BLOCK, length - start);
+            float peak = greatest;
+            for (int i = 0; i < n; i++) {
+                scores[i] = scale * dot(query, keys + (size_t)(start + i) * d, d);
+                peak = std::max(peak, scores[i]);
+            }
+            const float fade = std::exp(greatest - peak);
+            for (int i = 0; i < d; i++) out[i] *= fade;
+            std::fill(scores + n, scores + BLOCK, -INFINITY);
+            V sums = {};
+            for (int i = 0; i < BLOCK; i += W) {
+                V p = load<V>(scores + i);
+                p = p == -INFINITY ? V{} : exp(p - peak);
+                store(scores + i, p);
+                sums += p;
+            }
+            total = total * fade + sum(sums);
+            greatest = peak;
+            for (int i = 0; i < n; i++)
+                for (int j = 0; j < d; j++) out[j] += scores[i] * values[(size_t)(start + i) * d + j];
+        }
+        for (int i = 0; i < d; i++) out[i] /= total;
+    }
+
+    void residual(const Matrix& m, Buffer& from) {
+        multiply(pool, m, from, count, [&](const int* rows, int b, int first, const float* out) {
+            for (int r = 0; r < 4; r++)
+                for (int c = 0; c < b; c++) a.x[first + c][rows[r]] += out[4 * c + r];
+        });
+    }
+
+    Pool& pool;
+    const Stack& s;
+    const Past& past;
+    Activations& a;
+    const std::vector<Column>& columns;
+    const int count;
+};
+
+}  // namespace fish
