@@ -13,17 +13,17 @@ __all__ = ["Engine", "FishError", "Request", "Sampling", "Voice", "__version__",
 
 if TYPE_CHECKING:
     from fishcli.engine import Engine as Engine
-    from fishcli.engine import Request as Request
     from fishcli.engine import load as load
     from fishcli.errors import FishError as FishError
     from fishcli.lm.prompt import Voice as Voice
     from fishcli.lm.sampling import Sampling as Sampling
+    from fishcli.speech import Request as Request
 
 _HOMES = {
     "Engine": "fishcli.engine",
     "FishError": "fishcli.errors",
     "load": "fishcli.engine",
-    "Request": "fishcli.engine",
+    "Request": "fishcli.speech",
     "Sampling": "fishcli.lm.sampling",
     "Voice": "fishcli.lm.prompt",
 }

@@ -130,15 +130,26 @@ def _shown(key: object) -> str:
 # that is compared at every load, and a digest of all bytes that is compared when somebody asks.
 
 
+def identity(path: Path) -> str:
+    """What changes when a file does: its place, size and time. Raises InputError."""
+    status = _status(path)
+    return f"{path.resolve()} {status.st_size} {status.st_mtime_ns}"
+
+
 def _identity(path: Path, dtype: torch.dtype, recipe: Mapping[str, Any]) -> str:
     """What a converted file must have been made from to be used."""
+    status = _status(path)
+    return json.dumps([_FORMAT, status.st_size, status.st_mtime_ns, str(dtype), recipe], sort_keys=True)
+
+
+def _status(path: Path) -> os.stat_result:
     try:
         status = path.stat()
     except OSError as error:
         raise InputError(f"Cannot read {path} ({error.strerror}).") from error
     if not path.is_file():  # a named pipe would keep the reader waiting for ever
         raise InputError(f"{path} is not a file.")
-    return json.dumps([_FORMAT, status.st_size, status.st_mtime_ns, str(dtype), recipe], sort_keys=True)
+    return status
 
 
 def _mapped(path: Path, identity: str) -> Tensors | None:

@@ -8,96 +8,36 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import logging
-import secrets
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from fishcli import checkpoint, hub, native
-from fishcli.codec import CodecSettings, Firefly, Stream, canonical, shapes
+from fishcli import checkpoint, hub, native, speech
+from fishcli.codec import CodecSettings, Firefly, canonical, shapes
 from fishcli.device import Quantize, pick_device, pick_dtype, pick_native, pick_quantize, pick_threads
-from fishcli.errors import InputError, ModelMissing, SettingError
+from fishcli.errors import InputError, ModelMissing
 from fishcli.lm import weights
 from fishcli.lm.batch import Batch
 from fishcli.lm.compile import Compiled
 from fishcli.lm.native import Native
-from fishcli.lm.prompt import Columns, PromptBuilder, Voice
-from fishcli.lm.sampling import Sampling
+from fishcli.lm.openings import Openings
+from fishcli.lm.prompt import PromptBuilder
 from fishcli.lm.settings import LMSettings
 from fishcli.lm.step import Eager, Runner
 from fishcli.lm.tokenizer import Tokenizer
 from fishcli.lm.transformer import Transformer
-from fishcli.text import Span, spoken
+from fishcli.speech import LONGEST_PUSH, Chunk, Codes, Frame, Request, Samples
+from fishcli.store import Store
 
 log = logging.getLogger(__name__)
 
-Codes = npt.NDArray[np.int16]  # (K, T)
-Samples = npt.NDArray[np.float32]  # (N,), in -1..1
-
-MAX_SAMPLES = 64
-_RESERVE = 1024  # frames kept free for a chunk that may last as long as the context holds
-_LONGEST_PUSH = 32  # frames decoded at once; the first alone, so that sound starts early
-
-
-class Frame(NamedTuple):
-    """One frame of one sample: its codes (K, 1), or (K, 0) where the chunk came to its end instead.
-
-    `span` is the chunk of the text that is being spoken. `ended` is None while it goes on, True at its end,
-    False where it was cut at `max_new_tokens`.
-    """
-
-    sample: int
-    span: Span
-    codes: Codes
-    ended: bool | None
-
-
-class Chunk(NamedTuple):
-    """Some sound of one sample: samples (frames * `Engine.frame`,) and the codes (K, frames) they came from.
-
-    `span` and `ended` are those of the last frame in it; `seed` repeats the sample.
-    """
-
-    sample: int
-    span: Span
-    codes: Codes
-    ended: bool | None
-    samples: Samples
-    seed: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Request:
-    """What is to be spoken, and how: `samples` times, in chunks of at most `chunk_length` UTF-8 bytes of text.
-
-    The text is spoken as it stands: `fishcli.text.normalize` turns numbers, dates and the like into words.
-    With `iterative_prompt`, each chunk sees the earlier ones, which keeps one voice from start to end. `language`
-    (ISO 639-1; None: guessed) says where sentences end.
-    """
-
-    text: str
-    references: Sequence[Voice] = ()
-    sampling: Sampling = dataclasses.field(default_factory=Sampling)
-    samples: int = 1
-    chunk_length: int = 200
-    iterative_prompt: bool = True
-    language: str | None = None
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.samples <= MAX_SAMPLES:
-            raise SettingError(f"num_samples must be between 1 and {MAX_SAMPLES}, not {self.samples}.")
-        if self.chunk_length < 1:
-            raise SettingError(f"chunk_length must be a positive number of bytes, not {self.chunk_length}.")
-
-    def spans(self) -> list[Span]:
-        """The chunks that the text is spoken in. Raises InputError for text that cannot be spoken."""
-        return spoken(self.text, self.chunk_length, self.language)
+# The codes of an hour of speech take 1.3 MB.
+_RECORDINGS = Store("recordings", memory=16_000_000, disk=64_000_000)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,14 +78,18 @@ class Engine:
         return self.codec_settings.frame_rate
 
     def encode(self, samples: Samples) -> Codes:
-        """Samples (N,) at `sample_rate` -> codes (K, T)."""
-        return self.codec.encode(torch.from_numpy(samples).to(self.device)).cpu().numpy()
+        """Samples (N,) at `sample_rate` -> codes (K, T). Those of a recording are kept for the next time."""
+        key = hashlib.sha256(self._codec_identity.encode() + np.ascontiguousarray(samples).tobytes()).hexdigest()
+        if (found := _RECORDINGS.find(key)) is None:
+            found = {"codes": self.codec.encode(torch.from_numpy(samples).to(self.device)).cpu().contiguous()}
+            _RECORDINGS.keep(key, found)
+        return found["codes"].numpy().copy()
 
     def decode(self, codes: Codes) -> Iterator[Samples]:
         """Codes (K, T) -> the samples that they stand for, piece by piece."""
-        stream = self.codec.stream()
-        for start in range(0, codes.shape[1], _LONGEST_PUSH):
-            yield self._push(stream, codes[:, start : start + _LONGEST_PUSH])
+        decode = self._decoder()
+        for start in range(0, codes.shape[1], LONGEST_PUSH):
+            yield decode(codes[:, start : start + LONGEST_PUSH])
 
     def frames(self, request: Request | str) -> Iterator[Frame]:
         """The frames of every sample, as they are made. Closing the iterator stops the work.
@@ -154,12 +98,8 @@ class Engine:
         that cannot be used raise InputError, before this returns.
         """
         request = _request(request)
-        spans = request.spans()
-        reserve = min(request.sampling.max_new_tokens or _RESERVE, self.lm_settings.max_seq_len // 2)
-        for span in spans:  # what cannot be asked fails here, before anything was spoken
-            self._prompts.build(span.text, request.references, (), reserve)
-        speeches = [_Speech(i, spans, request, self._prompts, reserve) for i in range(request.samples)]
-        return self._generate(Batch(self.runner), speeches, request.sampling)
+        wanted = speech.speeches(request, self._prompts)
+        return speech.frames(Batch(self.runner, self._openings), wanted)
 
     def speak(self, request: Request | str) -> Iterator[Chunk]:
         """The same as sound, piece by piece as the codec makes it: short pieces first, longer ones later.
@@ -167,35 +107,13 @@ class Engine:
         A piece never spans two chunks of the text.
         """
         request = _request(request)
-        streams = [self.codec.stream() for _ in range(request.samples)]
-        return self._sound(self.frames(request), streams, request)
+        decoders = [self._decoder() for _ in range(request.samples)]
+        return speech.sound(self.frames(request), decoders, request, self.frame_rate)
 
-    def _generate(self, batch: Batch, speeches: Sequence[_Speech], sampling: Sampling) -> Iterator[Frame]:
-        speaking = {batch.join(sampling, (sampling.seed or 0) + speech.sample): speech for speech in speeches}
-        for row, speech in speaking.items():
-            batch.ask(row, speech.prompt())
-        while batch.rows:
-            for row, codes in batch.step():
-                yield speaking[row].take(codes.astype(np.int16), row.ended)
-                if row.ended is not None and speaking[row].done:
-                    batch.leave(row)
-                elif row.ended is not None:
-                    batch.ask(row, speaking[row].prompt())
-
-    def _sound(self, frames: Iterator[Frame], streams: Sequence[Stream], request: Request) -> Iterator[Chunk]:
-        pushes = [1] * request.samples
-        waiting: list[list[Codes]] = [[] for _ in range(request.samples)]
-        for sample, span, codes, ended in frames:
-            waiting[sample].append(codes)
-            if ended is None and len(waiting[sample]) < pushes[sample]:
-                continue
-            piece = np.concatenate(waiting[sample], axis=1)
-            waiting[sample], pushes[sample] = [], min(2 * pushes[sample], _LONGEST_PUSH)
-            sound = self._push(streams[sample], piece)
-            yield Chunk(sample, span, piece, ended, sound, (request.sampling.seed or 0) + sample)
-
-    def _push(self, stream: Stream, codes: Codes) -> Samples:
-        return stream.push(torch.from_numpy(codes).to(self.device)).cpu().numpy()
+    def _decoder(self) -> Callable[[Codes], Samples]:
+        """What turns the codes of one speech, piece by piece, into its samples."""
+        stream = self.codec.stream()
+        return lambda codes: stream.push(torch.from_numpy(codes).to(self.device)).cpu().numpy()
 
     @functools.cached_property
     def lm_settings(self) -> LMSettings:
@@ -211,6 +129,18 @@ class Engine:
     def _prompts(self) -> PromptBuilder:
         s = self.lm_settings
         return PromptBuilder(self.tokenizer, s.codebooks, s.max_seq_len, self.frame_rate)
+
+    @functools.cached_property
+    def _codec_identity(self) -> str:
+        """What the codes of a recording depend on besides its samples."""
+        return f"{checkpoint.identity(self._codec_path)} {self.codec_settings!r} {self.device.type}"
+
+    @functools.cached_property
+    def _openings(self) -> Openings:
+        source, plan = checkpoint.identity(self.model.path / "model.pth"), self.plan
+        return Openings(
+            f"{source} {self._codec_identity} {plan.device} {plan.dtype} {plan.quantize} {type(self.runner).__name__}"
+        )
 
     @functools.cached_property
     def runner(self) -> Runner:
@@ -266,58 +196,9 @@ class Engine:
         return codec.to(self.device).eval()
 
 
-class _Speech:
-    """One sample on its way through the chunks of a text."""
-
-    def __init__(
-        self, sample: int, spans: Sequence[Span], request: Request, prompts: PromptBuilder, reserve: int
-    ) -> None:
-        self.sample = sample
-        self._left = list(spans)
-        self._request = request
-        self._prompts, self._reserve = prompts, reserve
-        self._codes: list[Codes] = []  # of the chunk that is being spoken
-        self._spoken: list[Voice] = []
-
-    @property
-    def done(self) -> bool:
-        return not self._left
-
-    def prompt(self) -> Columns:
-        """What asks for the next chunk."""
-        text, references = self._left[0].text, self._request.references
-        if self._request.iterative_prompt:
-            self._spoken = self._prompts.fitting(text, references, self._spoken, self._reserve)
-        else:
-            self._spoken = []
-        prompt = self._prompts.build(text, references, self._spoken, self._reserve)
-        log.debug("sample %d: %r after a prompt of %d positions", self.sample, text, prompt.shape[1])
-        return prompt
-
-    def take(self, codes: Codes, ended: bool | None) -> Frame:
-        """Note what was spoken of the current chunk; after its end the next one is current."""
-        span = self._left[0]
-        self._codes.append(codes)
-        if ended is not None:
-            chunk = np.concatenate(self._codes, axis=1)
-            if chunk.shape[1]:
-                self._spoken.append(Voice(chunk, span.text))
-            self._left, self._codes = self._left[1:], []
-        return Frame(self.sample, span, codes, ended)
-
-
-def draw_seed() -> int:
-    """A seed that nobody asked for, short enough to be typed again."""
-    return secrets.randbelow(2**31)
-
-
 def _request(request: Request | str) -> Request:
-    """The request with all that it left open: a plain text is spoken as it is by default, on a seed of our own."""
-    if isinstance(request, str):
-        request = Request(request)
-    if request.sampling.seed is not None:
-        return request
-    return dataclasses.replace(request, sampling=dataclasses.replace(request.sampling, seed=draw_seed()))
+    """The request with all that it left open: a plain text is spoken as it is by default."""
+    return (Request(request) if isinstance(request, str) else request).seeded()
 
 
 _engines: dict[tuple[object, ...], Engine] = {}

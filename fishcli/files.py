@@ -24,11 +24,12 @@ def folder(kind: Literal["cache", "config", "data"]) -> Path:
 
 
 @contextlib.contextmanager
-def replacing(target: Path) -> Iterator[Path]:
+def replacing(target: Path, durable: bool = True) -> Iterator[Path]:
     """Yield a new temporary path beside `target`; it takes the target's place if the block succeeds.
 
     If the block raises, the temporary file is removed and `target` is left as it was. A target that is
-    not a regular file (`/dev/null`, a named pipe) cannot be replaced and is yielded itself.
+    not a regular file (`/dev/null`, a named pipe) cannot be replaced and is yielded itself. What is not `durable`
+    is not waited for until it has reached the disk: after a loss of power it may be damaged.
     """
     target = Path(os.path.realpath(target))  # through a link, so that the link stays one
     if target.exists() and not target.is_file():
@@ -37,11 +38,13 @@ def replacing(target: Path) -> Iterator[Path]:
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}{_TEMPORARY}")
     try:
         yield temporary
-        sync(temporary)
+        if durable:
+            sync(temporary)
         if target.exists():
             temporary.chmod(target.stat().st_mode & 0o777)
         os.replace(temporary, target)
-        sync(target.parent)
+        if durable:
+            sync(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
 

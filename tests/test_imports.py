@@ -12,10 +12,11 @@ ORDER = [
     ["cli"],
     ["doctor"],
     ["engine"],
+    ["speech"],
     ["lm", "codec"],
     ["device"],
     ["native"],
-    ["checkpoint"],
+    ["checkpoint", "store"],
     ["pth"],
     ["download"],
     ["transfer"],
@@ -30,7 +31,7 @@ ORDER = [
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 ONLY_IN = {
-    "torch": {"lm", "codec", "checkpoint", "engine", "device", "doctor"},
+    "torch": {"store", "lm", "codec", "checkpoint", "engine", "device", "doctor"},
     "typer": {"cli"},
     "rich": {"cli"},
 }

@@ -9,7 +9,7 @@ from fishcli.cli import console, interrupt, options
 from fishcli.cli.app import app, command
 
 if TYPE_CHECKING:
-    from fishcli.engine import Codes
+    from fishcli.speech import Codes
 
 
 @command(app)

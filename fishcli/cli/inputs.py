@@ -18,8 +18,9 @@ from fishcli.files import open_regular
 
 if TYPE_CHECKING:
     from fishcli.cli.options import TextOptions, VoiceOptions
-    from fishcli.engine import Codes, Engine
+    from fishcli.engine import Engine
     from fishcli.lm.prompt import Voice
+    from fishcli.speech import Codes
 
 _MAX_TEXT = 4 * text.MAX_CHARACTERS  # bytes; no character has more than four
 

@@ -15,8 +15,9 @@ from fishcli.errors import SettingError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fishcli.engine import Engine, Request
+    from fishcli.engine import Engine
     from fishcli.lm.prompt import Voice
+    from fishcli.speech import Request
 
 MODEL = "Model"
 VOICE = "Voice"
@@ -171,8 +172,8 @@ class SpeakingOptions:
 
     def request(self, words: str, references: Sequence[Voice] = ()) -> Request:
         """What to ask of the Engine; without a seed one is drawn, so that it can be told."""
-        from fishcli.engine import Request, draw_seed
         from fishcli.lm.sampling import Sampling
+        from fishcli.speech import Request, draw_seed
 
         sampling = Sampling(
             temperature=self.temperature,

@@ -14,7 +14,8 @@ from fishcli.cli import console
 from fishcli.errors import FishError
 
 if TYPE_CHECKING:
-    from fishcli.engine import Chunk, Engine, Frame, Request
+    from fishcli.engine import Engine
+    from fishcli.speech import Chunk, Frame, Request
 
 _WORTH_TELLING = 5.0  # seconds; what takes longer is announced
 _SETTLED = 1.0  # seconds of work after which its speed can be told

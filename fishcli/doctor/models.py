@@ -14,7 +14,8 @@ from fishcli.doctor.check import Check, State, unset
 from fishcli.errors import FishError, InputError
 
 if TYPE_CHECKING:
-    from fishcli.engine import Engine, Request
+    from fishcli.engine import Engine
+    from fishcli.speech import Request
 
 _LOADED_WITH = ("checkpoint_path", "codec_path", "device", "dtype", "quantize", "compile", "threads")
 _TRIAL = 12  # frames: two pieces of sound
@@ -109,8 +110,9 @@ def trial(settings: Settings, verify: bool) -> Check:
     Speaking maps the converted copies, whose digests `storage.checks` has compared, or makes them from the source,
     every key and shape of which is then checked.
     """
-    from fishcli.engine import Request, load
+    from fishcli.engine import load
     from fishcli.lm.sampling import Sampling
+    from fishcli.speech import Request
 
     values = {name: settings.find(name).value for name in _LOADED_WITH}
     try:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fishcli.lm.openings import Openings
 from fishcli.lm.prompt import Columns
 from fishcli.lm.sampling import WINDOW, Knobs, Sampling
 from fishcli.lm.step import Rows, Runner
@@ -69,8 +70,9 @@ class Row:
 class Batch:
     """Steps its rows together. They lie side by side in the cache, so that a step copies nothing."""
 
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: Runner, openings: Openings | None = None) -> None:
         self.model = runner.model
+        self._openings = openings
         self.rows: list[Row] = []
         self._runner = runner
         self._past = runner.past(rows=1, length=min(512, self.model.settings.max_seq_len))
@@ -81,16 +83,27 @@ class Batch:
         return self.rows[-1]
 
     @torch.inference_mode()
-    def ask(self, row: Row, prompt: Columns) -> None:
-        """Have a row speak the chunk that `prompt` (K + 1, T) asks for."""
+    def ask(self, row: Row, prompt: Columns, opening: int = 0) -> None:
+        """Have a row speak the chunk that `prompt` (K + 1, T) asks for.
+
+        The first `opening` columns are those of a voice, whose keys and values are kept for later requests.
+        """
         index, width = self.rows.index(row), prompt.shape[1]
         room = self.model.settings.max_seq_len - width
         limit = min(row.sampling.max_new_tokens or room, room)
         self._reserve(len(self.rows), width + limit)
+        done = _shared(row.held(), prompt[:, :-1])
+        openings = self._openings if done < opening else None
+        found = openings.find(prompt[:, :opening]) if openings else None
+        if found:
+            self._past.put(index, *found)
+            done = opening
         # The prompt's last column is left to the first step, so that every frame comes from the same code.
-        for start in range(_shared(row.held(), prompt[:, :-1]), width - 1, _BLOCK):
+        for start in range(done, width - 1, _BLOCK):
             block = torch.from_numpy(prompt[:, start : min(start + _BLOCK, width - 1)].T).to(self.model.device)
             self._runner.prefill(block, self._past, index, start)
+        if openings and not found:
+            openings.keep(prompt[:, :opening], *self._past.take(index, opening))
         row.begin(prompt, limit)
 
     @torch.inference_mode()

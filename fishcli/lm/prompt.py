@@ -48,12 +48,15 @@ class PromptBuilder:
         `earlier` are the chunks of the same speech that were spoken so far, as `fitting` leaves them. Raises
         InputError when there is no room.
         """
-        turns = map(self._turn, [*references, *earlier])
-        parts = [self._message("system", _SYSTEM), *turns, self._message("user", text), self._answer()]
-        prompt = np.concatenate(parts, axis=1)
+        turns = map(self._turn, earlier)
+        prompt = np.concatenate([self.opening(references), *turns, self._message("user", text), self._answer()], axis=1)
         if (excess := prompt.shape[1] + reserve - self.max_seq_len) > 0:
             raise InputError(self._no_room(references, excess))
         return prompt
+
+    def opening(self, references: Sequence[Voice]) -> Columns:
+        """What all prompts in a voice begin with."""
+        return np.concatenate([self._message("system", _SYSTEM), *map(self._turn, references)], axis=1)
 
     def fitting(self, text: str, references: Sequence[Voice], earlier: Sequence[Voice], reserve: int) -> list[Voice]:
         """The earlier chunks that a prompt has room for: all of them, else the first and the latest.

@@ -41,6 +41,16 @@ class Past:
             new[:, : old.shape[1], :, : old.shape[3]] = old
         return larger
 
+    def take(self, row: int, length: int) -> tuple[Tensor, Tensor]:
+        """Copies of the first `length` keys and values of a row: (layers, kv_heads, length, head_dim), on the CPU."""
+        keys, values = (each[:, row, :, :length].cpu() for each in (self.keys, self.values))
+        return keys.clone(memory_format=torch.contiguous_format), values.clone(memory_format=torch.contiguous_format)
+
+    def put(self, row: int, keys: Tensor, values: Tensor) -> None:
+        """Give a row what `take` took."""
+        self.keys[:, row, :, : keys.shape[2]] = keys.to(self.keys.device)
+        self.values[:, row, :, : values.shape[2]] = values.to(self.values.device)
+
     def move(self, source: int, target: int, length: int) -> None:
         """Copy the first `length` positions of one row over another; a row without any need not exist yet."""
         if not length:

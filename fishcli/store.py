@@ -1,0 +1,101 @@
+"""Tensors that take long to compute, kept under a key: in memory, and on disk for the next process."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import threading
+from collections import OrderedDict
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from fishcli import files
+
+log = logging.getLogger(__name__)
+
+Tensors = dict[str, Tensor]
+
+
+class Store:
+    """At most `memory` bytes in memory and `disk` bytes in the cache folder's `name`; the least recently used go.
+
+    Nothing is lost with it: what is not found, or cannot be kept, is computed again. Safe to use from threads.
+    """
+
+    def __init__(self, name: str, memory: int, disk: int) -> None:
+        self._name, self._memory, self._disk = name, memory, disk
+        self._held: OrderedDict[str, Tensors] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def find(self, key: str) -> Tensors | None:
+        """What was kept under a key, on the CPU; not to be changed."""
+        with self._lock:
+            if key in self._held:
+                self._held.move_to_end(key)
+                return self._held[key]
+        tensors = _read(self._path(key), key)
+        if tensors is not None:
+            self._hold(key, tensors)
+        return tensors
+
+    def keep(self, key: str, tensors: Tensors) -> None:
+        """Keep CPU tensors, which must not change afterwards."""
+        self._hold(key, tensors)
+        path = self._path(key)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            data = safetensors.torch.save(tensors, metadata={"seal": _seal(key, tensors)})
+            with files.replacing(path, durable=False) as temporary:
+                temporary.write_bytes(data)
+            self._trim(path.parent)
+        except OSError as error:
+            log.debug("%s is not kept on disk (%s)", path, error)
+
+    def _hold(self, key: str, tensors: Tensors) -> None:
+        with self._lock:
+            self._held[key] = tensors
+            while len(self._held) > 1 and sum(map(_size, self._held.values())) > self._memory:
+                self._held.popitem(last=False)
+
+    def _path(self, key: str) -> Path:
+        return files.folder("cache") / self._name / f"{key}.safetensors"
+
+    def _trim(self, folder: Path) -> None:
+        kept = sorted(((path.stat(), path) for path in folder.glob("*.safetensors")), key=lambda each: each[0].st_mtime)
+        excess = sum(status.st_size for status, _ in kept) - self._disk
+        for status, path in kept:
+            if excess <= 0:
+                break
+            path.unlink(missing_ok=True)
+            excess -= status.st_size
+
+
+def _read(path: Path, key: str) -> Tensors | None:
+    """What a file holds; None where it is absent, damaged or another's. It then counts as just used."""
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (no mapping)
+            if (file.metadata() or {}).get("seal") != _seal(key, tensors):
+                return None
+        os.utime(path)
+    except (OSError, safetensors.SafetensorError):
+        return None
+    return tensors
+
+
+def _size(tensors: Tensors) -> int:
+    return sum(tensor.nbytes for tensor in tensors.values())
+
+
+def _seal(key: str, tensors: Tensors) -> str:
+    digest = hashlib.sha256(key.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].contiguous()
+        digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
