@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 Tensors = dict[str, Tensor]
 
 _FORMAT = "1"  # raise it when a conversion changes: what was converted before is then converted anew
+_LARGE = 100_000_000  # bytes, from which a conversion takes long enough to be told
 _LOCK_TIMEOUT = 600  # seconds; a conversion takes less than one minute
 
 _MAX_JSON = 1 << 20  # bytes; the real files have at most 31,000
@@ -71,6 +72,8 @@ def load(
         # Whoever comes second waits and finds the work done; a lock is freed when its holder is killed.
         with filelock.FileLock(target.with_suffix(".lock"), timeout=_LOCK_TIMEOUT):
             if (tensors := _mapped(target, identity)) is None:
+                if path.stat().st_size > _LARGE:
+                    log.info("Converting %s for this machine, once.", path.name)
                 log.debug("converting %s into %s", path, target)
                 files.discard_leftovers(target)
                 _write(target, convert(_read(path)), dtype, identity)

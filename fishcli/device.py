@@ -31,12 +31,14 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def pick_native(device: torch.device, dtype: str, size: int, asked: bool) -> bool:
+def pick_native(device: torch.device, dtype: str, quantize: str, size: int, compile: bool) -> bool:
     """Whether a model of `size` bytes is run by the C++ of `fishcli.native`, which may have to be compiled first.
 
-    A small model is fast enough as it is: it is compiled for only where somebody `asked`. Raises SettingError.
+    A small model is fast enough as it is: for it nothing is compiled unless somebody asks, for that or for weights
+    that only the compiled code multiplies.
     """
-    return device.type == "cpu" and dtype != "float16" and (asked or size > SMALL or native.is_built())
+    wanted = compile or quantize in ("int8", "int4") or size > SMALL
+    return device.type == "cpu" and dtype != "float16" and (wanted or native.is_built())
 
 
 def pick_dtype(name: str, device: torch.device, size: int, compiled: bool) -> torch.dtype:

@@ -240,7 +240,7 @@ def load(
 def make_plan(size: int, device: str, dtype: str, quantize: str, compile: bool, threads: int | None) -> Plan:
     """How a model of `size` bytes is run, given what `load` was. Raises SettingError."""
     where = pick_device(device)
-    compiled = pick_native(where, dtype, size, asked=compile)
+    compiled = pick_native(where, dtype, quantize, size, compile)
     if compiled:
         try:
             native.load()

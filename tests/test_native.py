@@ -1,6 +1,7 @@
 """What is compiled for the processor: the language model in every format of its weights, and the compiling itself."""
 
 import copy
+import json
 import logging
 import os
 import subprocess
@@ -14,7 +15,10 @@ from fishcli import native
 from fishcli.engine import load
 from fishcli.lm.native import Native
 from fishcli.lm.quantize import LINEAR, quantized, widened
-from fishcli.lm.step import Eager
+from fishcli.lm.sampling import Knobs, Sampling
+from fishcli.lm.settings import LMSettings
+from fishcli.lm.step import Eager, Rows
+from fishcli.lm.transformer import Transformer
 
 pytestmark = pytest.mark.skipif(native.why_not() is not None, reason="there is no C++ compiler")
 
@@ -40,6 +44,72 @@ def test_hidden_states(micro, golden, kind, dtype, threads):
     # Activations are rounded to 16 bits for int8, and to 8 for int4.
     error = {"none": 1e-5, "int8": 2e-4, "int4": 2e-2}[kind] if dtype == "float32" else 2e-2
     torch.testing.assert_close(got, expected, atol=error * scale, rtol=0)
+
+
+def rows(model, golden, count):
+    """What a step needs of `count` rows at different positions, each sampled in its own way."""
+    generator = torch.Generator().manual_seed(count)
+    samplings = [Sampling(0.7, 0.7, 1.2), Sampling(1, 1, 1), Sampling(0), Sampling(1.5, 0.95, 0.8)] * 2
+    k = model.settings.codebooks
+    return Rows(
+        columns=torch.from_numpy(golden["prompt_1_refs"][: k + 1, -1 - count : -1].T.astype(np.int64)),
+        positions=torch.arange(count) * 7 + 20,
+        history=torch.randint(0, model.codes + 200, (count, k, 16), generator=generator),
+        knobs=Knobs.of(samplings[:count], torch.device("cpu")),
+        noise=torch.rand(count, k, generator=generator),
+    )
+
+
+def stepped(runner, golden, count):
+    """Columns and choices of three steps of `count` rows, after a prefill of each."""
+    k = runner.model.settings.codebooks
+    columns = torch.from_numpy(golden["prompt_1_refs"][: k + 1].T.astype(np.int64))
+    past, given = runner.past(count, 128), rows(runner.model, golden, count)
+    made = []
+    with torch.inference_mode():
+        for row, position in enumerate(given.positions.tolist()):
+            runner.prefill(columns[:position], past, row, 0)
+        for _ in range(3):
+            column, choices = runner.step(past, given)
+            made += [column, choices]
+            given = given._replace(columns=column, positions=given.positions + 1)
+    return torch.cat([each.flatten() for each in made])
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 8])
+def test_a_step_is_that_of_pytorch(micro, golden, count):
+    """The same draws, whatever the temperature, the penalty and the company."""
+    model = load(micro, device="cpu", dtype="float32").lm
+    assert torch.equal(stepped(Native(model, 2), golden, count), stepped(Eager(model), golden, count))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"fast_dim": 32, "fast_n_head": 2, "fast_n_local_heads": 1, "fast_intermediate_size": 52},
+        {"attention_qkv_bias": True},
+        {"num_codebooks": 1},
+        {"head_dim": 12, "n_head": 3, "n_local_heads": 3},
+        {"intermediate_size": 170},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_shapes_of_other_models(micro, golden, change):
+    settings = LMSettings.from_dict(json.loads((micro / "config.json").read_text()) | change)
+    model = Transformer(settings, codes=1000, semantic=912)
+    generator = torch.Generator().manual_seed(0)
+    for name, parameter in model.named_parameters():
+        values = torch.randn(parameter.shape, generator=generator)
+        parameter.data = 1 + 0.1 * values if "norm" in name else values / parameter.shape[-1] ** 0.5
+    model.prepare()
+    assert torch.equal(stepped(Native(model, 2), golden, 2), stepped(Eager(model), golden, 2))
+
+
+def test_a_shape_that_is_not_compiled_for(micro):
+    settings = LMSettings.from_dict(json.loads((micro / "config.json").read_text()) | {"dim": 66})
+    model = Transformer(settings, codes=1000, semantic=912).prepare()
+    with pytest.raises(native.Unavailable, match="multiples of 4"):
+        Native(model, 1)
 
 
 @pytest.mark.parametrize(("kind", "error"), [("int8", 0.008), ("int4", 0.1)])

@@ -45,8 +45,9 @@ def checks(settings: Settings, environ: Mapping[str, str], size: int) -> Iterato
         yield Check("device", f"{chosen.value} is not there", "fail", f"{unset(chosen)} to use what is")
         device = pick_device("auto")
     yield _device(device)
-    asked, dtype = bool(settings.find("compile").value), str(settings.find("dtype").value)
-    compiled = pick_native(device, dtype, size, asked) and native.why_not() is None
+    dtype, quantize = str(settings.find("dtype").value), str(settings.find("quantize").value)
+    wanted = pick_native(device, dtype, quantize, size, bool(settings.find("compile").value))
+    compiled = wanted and native.why_not() is None
     yield _dtype(settings.find("dtype"), device, size, compiled)
     yield _quantize(settings.find("quantize"), device, size, compiled)
     cores, quota = physical_cores(), cpu_quota(_GROUPS, Path("/proc/self/cgroup"))

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <vector>
 
+#include "attention.hpp"
 #include "pool.hpp"
 #include "product.hpp"
 
@@ -76,15 +77,6 @@ template <class Use> void multiply(Pool& pool, const Matrix& m, Buffer& x, int c
             case I4: return tiles<I4>(m, start, end, x, columns, use);
         }
     });
-}
-
-inline float dot(const float* a, const float* b, int n) {
-    V total = {};
-    int i = 0;
-    for (; i + W <= n; i += W) total += load<V>(a + i) * load<V>(b + i);
-    float y = sum(total);
-    for (; i < n; i++) y += a[i] * b[i];
-    return y;
 }
 
 // RMSNorm (arXiv:1910.07467).
@@ -184,40 +176,8 @@ private:
             const int c = piece / s.heads, h = piece % s.heads, kv = h / (s.heads / s.kv_heads);
             const float* keys = head(past.keys, layer, columns[c].row, kv);
             const float* values = head(past.values, layer, columns[c].row, kv);
-            attend(a.queries[c] + h * s.head_dim, keys, values, columns[c].position + 1, a.attended[c] + h * s.head_dim);
+            attention(a.queries[c] + h * s.head_dim, keys, values, columns[c].position + 1, s.head_dim, a.attended[c] + h * s.head_dim);
         });
-    }
-
-    // One query (head_dim,) over `length` positions; the softmax is taken block by block (arXiv:1805.02867).
-    void attend(const float* query, const float* keys, const float* values, int length, float* out) const {
-        constexpr int BLOCK = 64;
-        const int d = s.head_dim;
-        const float scale = 1.f / std::sqrt((float)d);
-        float scores[BLOCK], greatest = -INFINITY, total = 0;
-        std::fill(out, out + d, 0.f);
-        for (int start = 0; start < length; start += BLOCK) {
-            const int n = std::min(BLOCK, length - start);
-            float peak = greatest;
-            for (int i = 0; i < n; i++) {
-                scores[i] = scale * dot(query, keys + (size_t)(start + i) * d, d);
-                peak = std::max(peak, scores[i]);
-            }
-            const float fade = std::exp(greatest - peak);
-            for (int i = 0; i < d; i++) out[i] *= fade;
-            std::fill(scores + n, scores + BLOCK, -INFINITY);
-            V sums = {};
-            for (int i = 0; i < BLOCK; i += W) {
-                V p = load<V>(scores + i);
-                p = p == -INFINITY ? V{} : exp(p - peak);
-                store(scores + i, p);
-                sums += p;
-            }
-            total = total * fade + sum(sums);
-            greatest = peak;
-            for (int i = 0; i < n; i++)
-                for (int j = 0; j < d; j++) out[j] += scores[i] * values[(size_t)(start + i) * d + j];
-        }
-        for (int i = 0; i < d; i++) out[i] /= total;
     }
 
     void residual(const Matrix& m, Buffer& from) {
