@@ -8,7 +8,6 @@ import pytest
 
 from fishcli import Request, Sampling, Voice, load
 from fishcli.lm.openings import Openings
-from fishcli.lm.step import Eager
 from fishcli.speech import LONGEST_PUSH, Schedule
 from fishcli.store import Store
 
@@ -34,10 +33,8 @@ def test_chunks_side_by_side_come_in_the_order_of_the_text(engine, monkeypatch):
     spans = [span.text for span in request.spans()]
     assert len(spans) == 3
     widths = []
-    step = Eager.step
-    monkeypatch.setattr(
-        Eager, "step", lambda self, past, rows: widths.append(len(rows.columns)) or step(self, past, rows)
-    )
+    step = engine.runner.step
+    monkeypatch.setattr(engine.runner, "step", lambda past, rows: widths.append(len(rows.columns)) or step(past, rows))
     frames = list(engine.frames(request))
     assert max(widths) == 6  # two samples of three chunks
     for sample in range(2):
@@ -84,9 +81,9 @@ def store(monkeypatch, tmp_path):
 def test_a_voice_is_computed_once(engine, voice, monkeypatch, store):
     """Also by the next process, which finds it on disk; the speech is the same to the last code."""
     widths = []
-    prefill = Eager.prefill
+    prefill = engine.runner.prefill
     monkeypatch.setattr(
-        Eager, "prefill", lambda self, columns, *at: widths.append(len(columns)) or prefill(self, columns, *at)
+        engine.runner, "prefill", lambda columns, *at: widths.append(len(columns)) or prefill(columns, *at)
     )
     opening = engine._prompts.opening([voice]).shape[1]
 

@@ -136,7 +136,8 @@ class Batch:
         """Make room before the steps, so that no step allocates."""
         if rows > self._past.rows or length > self._past.length:
             wanted = max(self._past.rows, rows), max(self._past.length, length)
-            self._past = self._past.grown(self.model.settings.slow, *wanted)
+            smaller, self._past = self._past, self._runner.past(*wanted)
+            self._past.copy(smaller)
 
 
 def _shared(held: Columns, prompt: Columns) -> int:

@@ -34,12 +34,10 @@ class Past:
     def length(self) -> int:
         return self.keys.shape[3]
 
-    def grown(self, stack: StackSettings, rows: int, length: int) -> Past:
-        """A larger one with the same content."""
-        larger = Past(stack, rows, length, self.keys.dtype, self.keys.device)
-        for old, new in ((self.keys, larger.keys), (self.values, larger.values)):
+    def copy(self, smaller: Past) -> None:
+        """Take over what a smaller one holds."""
+        for old, new in ((smaller.keys, self.keys), (smaller.values, self.values)):
             new[:, : old.shape[1], :, : old.shape[3]] = old
-        return larger
 
     def take(self, row: int, length: int) -> tuple[Tensor, Tensor]:
         """Copies of the first `length` keys and values of a row: (layers, kv_heads, length, head_dim), on the CPU."""

@@ -1,0 +1,256 @@
+"""The compiled step: one graph for all frames, the same frames as without, and a compiler that fails.
+
+A CPU stands in for the GPU: all but the recording of CUDA graphs is the same.
+"""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch._dynamo.testing import CompileCounter
+
+from fishcli.engine import load
+from fishcli.lm.batch import Batch
+from fishcli.lm.compile import Compiled
+from fishcli.lm.sampling import WINDOW, Knobs, Sampling
+from fishcli.lm.step import Eager, Rows
+
+CPU = torch.device("cpu")
+SAMPLINGS = [
+    Sampling(0.7, 0.7, 1.2, max_new_tokens=9),
+    Sampling(0, max_new_tokens=14),
+    Sampling(1, 1, 1, max_new_tokens=6),
+]
+
+
+@pytest.fixture(scope="module")
+def smallest(make_checkpoint):
+    return make_checkpoint("--size", "micro", "--layers", "1", "--fast-layers", "1", "--codebooks", "2")
+
+
+@pytest.fixture(scope="module")
+def model(smallest):
+    return load(smallest, device="cpu", dtype="float32").lm
+
+
+@pytest.fixture
+def counter():
+    yield CompileCounter()
+    torch._dynamo.reset()
+
+
+@pytest.fixture
+def compiled(model, counter):
+    return Compiled(model, backend=counter, mode=None)
+
+
+def prompt_of(model, width):
+    """A prompt (K + 1, width) of speech and other tokens, different for each width."""
+    random = np.random.default_rng(width)
+    codes = random.integers(0, model.codes, (model.settings.codebooks, width))
+    tokens = np.where(random.random(width) < 0.5, codes[0] + model.semantic, random.integers(0, 900, width))
+    return np.concatenate([tokens[None], codes])
+
+
+def generated(runner):
+    """The codes of three rows that differ in everything, join one after another and leave when they end."""
+    batch, frames = Batch(runner), {}
+    for turn in range(25):
+        if turn % 2 == 0 and turn // 2 < len(SAMPLINGS):
+            row = batch.join(SAMPLINGS[turn // 2], seed=turn)
+            batch.ask(row, prompt_of(runner.model, 40 * turn + 7))
+            frames[row] = []
+        for row, codes in batch.step() if batch.rows else []:
+            frames[row].append(codes)
+            if row.ended is not None:
+                batch.leave(row)
+    assert not batch.rows
+    return [np.concatenate(codes, axis=1) for codes in frames.values()]
+
+
+def speeches(runner):
+    """The codes of one row after another, each in a batch of its own."""
+    spoken = []
+    for turn, sampling in enumerate(SAMPLINGS):
+        batch = Batch(runner)
+        row = batch.join(sampling, seed=turn)
+        batch.ask(row, prompt_of(runner.model, 90 * turn + 5))
+        while row.ended is None:
+            spoken.append(batch.step()[0][1])
+    return np.concatenate(spoken, axis=1)
+
+
+def rows_at(model, *positions):
+    """One step of rows at these positions, all else at random."""
+    count, codebooks = len(positions), model.settings.codebooks
+    return Rows(
+        columns=torch.randint(0, model.codes, (count, codebooks + 1)),
+        positions=torch.tensor(positions),
+        history=torch.randint(0, model.codes + 2, (count, codebooks, WINDOW)),
+        knobs=Knobs(*torch.rand(3, count) + 0.1),
+        noise=torch.rand(count, codebooks),
+    )
+
+
+def test_frames_are_those_of_the_plain_step(model, compiled, counter):
+    for expected, got in zip(generated(Eager(model)), generated(compiled), strict=True):
+        np.testing.assert_array_equal(got, expected)
+    assert counter.frame_count
+
+
+@torch.inference_mode()
+def test_one_graph_serves_every_step(model, compiled, counter):
+    past, eager = compiled.past(2, 500), Eager(model)
+    other = eager.past(2, 500)
+    for start, width in ((0, 3), (3, 70), (73, 128)):
+        for row in (0, 1):
+            columns = torch.from_numpy(prompt_of(model, width + row).T)
+            for runner, where in ((compiled, past), (eager, other)):
+                runner.prefill(columns, where, row, start)
+        for positions in ((start, start + width), (start + width + 1,), (start + width, start)):
+            rows = rows_at(model, *positions)
+            for expected, got in zip(eager.step(other, rows), compiled.step(past, rows), strict=True):
+                torch.testing.assert_close(got, expected)
+    assert counter.frame_count == 1
+
+
+def test_a_speech_needs_one_graph_and_so_does_the_next(model, compiled, counter):
+    np.testing.assert_array_equal(speeches(compiled), speeches(Eager(model)))
+    assert counter.frame_count == 1
+
+
+def test_more_graphs_than_torch_allows_by_default(model, compiled, counter, caplog):
+    shapes = [(rows, length) for rows in (1, 2, 8) for length in (1024, 2048, 4096)]
+    assert len(shapes) > torch._dynamo.config.recompile_limit
+    for shape in shapes * 2:
+        compiled.step(compiled.past(*shape), rows_at(model, *[5] * shape[0]))
+    assert counter.frame_count == len(shapes)
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+@torch.inference_mode()
+def test_the_past_is_rounded_up_and_its_place_used_again(compiled):
+    past = compiled.past(3, 1025)
+    assert (past.rows, past.length) == (4, 2048)
+    assert compiled.past(1, 1).length == 1024
+    address = past.keys.data_ptr()
+    past.keys.fill_(torch.nan)
+    assert compiled.past(4, 2000).keys.data_ptr() != address
+    del past
+    again = {compiled.past(4, 2000).keys.data_ptr() for _ in range(3)}
+    assert len(again) == 1
+    first, second = compiled.past(4, 2000), compiled.past(4, 2000)
+    assert address in (first.keys.data_ptr(), second.keys.data_ptr())
+    assert not first.keys.any()
+    assert not second.keys.any()
+
+
+def test_all_that_a_graph_reads_stays_in_its_place(model):
+    """Else torch copies it for every step or, if the graph writes it, does without a CUDA graph."""
+    moving, written = [], []
+
+    def backend(graph, _):
+        for node in graph.graph.nodes:
+            if node.op == "placeholder" and "_dynamo_static_input_type" not in node.meta["tensor_dict"]:
+                moving.append(node.name)
+            if node.op == "call_function" and node.target.__name__ == "setitem":
+                written.append(node.args[0].name)
+        return graph.forward
+
+    runner = Compiled(model, backend=backend, mode=None)
+    runner.step(runner.past(2, 9), rows_at(model, 3, 8))
+    torch._dynamo.reset()
+    assert not moving
+    assert written
+
+
+def test_a_compiler_that_fails_is_said_once_and_nothing_is_lost(model, caplog):
+    def backend(graph, inputs):
+        raise OSError("no Triton here\nand much more")
+
+    runner = Compiled(model, backend=backend, mode=None)
+    for expected, got in zip(generated(Eager(model)), generated(runner), strict=True):
+        np.testing.assert_array_equal(got, expected)
+    warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert warnings == ["--compile does not work here (no Triton here); going on without it."]
+
+
+def test_a_failure_after_some_frames_loses_none(model, compiled, monkeypatch, caplog):
+    replay, calls = Compiled._replay, []
+
+    def failing(self, *arguments):
+        calls.append(replay(self, *arguments))
+        if len(calls) == 5:
+            raise AssertionError
+        return calls[-1]
+
+    monkeypatch.setattr(Compiled, "_replay", failing)
+    for expected, got in zip(generated(Eager(model)), generated(compiled), strict=True):
+        np.testing.assert_array_equal(got, expected)
+    assert "--compile does not work here (AssertionError); going on without it." in caplog.messages
+    assert len(calls) == 5
+
+
+def test_a_cache_that_cannot_be_written(model, compiled, monkeypatch, tmp_path, caplog):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("FISHCLI_CACHE_DIR", str(tmp_path / "file"))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "torch"))
+    compiled.step(compiled.past(1, 1), rows_at(model, 5))
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+@pytest.fixture(autouse=True)
+def _own_torch_cache(monkeypatch, tmp_path):
+    """What the first compiling sets is for the process; the tests' other ones must not get it."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "torch"))
+
+
+PROGRAM = """
+import json, logging, sys
+from torch._dynamo.utils import counters
+sys.path[:0] = [{tests!r}]
+import test_compile as t
+from fishcli.engine import load
+from fishcli.lm.compile import Compiled
+from fishcli.lm.step import Eager
+
+messages = []
+handler = logging.Handler()
+handler.emit = lambda record: messages.append(record.getMessage())
+logging.getLogger("fishcli").addHandler(handler)
+logging.getLogger("fishcli").setLevel(logging.INFO)
+
+model = load({folder!r}, device="cpu", dtype="float32").lm
+same = bool((t.speeches(Compiled(model)) == t.speeches(Eager(model))).all())
+print(json.dumps(dict(same=same, messages=messages, **counters["inductor"], **counters["aot_autograd"])))
+"""
+
+
+@pytest.mark.slow
+def test_a_second_process_starts_with_what_the_first_compiled(smallest, tmp_path):
+    """By torch's own compiler."""
+    environment = os.environ | {"FISHCLI_CACHE_DIR": str(tmp_path / "cache")}
+    del environment["TORCHINDUCTOR_CACHE_DIR"]  # which _own_torch_cache set
+
+    def run():
+        program = PROGRAM.format(tests=str(Path(__file__).parent), folder=str(smallest))
+        ran = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+        assert ran.returncode == 0, ran.stderr
+        assert not ran.stderr
+        return json.loads(ran.stdout)
+
+    first, second = run(), run()
+    assert first["same"]
+    assert second["same"]
+    assert [message[:27] for message in first["messages"]] == ["Compiling the model's step "]
+    assert not second["messages"]
+    for cache in ("autograd", "fxgraph"):
+        assert first[f"{cache}_cache_miss"] == 1
+        assert second[f"{cache}_cache_hit"] == 1
+        assert f"{cache}_cache_miss" not in second
