@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 Tensors = dict[str, Tensor]
 
-_FORMAT = "1"  # raise it when a conversion changes: what was converted before is then converted anew
+_FORMAT = "2"  # raise it when a conversion changes: what was converted before is then converted anew
 _LARGE = 100_000_000  # bytes, from which a conversion takes long enough to be told
 _LOCK_TIMEOUT = 600  # seconds; a conversion takes less than one minute
 

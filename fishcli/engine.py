@@ -19,6 +19,7 @@ import torch
 
 from fishcli import checkpoint, hub, native, speech
 from fishcli.codec import CodecSettings, Firefly, canonical, shapes
+from fishcli.codec.native import NativeDecoder
 from fishcli.device import Quantize, pick_device, pick_dtype, pick_native, pick_quantize, pick_threads
 from fishcli.errors import InputError, ModelMissing
 from fishcli.lm import weights
@@ -112,7 +113,7 @@ class Engine:
 
     def _decoder(self) -> Callable[[Codes], Samples]:
         """What turns the codes of one speech, piece by piece, into its samples."""
-        stream = self.codec.stream()
+        stream = self.decoder.stream()
         return lambda codes: stream.push(torch.from_numpy(codes).to(self.device)).cpu().numpy()
 
     @functools.cached_property
@@ -179,6 +180,11 @@ class Engine:
         variant = "" if quantize == "none" else quantize
         model.load_state_dict(checkpoint.load(path, dtype, convert, recipe, variant), assign=True)
         return model.to(self.device).prepare()
+
+    @functools.cached_property
+    def decoder(self) -> Firefly | NativeDecoder:
+        """What decodes: the codec, or what is compiled of it."""
+        return NativeDecoder(self.codec, self.plan.threads) if self.plan.native else self.codec
 
     @functools.cached_property
     def codec(self) -> Firefly:

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -41,9 +40,11 @@ def _own_folders(tmp_path_factory):
 def make_checkpoint(tmp_path_factory):
     """Make a seeded random checkpoint of the real layout: make_checkpoint("--size", "micro", ...) -> its folder."""
 
+    from fishcli.bench import checkpoint
+
     def make(*arguments: str) -> Path:
         folder = tmp_path_factory.mktemp("checkpoint")
-        subprocess.run([sys.executable, TESTS / "make_checkpoint.py", folder, *arguments], check=True)
+        checkpoint.main([str(folder), *arguments])
         return folder
 
     return make

@@ -25,10 +25,10 @@ from pathlib import Path
 import torch
 
 from fishcli import hub
+from fishcli.bench.checkpoint import make, micro
 from fishcli.engine import Engine, Plan
 from fishcli.errors import InputError
 
-TESTS = Path(__file__).parent
 MEMORY = 300 << 10  # kB more than before
 SECONDS = 10  # of CPU
 REFUSED, SAME, WRONG = 0, 1, 2
@@ -289,7 +289,7 @@ def main(count: int) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         os.environ["FISHCLI_CACHE_DIR"] = f"{scratch}/cache"
         good, folder = Path(scratch) / "good", Path(scratch) / "hostile"
-        subprocess.run([sys.executable, TESTS / "make_checkpoint.py", good, "--size", "micro"], check=True)
+        make(good, micro())
         expected = loaded(good)
         states = {name: torch.load(good / name, weights_only=True) for name in ("model.pth", hub.CODEC)}
         outcomes, failures, slowest = collections.Counter(), [], 0.0

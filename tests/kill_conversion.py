@@ -11,7 +11,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,9 +21,9 @@ from typing import Any
 import torch
 
 from fishcli import checkpoint, files, hub
+from fishcli.bench.checkpoint import make, micro
 from fishcli.engine import Engine, Plan
 
-TESTS = Path(__file__).parent
 TRACED = {module.__file__ for module in (checkpoint, files)}
 SCENARIOS = ("empty", "older", "damaged")
 
@@ -83,7 +82,7 @@ def main(kills: int) -> None:
         os.environ["FISHCLI_CACHE_DIR"] = f"{scratch}/cache"
         folder = Path(scratch) / "model"
         model, kept = folder / "model.pth", checkpoint.converted_file(folder / "model.pth", torch.float32)
-        subprocess.run([sys.executable, TESTS / "make_checkpoint.py", folder, "--size", "micro"], check=True)
+        make(folder, micro())
         load(folder)
         older = kept.read_bytes()
         state = torch.load(model, weights_only=True)

@@ -12,8 +12,8 @@ import torch
 from conftest import TINY
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from make_checkpoint import FULL_CODEC, codec_shapes
 
+from fishcli.bench.checkpoint import FULL_CODEC, codec_shapes
 from fishcli.codec import CodecSettings, Firefly, canonical, firefly, shapes
 from fishcli.errors import InputError
 

@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parent.parent / "fishcli"
 # Each may import those below it; what stands on one line may not import each other.
 ORDER = [
     ["cli"],
-    ["doctor"],
+    ["doctor", "bench"],
     ["engine"],
     ["speech"],
     ["lm", "codec"],
@@ -31,7 +31,7 @@ ORDER = [
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 ONLY_IN = {
-    "torch": {"store", "lm", "codec", "checkpoint", "engine", "device", "doctor"},
+    "torch": {"store", "lm", "codec", "checkpoint", "engine", "device", "doctor", "bench"},
     "typer": {"cli"},
     "rich": {"cli"},
 }

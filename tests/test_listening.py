@@ -7,19 +7,11 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pytest
-from listening import (
-    SEEDS,
-    SENTENCES,
-    TINY,
-    card_word_error_rate,
-    speaker_similarity,
-    transcribe,
-    word_error_rate,
-    word_errors,
-    words,
-)
+from conftest import TINY
+from listening import SEEDS, card_word_error_rate, speaker_similarity
 
 from fishcli import Request, Sampling, Voice, audio, load
+from fishcli.bench.listening import SENTENCES, transcribe, word_error_rate, word_errors, words
 from fishcli.text import normalize
 
 WITH_NUMBERS = [

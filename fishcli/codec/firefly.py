@@ -161,7 +161,7 @@ class Stream:
     @torch.inference_mode()
     def push(self, codes: Tensor) -> Tensor:
         """The next codes (K, t) -> their samples (t * frame,) float32. Raises InputError."""
-        self._check(codes)
+        check_codes(codes, self._codec.settings)
         codes = codes.to(self._codec.device)
         blocks = [self._decode(block) for block in torch.split(codes, _DECODE_BLOCK, dim=1) if block.shape[1]]
         return torch.cat(blocks) if blocks else torch.empty(0, device=codes.device)
@@ -171,16 +171,15 @@ class Stream:
         x = quantizer.upsample(quantizer.residual_fsq.values(codes), self._past)
         return self._codec.head(x, self._past).float()
 
-    def _check(self, codes: Tensor) -> None:
-        settings = self._codec.settings
-        if codes.dim() != 2 or len(codes) != settings.codebooks or codes.is_floating_point():
-            raise InputError(
-                f"Codes must be whole numbers of shape ({settings.codebooks}, T), not {_described(codes)}."
-            )
-        if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < settings.codes:
-            raise InputError(
-                f"Codes must lie from 0 to {settings.codes - 1}, not {int(codes.min())} to {int(codes.max())}."
-            )
+
+def check_codes(codes: Tensor, settings: CodecSettings) -> None:
+    """Raises InputError where `codes` are not (K, T) codes of the codec."""
+    if codes.dim() != 2 or len(codes) != settings.codebooks or codes.is_floating_point():
+        raise InputError(f"Codes must be whole numbers of shape ({settings.codebooks}, T), not {_described(codes)}.")
+    if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < settings.codes:
+        raise InputError(
+            f"Codes must lie from 0 to {settings.codes - 1}, not {int(codes.min())} to {int(codes.max())}."
+        )
 
 
 def shapes(settings: CodecSettings) -> dict[str, tuple[int, ...]]:

@@ -46,9 +46,9 @@ class _Layout(NamedTuple):
         return groups.permute(0, 1, 3, 4, 2, 5).flatten(1, 2)[:, : -(-inp // self.block)]
 
 
-# int8: weight k of a row is in group (k // 1024, k % 32 // 2), of 64.
-# int4: in group (k // 512, k % 64 // 4), of 32. A byte holds weights k, in its lower half, and k + 64 of a block.
-_LAYOUTS = {"int8": _Layout(halves=1, each=2, blocks=32), "int4": _Layout(halves=2, each=4, blocks=4)}
+# int8: weight k of a row is in group (k // 512, k % 32 // 2), of 32.
+# int4: in group (k // 512, k % 64 // 4), of 32 too. A byte holds weights k, in its lower half, and k + 64 of a block.
+_LAYOUTS = {"int8": _Layout(halves=1, each=2, blocks=16), "int4": _Layout(halves=2, each=4, blocks=4)}
 _SHRINK = torch.linspace(0.7, 1.0, 7)  # of the range of 4 bits: a few weights that are clipped spare the others error
 
 

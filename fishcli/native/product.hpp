@@ -23,10 +23,13 @@ struct Matrix {
     Format format;
     int32_t stride;        // bytes of a row
     int32_t scale_stride;  // scales of a row
+
+    const uint8_t* row(int i) const { return data + (size_t)i * stride; }
+    const uint16_t* scale(int i, int group) const { return (const uint16_t*)scales + (size_t)i * scale_stride + group; }
 };
 
 constexpr int LANES = 16;  // groups that a block has a part of, whatever W is here
-constexpr int BLOCK8 = 32, SPAN8 = 1024;
+constexpr int BLOCK8 = 32, SPAN8 = 512;
 constexpr int HALF4 = 64, BLOCK4 = 128, SPAN4 = 512;
 
 // Activations (columns, width): floats in `x`, from which `round` makes what integers are multiplied with. Each
@@ -68,7 +71,7 @@ public:
     Aligned<int32_t> offsets;  // for I4: what a group of weights of -8 adds
 
 private:
-    static constexpr float LARGEST = 32767;  // 64 products of it with 127 fit into 31 bits
+    static constexpr float LARGEST = 32767;  // 32 products of it with 127 fit into 31 bits
 
     static V larger(V a, V b) { return a > b ? a : b; }
     static V size(V v) { return v < 0.f ? -v : v; }
@@ -112,9 +115,13 @@ private:
     int width = 0, room = 0;
 };
 
-constexpr int AHEAD = 4096;  // bytes that are fetched before they are needed: the hardware is more timid
+constexpr int AHEAD = 1024;  // bytes of each row that are fetched before they are needed: the hardware is more timid
 
-inline void fetch(const uint8_t* p) { __builtin_prefetch(p + AHEAD); }
+// Fetch what is needed a little after byte k of four rows: some of the same rows or, at their end, of the next four.
+inline void fetch(const Matrix& m, const uint8_t* const (&w)[4], int k) {
+    const int ahead = AHEAD < m.stride ? AHEAD : m.stride, next = k + ahead < m.stride ? k + ahead : k + ahead + 3 * m.stride;
+    for (int r = 0; r < 4; r++) __builtin_prefetch(w[r] + next);
+}
 
 // Products of four rows of weights with B columns of activations, from the first-th on: out[4 * b + r].
 template <Format F, int B> struct Product {  // F32, BF16
@@ -125,15 +132,13 @@ template <Format F, int B> struct Product {  // F32, BF16
     [[gnu::noinline]] static void run(const Matrix& m, const int* rows, const Buffer& in, int first, float* out) {
         const float* x = in.x.data + first * in.ld;
         const uint8_t* w[4];
-        for (int r = 0; r < 4; r++) w[r] = m.data + (size_t)rows[r] * m.stride;
+        for (int r = 0; r < 4; r++) w[r] = m.row(rows[r]);
         V total[B][4] = {};
         const int whole = m.cols / W * W;
         for (int k = 0; k < whole; k += W) {
             V wide[4];
-            for (int r = 0; r < 4; r++) {
-                wide[r] = weights(w[r] + k * SIZE);
-                if (k * SIZE % 64 == 0) fetch(w[r] + k * SIZE);
-            }
+            for (int r = 0; r < 4; r++) wide[r] = weights(w[r] + k * SIZE);
+            if (k * SIZE % 64 == 0) fetch(m, w, k * SIZE);
             for (int b = 0; b < B; b++) {
                 const V column = load<V>(x + b * in.ld + k);
                 for (int r = 0; r < 4; r++) total[b][r] += wide[r] * column;
@@ -158,9 +163,9 @@ template <int B> struct Product<I8, B> {
         for (int start = 0; start < m.stride; start += SPAN8)
             for (int lane = 0; lane < LANES; lane += W) {
                 Vi sum[B][4] = {};
-                span(m, rows, start, std::min(start + SPAN8, m.stride), lane, in, first, sum);
+                span(m, rows, start + 2 * lane, std::min(SPAN8, m.stride - start), in, first, sum);
                 for (int r = 0; r < 4; r++) {
-                    const V scale = from_bf16((const uint16_t*)m.scales + (size_t)rows[r] * m.scale_stride + start / SPAN8 * LANES + lane);
+                    const V scale = from_bf16(m.scale(rows[r], start / SPAN8 * LANES + lane));
                     for (int b = 0; b < B; b++) total[b][r] += scale * to_float(sum[b][r]);
                 }
             }
@@ -170,17 +175,15 @@ template <int B> struct Product<I8, B> {
         }
     }
 
-    // Weights start..end-1, in W groups; each lane sums up one group.
-    static inline void span(const Matrix& m, const int* rows, int start, int end, int lane, const Buffer& in, int first, Vi (&sum)[B][4]) {
-        const int16_t* x = in.whole.data + first * in.ld + 2 * lane;
+    // W groups, from the start-th weights on; each lane sums up one group.
+    static inline void span(const Matrix& m, const int* rows, int start, int length, const Buffer& in, int first, Vi (&sum)[B][4]) {
+        const int16_t* x = in.whole.data + first * in.ld;
         const uint8_t* w[4];
-        for (int r = 0; r < 4; r++) w[r] = m.data + (size_t)rows[r] * m.stride + 2 * lane;
-        for (int k = start; k < end; k += BLOCK8) {
+        for (int r = 0; r < 4; r++) w[r] = m.row(rows[r]);
+        for (int k = start; k < start + length; k += BLOCK8) {
             Vi16 wide[4];
-            for (int r = 0; r < 4; r++) {
-                wide[r] = from_int8(w[r] + k);
-                if (k % 64 == 0) fetch(w[r] + k);
-            }
+            for (int r = 0; r < 4; r++) wide[r] = from_int8(w[r] + k);
+            if (k % 64 == 0) fetch(m, w, k);
             for (int b = 0; b < B; b++) {
                 const Vi16 column = load<Vi16>(x + b * in.ld + k);
                 for (int r = 0; r < 4; r++) sum[b][r] = add_products(sum[b][r], wide[r], column);
@@ -191,45 +194,42 @@ template <int B> struct Product<I8, B> {
 
 template <int B> struct Product<I4, B> {
     [[gnu::noinline]] static void run(const Matrix& m, const int* rows, const Buffer& in, int first, float* out) {
-        const uint8_t* w[4];
-        const uint16_t* scales[4];
-        for (int r = 0; r < 4; r++) {
-            w[r] = m.data + (size_t)rows[r] * m.stride;
-            scales[r] = (const uint16_t*)m.scales + (size_t)rows[r] * m.scale_stride;
-        }
         V total[B][4] = {};
         const int end = 2 * m.stride;
         for (int start = 0; start < end; start += SPAN4)
-            for (int lane = 0; lane < LANES; lane += W) span(w, scales, start, std::min(start + SPAN4, end), lane, in, first, total);
+            for (int lane = 0; lane < LANES; lane += W) {
+                const size_t group = start / SPAN4 * LANES + lane;
+                Vi sum[B][4];
+                for (int b = 0; b < B; b++)
+                    for (int r = 0; r < 4; r++) sum[b][r] = load<Vi>(in.offsets.data + (first + b) * in.groups + group);
+                span(m, rows, start, 4 * lane, std::min(SPAN4, end - start), in, first, sum);
+                for (int r = 0; r < 4; r++) {
+                    const V scale = from_bf16(m.scale(rows[r], group));
+                    for (int b = 0; b < B; b++)
+                        total[b][r] += scale * load<V>(in.scales.data + (first + b) * in.groups + group) * to_float(sum[b][r]);
+                }
+            }
         for (int b = 0; b < B; b++) sums(total[b][0], total[b][1], total[b][2], total[b][3], out + 4 * b);
     }
 
-    // Weights start..end-1, in W groups; each lane sums up one group.
-    static inline void span(const uint8_t* const* w, const uint16_t* const* scales, int start, int end, int lane,
-                            const Buffer& in, int first, V (&total)[B][4]) {
-        const size_t group = start / SPAN4 * LANES + lane;
-        Vi sum[B][4];
-        for (int b = 0; b < B; b++)
-            for (int r = 0; r < 4; r++) sum[b][r] = load<Vi>(in.offsets.data + (first + b) * in.groups + group);
-        for (int k = start; k < end; k += BLOCK4) {
+    // W groups, from the start-th weights and the byte-th of their bytes on; each lane sums up one group.
+    static inline void span(const Matrix& m, const int* rows, int start, int byte, int length, const Buffer& in, int first,
+                            Vi (&sum)[B][4]) {
+        const int8_t* x = in.small.data + first * in.ld + byte;
+        const uint8_t* w[4];
+        for (int r = 0; r < 4; r++) w[r] = m.row(rows[r]) + byte;
+        for (int k = start; k < start + length; k += BLOCK4) {
             Vu8 even[4], odd[4];
             for (int r = 0; r < 4; r++) {
-                const uint8_t* p = w[r] + k / 2 + 4 * lane;
-                const Vu8 both = load<Vu8>(p);
+                const Vu8 both = load<Vu8>(w[r] + k / 2);
                 even[r] = both & 15, odd[r] = (Vu8)((Vu)both >> 4) & 15;
-                fetch(p);
             }
+            fetch(m, w, k / 2);
             for (int b = 0; b < B; b++) {
-                const int8_t* x = in.small.data + (first + b) * in.ld + k + 4 * lane;
-                const Vu8 lower = load<Vu8>(x), upper = load<Vu8>(x + HALF4);
+                const Vu8 lower = load<Vu8>(x + b * in.ld + k), upper = load<Vu8>(x + b * in.ld + k + HALF4);
                 for (int r = 0; r < 4; r++)
                     sum[b][r] = add_nibble_products(add_nibble_products(sum[b][r], even[r], &lower), odd[r], &upper);
             }
-        }
-        for (int r = 0; r < 4; r++) {
-            const V scale = from_bf16(scales[r] + group);
-            for (int b = 0; b < B; b++)
-                total[b][r] += scale * load<V>(in.scales.data + (first + b) * in.groups + group) * to_float(sum[b][r]);
         }
     }
 };

@@ -41,7 +41,7 @@ struct Activations {
     Buffer x, normed, queries, attended, gates, inner;
 };
 
-constexpr int PIECE = 32 << 10;  // bytes of weights that a thread takes at once: little enough to share evenly
+constexpr int PIECE = 64 << 10;  // bytes of weights that a thread takes at once: little enough to share evenly
 
 template <Format F, int B, class Use>
 void tiles(const Matrix& m, int start, int end, Buffer& x, int first, int columns, Use use) {

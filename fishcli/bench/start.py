@@ -1,0 +1,74 @@
+"""How long a new process takes to its first sound, and how much memory."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from fishcli.bench.limit import stored
+from fishcli.bench.task import Task
+from fishcli.bench.timing import Spread
+from fishcli.engine import load
+from fishcli.errors import FishError
+from fishcli.lm.sampling import Sampling
+from fishcli.speech import Request
+
+_REPEAT = 3  # each takes seconds
+
+
+@dataclass(frozen=True)
+class Start:
+    """From the start of a process to its first sound, its files in the system's cache; memory in bytes.
+
+    `weights` are what the two models take. Of those, what is mapped from a file counts in `peak` once it was read.
+    """
+
+    seconds: Spread
+    peak: int | None  # None where the system does not tell
+    weights: int
+
+
+def measure(task: Task) -> Start:
+    """A few processes after one another."""
+    runs = [_run(task) for _ in range(min(_REPEAT, task.repeat))]
+    peaks = [peak for _, peak in runs if peak is not None]
+    weights = stored([task.engine.lm, task.engine.codec])
+    return Start(Spread.of(seconds for seconds, _ in runs), max(peaks, default=None), weights)
+
+
+def _run(task: Task) -> tuple[float, int | None]:
+    """Seconds to the first sound, and the peak of the process."""
+    command = [sys.executable, "-c", f"from {__name__} import main; main()", json.dumps(task.loading), task.text]
+    began = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
+        answer = child.stdout.readline() if child.stdout else b""
+        seconds = time.perf_counter() - began
+    if child.returncode:
+        raise FishError(f"A new process could not speak (exit code {child.returncode}); run `fish doctor --verify`.")
+    return seconds, json.loads(answer)["peak"]
+
+
+def main() -> None:
+    """What the new process does: load, speak, and tell as soon as there is sound."""
+    engine = load(**json.loads(sys.argv[1]))
+    request = Request(sys.argv[2], sampling=Sampling(seed=0, max_new_tokens=4))
+    next(chunk for chunk in engine.speak(request) if len(chunk.samples))
+    sys.stdout.write(json.dumps({"peak": _peak()}) + "\n")
+    sys.stdout.flush()
+
+
+def _peak() -> int | None:
+    """The most memory that this process had, in bytes."""
+    status = Path("/proc/self/status")
+    if status.exists():  # where getrusage would count what the parent had when it started this process
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) << 10
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

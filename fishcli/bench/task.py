@@ -1,0 +1,85 @@
+"""What is measured: a model, a text that it speaks, and how often."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fishcli.engine import Engine, load
+from fishcli.lm.prompt import PromptBuilder, Voice
+from fishcli.lm.sampling import Sampling
+from fishcli.speech import Request
+
+During = Callable[[str], AbstractContextManager[object]]  # what a person is told while something is done
+
+TEXT = "The train arrives at seven in the morning, and it leaves again at nine in the evening."
+REFERENCE = 10  # seconds of a voice
+_SPOKEN = "These are the words that are said in the recording of a voice, which takes ten seconds to say them all."
+
+
+@dataclass(frozen=True)
+class Task:
+    """Measure `engine`, whose codec was loaded from `codec` if that is not the checkpoint's, `repeat` times each."""
+
+    engine: Engine
+    repeat: int
+    codec: Path | None = None
+    text: str = TEXT
+
+    def voice(self) -> Voice:
+        """Ten seconds of random codes that no request has seen, since what all of them begin with is kept."""
+        settings, frames = self.engine.codec_settings, round(REFERENCE * self.engine.frame_rate)
+        codes = np.random.default_rng().integers(settings.codes, size=(settings.codebooks, frames))
+        return Voice(codes.astype(np.int16), _SPOKEN)
+
+    def request(self, *references: Voice, seed: int = 0, frames: int, text: str = "") -> Request:
+        """A request for at most `frames` frames of each chunk of the text."""
+        return Request(text or self.text, references, Sampling(seed=seed, max_new_tokens=frames))
+
+    @functools.cached_property
+    def prompts(self) -> PromptBuilder:
+        """What builds the prompts of the model."""
+        settings = self.engine.lm_settings
+        return PromptBuilder(self.engine.tokenizer, settings.codebooks, settings.max_seq_len, self.engine.frame_rate)
+
+    @property
+    def loading(self) -> dict[str, Any]:
+        """The arguments of `load` that lead to this engine again."""
+        plan = self.engine.plan
+        return {
+            "model": str(self.engine.model.path),
+            "codec": str(self.codec) if self.codec else None,
+            "device": plan.device.type,
+            "dtype": str(plan.dtype).removeprefix("torch."),
+            "quantize": plan.quantize,
+            "compile": plan.compile,
+            "threads": plan.threads,
+        }
+
+    def load(self, **changes: Any) -> Engine:
+        """The same model run in another way."""
+        return load(**self.loading | changes)
+
+
+@contextlib.contextmanager
+def cache_aside() -> Iterator[None]:
+    """Keep nothing: random voices must not push those of people out of the cache, nor be found by a second run."""
+    name = "FISHCLI_CACHE_DIR"
+    before = os.environ.get(name)
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ[name] = folder
+        try:
+            yield
+        finally:
+            os.environ.pop(name)
+            if before is not None:
+                os.environ[name] = before
