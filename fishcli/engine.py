@@ -184,7 +184,12 @@ class Engine:
     @functools.cached_property
     def decoder(self) -> Firefly | NativeDecoder:
         """What decodes: the codec, or what is compiled of it."""
-        return NativeDecoder(self.codec, self.plan.threads) if self.plan.native else self.codec
+        if self.plan.native:
+            try:
+                return NativeDecoder(self.codec, self.plan.threads)
+            except native.Unavailable as error:
+                log.warning("This codec is not run by what is compiled for it: %s.", error)
+        return self.codec
 
     @functools.cached_property
     def codec(self) -> Firefly:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import os
 import re
 import signal
@@ -121,6 +122,10 @@ def fish(monkeypatch, capfd, tmp_path):
             main()
         for number, handler in handlers.items():
             signal.signal(number, handler)
+        logger = logging.getLogger("fishcli")  # as it was before the command showed what is logged
+        logger.handlers[:] = [each for each in logger.handlers if not isinstance(each, console.LogHandler)]
+        logger.propagate = True
+        logger.setLevel(logging.NOTSET)
         return Ran(ended.value.code, *capfd.readouterr())
 
     return run

@@ -44,6 +44,10 @@ def examples() -> list[str]:
     return [line for line in dict.fromkeys(shown) if line not in commands()]
 
 
+LONG = re.compile("bench.*--(size full|quality)")
+COMMANDS = [*commands(), *examples()]
+
+
 @pytest.fixture(scope="module")
 def template(tmp_path_factory):
     """A folder with what the examples take for granted: recordings, codes, a text."""
@@ -92,7 +96,9 @@ def hub(micro):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="the README's shell is a POSIX one")
-@pytest.mark.parametrize("command", [*commands(), *examples()])
+@pytest.mark.parametrize(
+    "command", [pytest.param(each, marks=pytest.mark.slow if LONG.search(each) else ()) for each in COMMANDS]
+)
 def test_command(command, folder, environment):
     done = subprocess.run(["bash", "-euo", "pipefail", "-c", command], cwd=folder, env=environment, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
