@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from fishcli import native
+from fishcli.device import SMALL
 from fishcli.lm.quantize import QuantizedLinear
 from fishcli.lm.sampling import WINDOW
 from fishcli.lm.settings import StackSettings
@@ -22,6 +23,10 @@ from fishcli.lm.step import Rows
 from fishcli.lm.transformer import Block, Past, Transformer
 
 _FORMATS = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2, torch.uint8: 3}  # `Format` in product.hpp
+
+
+_LEAST = 1 << 18  # bytes, below which a weight is not worth moving
+_LINE = 64  # bytes that the processor's cache fetches at once
 
 
 class _Matrix(ctypes.Structure):
@@ -83,6 +88,7 @@ class Native:
             raise native.Unavailable("the model's dimensions are not multiples of 4")
         self._library, pool = _bound(native.load()), native.pool(threads)
         self._kept: list[object] = []  # what the structures point to
+        self._pages = _Pages(self._library, model)
         self._runner = c_void_p(self._library.fish_lm_new(byref(self._described()), pool))
         weakref.finalize(self, self._library.fish_lm_delete, self._runner)
 
@@ -154,7 +160,7 @@ class Native:
     def _matrix(self, layer: Any) -> _Matrix:
         weight, scales, bias = layer.weight, getattr(layer, "scales", None), getattr(layer, "bias", None)
         return _Matrix(
-            data=self._pointer(weight),
+            data=self._pages.moved(weight) or self._pointer(weight),
             scales=None if scales is None else self._pointer(scales),
             bias=None if bias is None else self._floats(bias),
             rows=len(weight),
@@ -173,6 +179,36 @@ class Native:
         return tensor.data_ptr()
 
 
+class _Pages:
+    """Large pages for the matrices of a large model's blocks, which are read for every frame.
+
+    The processor looks up the place of each page of memory; with the usual ones, of 4 KB, that takes a tenth of a
+    frame in bfloat16 and a twentieth in int8. What is mapped from a file cannot have large ones, so it moves.
+    """
+
+    def __init__(self, library: ctypes.CDLL, model: Transformer) -> None:
+        self._library, self._used = library, 0
+        blocks = [*model.layers.parameters(), *model.fast_layers.parameters()]
+        self._weights = {weight.data_ptr() for weight in blocks if weight.nbytes >= _LEAST}
+        self._size = sum(_rounded(weight.nbytes) for weight in blocks if weight.nbytes >= _LEAST)
+        self._start = library.fish_pages_new(self._size) if self._size > SMALL else None
+        if self._start:
+            weakref.finalize(self, library.fish_pages_delete, self._start)
+
+    def moved(self, weight: Tensor) -> int | None:
+        """Where a weight lies now; None where it stays."""
+        if not self._start or weight.data_ptr() not in self._weights or not weight.is_contiguous():
+            return None
+        place = self._start + self._used
+        self._used += _rounded(weight.nbytes)
+        self._library.fish_move(place, weight.data_ptr(), weight.nbytes)
+        return int(place)
+
+
+def _rounded(size: int) -> int:
+    return -(-size // _LINE) * _LINE
+
+
 def _described_past(past: Past) -> _Past:
     return _Past(past.keys.data_ptr(), past.values.data_ptr(), past.rows, past.length)
 
@@ -188,4 +224,7 @@ def _bound(library: ctypes.CDLL) -> ctypes.CDLL:
     ):
         function = getattr(library, f"fish_lm_{name}")
         function.restype, function.argtypes = result, arguments
+    library.fish_pages_new.restype, library.fish_pages_new.argtypes = pointer, [c_int64]
+    library.fish_pages_delete.restype, library.fish_pages_delete.argtypes = None, [pointer]
+    library.fish_move.restype, library.fish_move.argtypes = None, [pointer, pointer, c_int64]
     return library

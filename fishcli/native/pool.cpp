@@ -1,6 +1,12 @@
 // The threads that all models of a process share, and what they can read from memory at best.
 #include "pool.hpp"
 
+#include <cstdlib>
+#if defined(__linux__)
+#include <sys/mman.h>
+#include <unistd.h>
+#endif
+
 #include "simd.hpp"
 
 using namespace fish;
@@ -8,6 +14,28 @@ using namespace fish;
 extern "C" {
 Pool* fish_pool_new(int threads) { return new Pool(threads); }
 void fish_pool_delete(Pool* pool) { delete pool; }
+
+// Memory in pages of 2 MB where the system has them (the processor then finds them sooner), else null.
+void* fish_pages_new(int64_t bytes) {
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+    constexpr int64_t PAGE = 2 << 20;
+    void* memory = std::aligned_alloc(PAGE, (bytes + PAGE - 1) / PAGE * PAGE);
+    if (memory && madvise(memory, bytes, MADV_HUGEPAGE) == 0) return memory;
+    std::free(memory);
+#endif
+    return nullptr;
+}
+void fish_pages_delete(void* memory) { std::free(memory); }
+
+// Copies what is mapped from a file, and has the system take back its pages: they can be read again.
+void fish_move(void* to, const uint8_t* from, int64_t bytes) {
+    std::memcpy(to, from, bytes);
+#if defined(__linux__) && defined(MADV_PAGEOUT)
+    const uintptr_t page = sysconf(_SC_PAGESIZE), start = ((uintptr_t)from + page - 1) / page * page;
+    const uintptr_t end = ((uintptr_t)from + bytes) / page * page;
+    if (start < end) madvise((void*)start, end - start, MADV_PAGEOUT);
+#endif
+}
 
 // Reads `bytes`, a multiple of 64 Ki, with all threads; the result keeps the compiler from leaving it out.
 int32_t fish_read(Pool* pool, const uint8_t* data, int64_t bytes) {

@@ -62,9 +62,16 @@ public:
             return;
         }
         for (int spins = 0; turn.load(std::memory_order_acquire) == now; spins++)
-            if (spins < PATIENCE) pause();
+            if (wanted < wanted_end) __builtin_prefetch(wanted, 0, 2), wanted += 64;
+            else if (spins < PATIENCE) pause();
             else std::this_thread::yield();
     }
+
+    // What the calling thread fetches while it waits for the others: it will read that next.
+    void expect(const uint8_t* data, size_t bytes) { wanted = data, wanted_end = data + bytes; }
+
+    // The first of the pieces that `share` gives to the calling thread.
+    int first(int pieces) const { return (int64_t)pieces * self / count; }
 
     const int count;
 
@@ -74,6 +81,7 @@ private:
     };
 
     static inline thread_local int self = 0;  // which of the threads this is
+    static inline thread_local const uint8_t *wanted = nullptr, *wanted_end = nullptr;
     static constexpr int PATIENCE = 4000;  // pauses, some 100 microseconds
 
     void start() {

@@ -41,7 +41,8 @@ struct Activations {
     Buffer x, normed, queries, attended, gates, inner;
 };
 
-constexpr int PIECE = 64 << 10;  // bytes of weights that a thread takes at once: little enough to share evenly
+constexpr int PIECE = 64 << 10;      // bytes of weights that a thread takes at once: little enough to share evenly
+constexpr int EXPECTED = 128 << 10;  // bytes that a thread fetches while it waits, at most: they fit into its cache
 
 template <Format F, int B, class Use>
 void tiles(const Matrix& m, int start, int end, Buffer& x, int first, int columns, Use use) {
@@ -64,10 +65,22 @@ template <Format F, class Use> void tiles(const Matrix& m, int start, int end, B
     }
 }
 
+// How many rows of a matrix a thread takes at once.
+inline int piece_height(const Pool& pool, const Matrix& m) {
+    const int most = (m.rows + 2 * pool.count - 1) / (2 * pool.count);
+    return std::max(1, std::min(most, PIECE / m.stride) / 4) * 4;
+}
+
+// Have the calling thread fetch its first rows of a matrix whenever it waits before it is multiplied.
+inline void expect(Pool& pool, const Matrix& m) {
+    const int height = piece_height(pool, m), start = pool.first((m.rows + height - 1) / height) * height;
+    pool.expect(m.row(start), std::min<size_t>(EXPECTED, (size_t)(m.rows - start) * m.stride));
+}
+
 // Calls `use(rows, columns, first column, out)` with tiles of m @ x, out[4 * column + row]. A tile has four rows; the
 // last row stands there repeatedly where there are no four left.
 template <class Use> void multiply(Pool& pool, const Matrix& m, Buffer& x, int columns, Use use) {
-    const int most = (m.rows + 2 * pool.count - 1) / (2 * pool.count), height = std::max(1, std::min(most, PIECE / m.stride) / 4) * 4;
+    const int height = piece_height(pool, m);
     pool.share((m.rows + height - 1) / height, [&](int piece) {
         const int start = piece * height, end = std::min(m.rows, start + height);
         switch (m.format) {
@@ -113,16 +126,20 @@ public:
         for (int layer = 0; layer < s.layers; layer++) {
             const Block& block = s.blocks[layer];
             normalise(block.attention_norm, block.wqkv);
+            expect(pool, block.wo);
             attention_inputs(layer, block);
             attend(layer);
             pool.share(count, [&](int c) { a.attended.round(c, block.wo.format); });
+            expect(pool, block.w13);
             residual(block.wo, a.attended);
             normalise(block.ffn_norm, block.w13);
+            expect(pool, block.w2);
             multiply(pool, block.w13, a.normed, count, into(a.gates));
             pool.share(count, [&](int c) {
                 swiglu(a.gates[c], s.inner, a.inner[c]);
                 a.inner.round(c, block.w2.format);
             });
+            if (layer + 1 < s.layers) expect(pool, s.blocks[layer + 1].wqkv);
             residual(block.w2, a.inner);
         }
     }
