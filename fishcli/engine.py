@@ -151,7 +151,7 @@ class Engine:
                 return Native(self.lm, self.plan.threads)
             except native.Unavailable as error:
                 log.warning("This model is not run by what is compiled for it: %s.", error)
-        return Compiled(self.lm) if self.plan.compile and self.device.type == "cuda" else Eager(self.lm)
+        return Compiled(self.lm) if self.plan.compile else Eager(self.lm)
 
     @functools.cached_property
     def lm(self) -> Transformer:
@@ -241,7 +241,7 @@ def load(
     torch.set_num_threads(plan.threads)
     torch.backends.cudnn.allow_tf32 = False  # ten bits of a float32 convolution would be lost, and heard
     log.debug("%s: %s", found.path, plan)
-    key = (found.path.resolve(), codec_path.resolve(), plan)
+    key = (found.path.resolve(), found.built_in, codec_path.resolve(), plan)
     with _loading:
         if key not in _engines:
             _engines[key] = Engine(found, codec_path, plan)
@@ -265,6 +265,6 @@ def make_plan(size: int, device: str, dtype: str, quantize: str, compile: bool, 
         dtype=pick_dtype(dtype, where, size, compiled),
         quantize=pick_quantize(quantize, where, size, compiled),
         native=compiled,
-        compile=compile,
+        compile=compile and where.type == "cuda",
         threads=pick_threads(threads, size),
     )

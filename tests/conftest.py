@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,6 +36,17 @@ def _own_folders(tmp_path_factory):
         for kind in ("CACHE", "CONFIG", "DATA"):
             patch.setenv(f"FISHCLI_{kind}_DIR", str(home / kind.lower()))
         yield
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """PyTorch on one thread: on a busy machine those of small layers wait for each other far longer than they work."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

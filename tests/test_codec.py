@@ -1,7 +1,6 @@
 """The codec: against the reference's numbers, whole against stream, and every form of its checkpoint."""
 
 import json
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from fishcli.bench.checkpoint import FULL_CODEC, codec_shapes
 from fishcli.codec import CodecSettings, Firefly, canonical, firefly, shapes
 from fishcli.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 WEIGHTS = "firefly-gan-vq-fsq-8x1024-21hz-generator.pth"
 NORMED = ".parametrizations.weight.original"
 
@@ -36,15 +36,6 @@ def build(config: CodecSettings, state: dict) -> Firefly:
 def load(folder: Path) -> Firefly:
     file = folder / "codec.json"
     return build(CodecSettings.from_dict(json.loads(file.read_text()) if file.exists() else {}), read(folder))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """On a busy machine the threads of such small layers wait for each other far longer than they work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 import ctypes
 import platform
 import subprocess
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,7 +18,10 @@ from fishcli.codec.native import NativeDecoder
 from fishcli.engine import load
 from fishcli.errors import InputError
 
-pytestmark = pytest.mark.skipif(native.compiler() is None, reason="there is no C++ compiler")
+pytestmark = [
+    pytest.mark.skipif(native.compiler() is None, reason="there is no C++ compiler"),
+    pytest.mark.usefixtures("one_thread"),  # PyTorch's would be in the way of ours
+]
 
 ODD = CodecSettings.from_dict(
     {
@@ -48,15 +50,6 @@ def seeded(settings: CodecSettings) -> Firefly:
         torch.nn.init.normal_(block[1].gamma)
         torch.nn.init.normal_(block[1].norm.bias)
     return codec
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """PyTorch's: its threads would be in the way of ours."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -61,7 +61,7 @@ class Task:
             "device": plan.device.type,
             "dtype": str(plan.dtype).removeprefix("torch."),
             "quantize": plan.quantize,
-            "compile": plan.compile,
+            "compile": plan.compile or plan.native,
             "threads": plan.threads,
         }
 

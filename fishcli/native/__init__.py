@@ -15,7 +15,6 @@ import platform
 import shutil
 import subprocess
 import sys
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -61,7 +60,7 @@ def load() -> ctypes.CDLL:
                 log.info("Compiling for this processor, which takes about ten seconds, once.")
                 files.discard_leftovers(target)
                 with files.replacing(target) as temporary:
-                    _compile(temporary)
+                    _compile(temporary, target.with_suffix(".build"))
         return ctypes.CDLL(str(target))
     except OSError as error:
         raise Unavailable(f"{target} cannot be made or used ({error})") from error
@@ -82,13 +81,20 @@ def compiler() -> str | None:
     return next(filter(None, map(shutil.which, (given,) if given else usual)), None)
 
 
-def _compile(target: Path) -> None:
-    """Each source by a process of its own, then all of them into one library."""
+def _compile(target: Path, folder: Path) -> None:
+    """Each source by a process of its own, then all of them into one library.
+
+    What is between lies in `folder`, which a killed process leaves and the next one takes over.
+    """
     command = [str(compiler()), *_FLAGS, _tuned()]
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor() as threads:
-        made = {source: f"{folder}/{source.stem}.o" for source in sorted(_SOURCES.glob("*.cpp"))}
-        list(threads.map(_run, ([*command, "-c", str(source), "-o", out] for source, out in made.items())))
+    folder.mkdir(exist_ok=True)
+    try:
+        with ThreadPoolExecutor() as threads:
+            made = {source: f"{folder}/{source.stem}.o" for source in sorted(_SOURCES.glob("*.cpp"))}
+            list(threads.map(_run, ([*command, "-c", str(source), "-o", out] for source, out in made.items())))
         _run([*command, "-shared", *made.values(), "-o", str(target)])
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _run(command: list[str]) -> None:

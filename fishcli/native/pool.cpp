@@ -1,4 +1,4 @@
-// The threads that all models of a process share, and what they can read from memory at best.
+// The threads that all models of a process share, the memory that they read, and how fast they can at best.
 #include "pool.hpp"
 
 #include <cstdlib>
@@ -13,7 +13,6 @@ using namespace fish;
 
 extern "C" {
 Pool* fish_pool_new(int threads) { return new Pool(threads); }
-void fish_pool_delete(Pool* pool) { delete pool; }
 
 // Memory in pages of 2 MB where the system has them (the processor then finds them sooner), else null.
 void* fish_pages_new(int64_t bytes) {
