@@ -6,6 +6,7 @@ import logging
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -44,6 +45,17 @@ def test_hidden_states(micro, golden, kind, dtype, threads):
     # Activations are rounded to 16 bits for int8, and to 8 for int4.
     error = {"none": 1e-5, "int8": 2e-4, "int4": 2e-2}[kind] if dtype == "float32" else 2e-2
     torch.testing.assert_close(got, expected, atol=error * scale, rtol=0)
+
+
+def test_two_models_at_the_same_time(micro, golden):
+    """The threads are one process's own: who finds them at work waits."""
+    model = load(micro, device="cpu", dtype="float32", compile=True).lm
+    runners = [Native(model, 2) for _ in range(2)]
+    expected = teacher_forced(runners[0], golden["prompt_1_refs"])
+    with ThreadPoolExecutor() as threads:
+        for _ in range(20):
+            for got in threads.map(teacher_forced, runners, [golden["prompt_1_refs"]] * 2):
+                assert torch.equal(got, expected)
 
 
 def rows(model, golden, count):

@@ -9,14 +9,13 @@ import ctypes
 import weakref
 from collections.abc import Iterable
 from ctypes import POINTER, byref, c_float, c_int32, c_int64, c_void_p
-from typing import Any, cast
+from typing import TypeGuard, cast
 
 import torch
 from torch import Tensor, nn
 
 from fishcli import native
-from fishcli.device import SMALL
-from fishcli.lm.quantize import QuantizedLinear
+from fishcli.lm.quantize import Linear, QuantizedLinear
 from fishcli.lm.sampling import WINDOW
 from fishcli.lm.settings import StackSettings
 from fishcli.lm.step import Rows
@@ -25,15 +24,15 @@ from fishcli.lm.transformer import Block, Past, Transformer
 _FORMATS = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2, torch.uint8: 3}  # `Format` in product.hpp
 
 
-_LEAST = 1 << 18  # bytes, below which a weight is not worth moving
-_LINE = 64  # bytes that the processor's cache fetches at once
-
-
 class _Matrix(ctypes.Structure):
     _fields_ = [
-        *((name, c_void_p) for name in ("data", "scales", "bias")),
-        *((name, c_int32) for name in ("rows", "cols", "format", "stride", "scale_stride")),
+        *((name, c_void_p) for name in ("data", "bias")),
+        *((name, c_int32) for name in ("rows", "cols", "format", "tile")),
     ]
+
+
+class _Table(ctypes.Structure):
+    _fields_ = [("data", c_void_p), ("cols", c_int32), ("format", c_int32)]
 
 
 class _Block(ctypes.Structure):
@@ -54,12 +53,14 @@ class _Stack(ctypes.Structure):
     ]
 
 
-_MATRICES = ("embeddings", "codebook_embeddings", "output", "project_in", "fast_embeddings", "fast_output")
+_TABLES = ("embeddings", "codebook_embeddings", "fast_embeddings")
+_MATRICES = ("output", "fast_project_in", "fast_output")
 
 
 class _Model(ctypes.Structure):
     _fields_ = [
         *((name, _Stack) for name in ("slow", "fast")),
+        *((name, _Table) for name in _TABLES),
         *((name, _Matrix) for name in _MATRICES),
         *((name, c_void_p) for name in ("norm", "fast_norm")),
         ("semantic", c_int64),
@@ -88,7 +89,7 @@ class Native:
             raise native.Unavailable("the model's dimensions are not multiples of 4")
         self._library, pool = _bound(native.load()), native.pool(threads)
         self._kept: list[object] = []  # what the structures point to
-        self._pages = _Pages(self._library, model)
+        self._packed = _Packed(self._library, pool, model)
         self._runner = c_void_p(self._library.fish_lm_new(byref(self._described()), pool))
         weakref.finalize(self, self._library.fish_lm_delete, self._runner)
 
@@ -121,11 +122,6 @@ class Native:
 
     def _described(self) -> _Model:
         m, s = self.model, self.model.settings
-        project_in = self._matrix(m.fast_project_in) if s.fast.dim != s.slow.dim else _Matrix()
-        matrices = {
-            **{name: self._matrix(getattr(m, name)) for name in _MATRICES if name != "project_in"},
-            "project_in": project_in,
-        }
         return _Model(
             slow=self._stack(s.slow, m.layers, m.rotation),
             fast=self._stack(s.fast, m.fast_layers, m.fast_rotation),
@@ -136,7 +132,8 @@ class Native:
             codebook_size=s.codebook_size,
             codes=m.codes,
             window=WINDOW,
-            **matrices,
+            **{name: self._table(getattr(m, name).weight) for name in _TABLES},
+            **{name: self._matrix(getattr(m, name, None)) for name in _MATRICES},
         )
 
     def _stack(self, s: StackSettings, blocks: Iterable[nn.Module], rotation: Tensor) -> _Stack:
@@ -157,18 +154,15 @@ class Native:
             self._matrix(feed_forward.w2),
         )
 
-    def _matrix(self, layer: Any) -> _Matrix:
-        weight, scales, bias = layer.weight, getattr(layer, "scales", None), getattr(layer, "bias", None)
-        return _Matrix(
-            data=self._pages.moved(weight) or self._pointer(weight),
-            scales=None if scales is None else self._pointer(scales),
-            bias=None if bias is None else self._floats(bias),
-            rows=len(weight),
-            cols=layer.inp if isinstance(layer, QuantizedLinear) else weight.shape[1],
-            format=_FORMATS[weight.dtype],
-            stride=weight.stride(0) * weight.itemsize,
-            scale_stride=0 if scales is None else scales.stride(0),
-        )
+    def _matrix(self, layer: nn.Module | None) -> _Matrix:
+        if not _linear(layer):
+            return _Matrix()
+        matrix = self._packed.matrix(layer)
+        matrix.bias = None if layer.bias is None else self._floats(layer.bias)
+        return matrix
+
+    def _table(self, weight: Tensor) -> _Table:
+        return _Table(self._pointer(weight), weight.shape[1], _FORMATS[weight.dtype])
 
     def _floats(self, tensor: Tensor) -> int:
         return self._pointer(tensor.float())
@@ -179,34 +173,51 @@ class Native:
         return tensor.data_ptr()
 
 
-class _Pages:
-    """Large pages for the matrices of a large model's blocks, which are read for every frame.
+class _Packed:
+    """The matrices of a model, in the order in which the C++ reads them and in large pages of memory.
 
-    The processor looks up the place of each page of memory; with the usual ones, of 4 KB, that takes a tenth of a
-    frame in bfloat16 and a twentieth in int8. What is mapped from a file cannot have large ones, so it moves.
+    What they were loaded from is given back to the system, which can read it again. (The processor looks up the place
+    of each page, and with those of 4 KB, that takes a tenth of a frame in bfloat16.)
     """
 
-    def __init__(self, library: ctypes.CDLL, model: Transformer) -> None:
-        self._library, self._used = library, 0
-        blocks = [*model.layers.parameters(), *model.fast_layers.parameters()]
-        self._weights = {weight.data_ptr() for weight in blocks if weight.nbytes >= _LEAST}
-        self._size = sum(_rounded(weight.nbytes) for weight in blocks if weight.nbytes >= _LEAST)
-        self._start = library.fish_pages_new(self._size) if self._size > SMALL else None
-        if self._start:
-            weakref.finalize(self, library.fish_pages_delete, self._start)
+    def __init__(self, library: ctypes.CDLL, pool: c_void_p, model: nn.Module) -> None:
+        self._library, self._pool = library, pool
+        size = sum(self._size(layer) for layer in model.modules() if _linear(layer))
+        self._next = library.fish_pages_new(size)
+        if not self._next:
+            raise MemoryError("There is no memory left for the language model.")
+        weakref.finalize(self, library.fish_pages_delete, self._next)
 
-    def moved(self, weight: Tensor) -> int | None:
-        """Where a weight lies now; None where it stays."""
-        if not self._start or weight.data_ptr() not in self._weights or not weight.is_contiguous():
-            return None
-        place = self._start + self._used
-        self._used += _rounded(weight.nbytes)
-        self._library.fish_move(place, weight.data_ptr(), weight.nbytes)
-        return int(place)
+    def matrix(self, layer: Linear | QuantizedLinear) -> _Matrix:
+        """Pack one of those that the model had when this was made."""
+        weight, scales = layer.weight.contiguous(), _scales(layer)
+        matrix = _Matrix(data=self._next, rows=len(weight), cols=_inputs(layer), format=_FORMATS[weight.dtype])
+        self._next += self._size(layer)
+        self._library.fish_lm_pack(
+            self._pool,
+            byref(matrix),
+            weight.data_ptr(),
+            weight.stride(0) * weight.itemsize,
+            None if scales is None else scales.data_ptr(),
+            0 if scales is None else scales.stride(0),
+        )
+        self._library.fish_forget(weight.data_ptr(), weight.nbytes)
+        return matrix
+
+    def _size(self, layer: Linear | QuantizedLinear) -> int:
+        return int(self._library.fish_lm_packed_size(_FORMATS[layer.weight.dtype], len(layer.weight), _inputs(layer)))
 
 
-def _rounded(size: int) -> int:
-    return -(-size // _LINE) * _LINE
+def _linear(layer: nn.Module | None) -> TypeGuard[Linear | QuantizedLinear]:
+    return isinstance(layer, (Linear, QuantizedLinear))
+
+
+def _inputs(layer: Linear | QuantizedLinear) -> int:
+    return layer.inp if isinstance(layer, QuantizedLinear) else layer.weight.shape[1]
+
+
+def _scales(layer: Linear | QuantizedLinear) -> Tensor | None:
+    return layer.scales.contiguous() if isinstance(layer, QuantizedLinear) else None
 
 
 def _described_past(past: Past) -> _Past:
@@ -217,6 +228,8 @@ def _bound(library: ctypes.CDLL) -> ctypes.CDLL:
     """The library with the types of its functions declared."""
     pointer, number = c_void_p, ctypes.c_int
     for name, result, arguments in (
+        ("packed_size", c_int64, [number] * 3),
+        ("pack", None, [pointer, POINTER(_Matrix), pointer, number, pointer, number]),
         ("new", pointer, [POINTER(_Model), pointer]),
         ("delete", None, [pointer]),
         ("prefill", None, [pointer, pointer, number, POINTER(_Past), number, number, pointer]),
@@ -226,5 +239,5 @@ def _bound(library: ctypes.CDLL) -> ctypes.CDLL:
         function.restype, function.argtypes = result, arguments
     library.fish_pages_new.restype, library.fish_pages_new.argtypes = pointer, [c_int64]
     library.fish_pages_delete.restype, library.fish_pages_delete.argtypes = None, [pointer]
-    library.fish_move.restype, library.fish_move.argtypes = None, [pointer, pointer, c_int64]
+    library.fish_forget.restype, library.fish_forget.argtypes = None, [pointer, c_int64]
     return library

@@ -7,31 +7,29 @@
 #include <unistd.h>
 #endif
 
-#include "simd.hpp"
+#include "product.hpp"
 
 using namespace fish;
 
 extern "C" {
 Pool* fish_pool_new(int threads) { return new Pool(threads); }
 
-// Memory in pages of 2 MB where the system has them (the processor then finds them sooner), else null.
+// Memory in pages of 2 MB where the system has them: the processor then finds them sooner. Null where there is none.
 void* fish_pages_new(int64_t bytes) {
-#if defined(__linux__) && defined(MADV_HUGEPAGE)
     constexpr int64_t PAGE = 2 << 20;
     void* memory = std::aligned_alloc(PAGE, (bytes + PAGE - 1) / PAGE * PAGE);
-    if (memory && madvise(memory, bytes, MADV_HUGEPAGE) == 0) return memory;
-    std::free(memory);
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+    if (memory) madvise(memory, bytes, MADV_HUGEPAGE);
 #endif
-    return nullptr;
+    return memory;
 }
 void fish_pages_delete(void* memory) { std::free(memory); }
 
-// Copies what is mapped from a file, and has the system take back its pages: they can be read again.
-void fish_move(void* to, const uint8_t* from, int64_t bytes) {
-    std::memcpy(to, from, bytes);
+// Has the system take back the pages of what is mapped from a file: they can be read again.
+void fish_forget(const uint8_t* data, int64_t bytes) {
 #if defined(__linux__) && defined(MADV_PAGEOUT)
-    const uintptr_t page = sysconf(_SC_PAGESIZE), start = ((uintptr_t)from + page - 1) / page * page;
-    const uintptr_t end = ((uintptr_t)from + bytes) / page * page;
+    const uintptr_t page = sysconf(_SC_PAGESIZE), start = ((uintptr_t)data + page - 1) / page * page;
+    const uintptr_t end = ((uintptr_t)data + bytes) / page * page;
     if (start < end) madvise((void*)start, end - start, MADV_PAGEOUT);
 #endif
 }
@@ -39,13 +37,13 @@ void fish_move(void* to, const uint8_t* from, int64_t bytes) {
 // Reads `bytes`, a multiple of 64 Ki, with all threads; the result keeps the compiler from leaving it out.
 int32_t fish_read(Pool* pool, const uint8_t* data, int64_t bytes) {
     std::atomic<int32_t> result{0};
-    constexpr int PIECE = 64 << 10, FETCH = 4096;
+    constexpr int PIECE = 64 << 10;
     pool->run([&] {
         pool->share((int)(bytes / PIECE), [&](int piece) {
             const uint8_t* p = data + (size_t)piece * PIECE;
             Vi total[4] = {};
             for (int i = 0; i < PIECE; i += sizeof total) {
-                for (size_t j = 0; j < sizeof total; j += 64) __builtin_prefetch(p + i + j + FETCH);
+                fetch<sizeof total>(p + i);
                 for (int j = 0; j < 4; j++) total[j] ^= load<Vi>(p + i + j * sizeof(Vi));
             }
             result ^= (total[0] ^ total[1] ^ total[2] ^ total[3])[0];

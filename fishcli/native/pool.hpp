@@ -34,8 +34,9 @@ public:
         for (auto& worker : workers) worker.join();
     }
 
-    // Run a function on every thread, this one included; returns when all are done.
+    // Run a function on every thread, this one included; returns when all are done. Whoever calls meanwhile waits.
     void run(const std::function<void()>& function) {
+        std::lock_guard<std::mutex> alone(running);
         job = &function;
         self = 0;
         start();
@@ -110,7 +111,7 @@ private:
 
     std::vector<Counter> taken;  // of each thread's pieces
     std::vector<std::thread> workers;
-    std::mutex mutex;
+    std::mutex running, mutex;
     std::condition_variable wake;
     const std::function<void()>* job = nullptr;
     alignas(64) std::atomic<unsigned> jobs{0};

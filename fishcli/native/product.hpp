@@ -6,6 +6,7 @@
 #pragma once
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <vector>
 
 #include "simd.hpp"
@@ -14,23 +15,50 @@ namespace fish {
 
 enum Format : int32_t { F32, BF16, I8, I4 };
 
-// A weight (rows, cols) as PyTorch has it, each row contiguous; I8 and I4 as `quantize.py` describes them.
-struct Matrix {
-    const uint8_t* data;
-    const void* scales;
-    const float* bias;
-    int32_t rows, cols;
-    Format format;
-    int32_t stride;        // bytes of a row
-    int32_t scale_stride;  // scales of a row
-
-    const uint8_t* row(int i) const { return data + (size_t)i * stride; }
-    const uint16_t* scale(int i, int group) const { return (const uint16_t*)scales + (size_t)i * scale_stride + group; }
-};
-
 constexpr int LANES = 16;  // groups that a block has a part of, whatever W is here
 constexpr int BLOCK8 = 32, SPAN8 = 512;
 constexpr int HALF4 = 64, BLOCK4 = 128, SPAN4 = 512;
+constexpr int TILE_ROWS = 4, TILE_SCALES = TILE_ROWS * LANES * (int)sizeof(uint16_t);
+
+// Bytes of a row that lie together in a tile, and how many weights they are.
+constexpr int chunk_bytes(Format f) { return f == F32 || f == I4 ? 64 : 32; }
+constexpr int chunk_weights(Format f) { return f == I8 ? BLOCK8 : f == I4 ? BLOCK4 : LANES; }
+constexpr bool grouped(Format f) { return f == I8 || f == I4; }
+
+// A weight (rows, cols) in tiles of four rows, in the order in which a product reads them: one stream of memory is
+// read faster than four rows and their scales beside one another. A tile has a chunk of each of its rows, then the
+// next of each, and of integers the bfloat16 scales of a span of them before it; see `quantize.py` for what is in a
+// chunk. Zeros stand for rows and columns that are not there.
+struct Matrix {
+    const uint8_t* data;
+    const float* bias;
+    int32_t rows, cols;
+    Format format;
+    int32_t tile;  // bytes
+
+    const uint8_t* at(int row) const { return data + (size_t)(row / TILE_ROWS) * tile; }
+};
+
+inline int64_t tile_bytes(Format format, int cols) {
+    const int chunks = (cols + chunk_weights(format) - 1) / chunk_weights(format);
+    return (int64_t)TILE_ROWS * chunk_bytes(format) * chunks + (grouped(format) ? (cols + SPAN8 - 1) / SPAN8 * TILE_SCALES : 0);
+}
+
+// Lays out one tile of a weight that has `stride` bytes in a row, and `scale_stride` scales.
+inline void pack(uint8_t* to, const Matrix& m, int start, const uint8_t* weights, int stride, const uint16_t* scales, int scale_stride) {
+    const int chunk = chunk_bytes(m.format), width = chunk_weights(m.format), rows = std::min(TILE_ROWS, m.rows - start);
+    std::memset(to, 0, m.tile);
+    for (int at = 0, k = 0; at < stride; at += chunk, k += width) {
+        if (grouped(m.format) && k % SPAN8 == 0) {
+            for (int r = 0; r < rows; r++)
+                std::memcpy(to + r * LANES * 2, scales + (size_t)(start + r) * scale_stride + k / SPAN8 * LANES, LANES * 2);
+            to += TILE_SCALES;
+        }
+        for (int r = 0; r < rows; r++)
+            std::memcpy(to + r * chunk, weights + (size_t)(start + r) * stride + at, std::min(chunk, stride - at));
+        to += TILE_ROWS * chunk;
+    }
+}
 
 // Activations (columns, width): floats in `x`, from which `round` makes what integers are multiplied with. Each
 // column starts at a cache line and is followed by zeros up to a whole block.
@@ -115,77 +143,69 @@ private:
     int width = 0, room = 0;
 };
 
-constexpr int AHEAD = 1024;  // bytes of each row that are fetched before they are needed: the hardware is more timid
+// Bytes before their use at which weights are fetched from memory, and then from the second cache: the processor by
+// itself is more timid, and stops at the end of a page.
+constexpr int FAR = 16 << 10, NEAR = 4 << 10;
 
-// Fetch what is needed a little after byte k of four rows: some of the same rows or, at their end, of the next four.
-inline void fetch(const Matrix& m, const uint8_t* const (&w)[4], int k) {
-    const int ahead = AHEAD < m.stride ? AHEAD : m.stride, next = k + ahead < m.stride ? k + ahead : k + ahead + 3 * m.stride;
-    for (int r = 0; r < 4; r++) __builtin_prefetch(w[r] + next);
+template <int BYTES> inline void fetch(const uint8_t* p) {
+    for (int i = 0; i < BYTES; i += 64) __builtin_prefetch(p + FAR + i, 0, 2), __builtin_prefetch(p + NEAR + i, 0, 3);
 }
 
-// Products of four rows of weights with B columns of activations, from the first-th on: out[4 * b + r].
+// Products of a tile, `w`, with B columns of activations, from the first-th on: out[4 * b + r].
 template <Format F, int B> struct Product {  // F32, BF16
-    static constexpr int SIZE = F == F32 ? 4 : 2;
-
-    static V weights(const uint8_t* p) { return F == F32 ? load<V>(p) : from_bf16(p); }
-
-    [[gnu::noinline]] static void run(const Matrix& m, const int* rows, const Buffer& in, int first, float* out) {
+    [[gnu::noinline]] static void run(const uint8_t* w, int cols, const Buffer& in, int first, float* out) {
+        constexpr int CHUNK = chunk_bytes(F), SIZE = CHUNK / LANES;
         const float* x = in.x.data + first * in.ld;
-        const uint8_t* w[4];
-        for (int r = 0; r < 4; r++) w[r] = m.row(rows[r]);
         V total[B][4] = {};
-        const int whole = m.cols / W * W;
-        for (int k = 0; k < whole; k += W) {
-            V wide[4];
-            for (int r = 0; r < 4; r++) wide[r] = weights(w[r] + k * SIZE);
-            if (k * SIZE % 64 == 0) fetch(m, w, k * SIZE);
-            for (int b = 0; b < B; b++) {
-                const V column = load<V>(x + b * in.ld + k);
-                for (int r = 0; r < 4; r++) total[b][r] += wide[r] * column;
+        for (int start = 0; start < cols; start += LANES, w += 4 * CHUNK) {
+            fetch<4 * CHUNK>(w);
+            for (int lane = 0; lane < LANES; lane += W) {
+                V wide[4];
+                for (int r = 0; r < 4; r++) wide[r] = weights(w + r * CHUNK + lane * SIZE);
+                for (int b = 0; b < B; b++) {
+                    const V column = load<V>(x + b * in.ld + start + lane);
+                    for (int r = 0; r < 4; r++) total[b][r] += wide[r] * column;
+                }
             }
         }
-        for (int b = 0; b < B; b++) {
-            sums(total[b][0], total[b][1], total[b][2], total[b][3], out + 4 * b);
-            for (int i = whole; i < m.cols; i++)
-                for (int r = 0; r < 4; r++) out[4 * b + r] += one(w[r], i) * x[b * in.ld + i];
-        }
+        for (int b = 0; b < B; b++) sums(total[b][0], total[b][1], total[b][2], total[b][3], out + 4 * b);
     }
 
-    static float one(const uint8_t* p, int i) {
-        const uint32_t bits = F == F32 ? load<uint32_t>(p + 4 * i) : (uint32_t)load<uint16_t>(p + 2 * i) << 16;
-        return load<float>(&bits);
-    }
+    static V weights(const uint8_t* p) { return F == F32 ? load<V>(p) : from_bf16(p); }
 };
 
 template <int B> struct Product<I8, B> {
-    [[gnu::noinline]] static void run(const Matrix& m, const int* rows, const Buffer& in, int first, float* out) {
+    [[gnu::noinline]] static void run(const uint8_t* w, int cols, const Buffer& in, int first, float* out) {
         V total[B][4] = {};
-        for (int start = 0; start < m.stride; start += SPAN8)
+        for (int start = 0; start < cols; start += SPAN8) {
+            const uint8_t* scales = w;
+            const int blocks = std::min(SPAN8 / BLOCK8, (cols - start + BLOCK8 - 1) / BLOCK8);
+            fetch<TILE_SCALES>(w);
+            w += TILE_SCALES;
             for (int lane = 0; lane < LANES; lane += W) {
                 Vi sum[B][4] = {};
-                span(m, rows, start + 2 * lane, std::min(SPAN8, m.stride - start), in, first, sum);
+                span(w + 2 * lane, blocks, in.whole.data + first * in.ld + start + 2 * lane, in.ld, sum);
                 for (int r = 0; r < 4; r++) {
-                    const V scale = from_bf16(m.scale(rows[r], start / SPAN8 * LANES + lane));
+                    const V scale = from_bf16(scales + 2 * (r * LANES + lane));
                     for (int b = 0; b < B; b++) total[b][r] += scale * to_float(sum[b][r]);
                 }
             }
+            w += blocks * 4 * BLOCK8;
+        }
         for (int b = 0; b < B; b++) {
             sums(total[b][0], total[b][1], total[b][2], total[b][3], out + 4 * b);
             for (int r = 0; r < 4; r++) out[4 * b + r] *= in.scales.data[(first + b) * in.groups];
         }
     }
 
-    // W groups, from the start-th weights on; each lane sums up one group.
-    static inline void span(const Matrix& m, const int* rows, int start, int length, const Buffer& in, int first, Vi (&sum)[B][4]) {
-        const int16_t* x = in.whole.data + first * in.ld;
-        const uint8_t* w[4];
-        for (int r = 0; r < 4; r++) w[r] = m.row(rows[r]);
-        for (int k = start; k < start + length; k += BLOCK8) {
+    // W groups; each lane sums up one group.
+    static inline void span(const uint8_t* w, int blocks, const int16_t* x, size_t ld, Vi (&sum)[B][4]) {
+        for (; blocks; blocks--, w += 4 * BLOCK8, x += BLOCK8) {
+            fetch<4 * BLOCK8>(w);
             Vi16 wide[4];
-            for (int r = 0; r < 4; r++) wide[r] = from_int8(w[r] + k);
-            if (k % 64 == 0) fetch(m, w, k);
+            for (int r = 0; r < 4; r++) wide[r] = from_int8(w + r * BLOCK8);
             for (int b = 0; b < B; b++) {
-                const Vi16 column = load<Vi16>(x + b * in.ld + k);
+                const Vi16 column = load<Vi16>(x + b * ld);
                 for (int r = 0; r < 4; r++) sum[b][r] = add_products(sum[b][r], wide[r], column);
             }
         }
@@ -193,40 +213,41 @@ template <int B> struct Product<I8, B> {
 };
 
 template <int B> struct Product<I4, B> {
-    [[gnu::noinline]] static void run(const Matrix& m, const int* rows, const Buffer& in, int first, float* out) {
+    [[gnu::noinline]] static void run(const uint8_t* w, int cols, const Buffer& in, int first, float* out) {
         V total[B][4] = {};
-        const int end = 2 * m.stride;
-        for (int start = 0; start < end; start += SPAN4)
+        for (int start = 0; start < cols; start += SPAN4) {
+            const uint8_t* scales = w;
+            const int blocks = std::min(SPAN4 / BLOCK4, (cols - start + BLOCK4 - 1) / BLOCK4);
+            fetch<TILE_SCALES>(w);
+            w += TILE_SCALES;
             for (int lane = 0; lane < LANES; lane += W) {
-                const size_t group = start / SPAN4 * LANES + lane;
+                const size_t group = first * in.groups + start / SPAN4 * LANES + lane;
                 Vi sum[B][4];
                 for (int b = 0; b < B; b++)
-                    for (int r = 0; r < 4; r++) sum[b][r] = load<Vi>(in.offsets.data + (first + b) * in.groups + group);
-                span(m, rows, start, 4 * lane, std::min(SPAN4, end - start), in, first, sum);
+                    for (int r = 0; r < 4; r++) sum[b][r] = load<Vi>(in.offsets.data + group + b * in.groups);
+                span(w + 4 * lane, blocks, in.small.data + first * in.ld + start + 4 * lane, in.ld, sum);
                 for (int r = 0; r < 4; r++) {
-                    const V scale = from_bf16(m.scale(rows[r], group));
+                    const V scale = from_bf16(scales + 2 * (r * LANES + lane));
                     for (int b = 0; b < B; b++)
-                        total[b][r] += scale * load<V>(in.scales.data + (first + b) * in.groups + group) * to_float(sum[b][r]);
+                        total[b][r] += scale * load<V>(in.scales.data + group + b * in.groups) * to_float(sum[b][r]);
                 }
             }
+            w += blocks * 4 * HALF4;
+        }
         for (int b = 0; b < B; b++) sums(total[b][0], total[b][1], total[b][2], total[b][3], out + 4 * b);
     }
 
-    // W groups, from the start-th weights and the byte-th of their bytes on; each lane sums up one group.
-    static inline void span(const Matrix& m, const int* rows, int start, int byte, int length, const Buffer& in, int first,
-                            Vi (&sum)[B][4]) {
-        const int8_t* x = in.small.data + first * in.ld + byte;
-        const uint8_t* w[4];
-        for (int r = 0; r < 4; r++) w[r] = m.row(rows[r]) + byte;
-        for (int k = start; k < start + length; k += BLOCK4) {
+    // W groups; each lane sums up one group.
+    static inline void span(const uint8_t* w, int blocks, const int8_t* x, size_t ld, Vi (&sum)[B][4]) {
+        for (; blocks; blocks--, w += 4 * HALF4, x += BLOCK4) {
+            fetch<4 * HALF4>(w);
             Vu8 even[4], odd[4];
             for (int r = 0; r < 4; r++) {
-                const Vu8 both = load<Vu8>(w[r] + k / 2);
+                const Vu8 both = load<Vu8>(w + r * HALF4);
                 even[r] = both & 15, odd[r] = (Vu8)((Vu)both >> 4) & 15;
             }
-            fetch(m, w, k / 2);
             for (int b = 0; b < B; b++) {
-                const Vu8 lower = load<Vu8>(x + b * in.ld + k), upper = load<Vu8>(x + b * in.ld + k + HALF4);
+                const Vu8 lower = load<Vu8>(x + b * ld), upper = load<Vu8>(x + b * ld + HALF4);
                 for (int r = 0; r < 4; r++)
                     sum[b][r] = add_nibble_products(add_nibble_products(sum[b][r], even[r], &lower), odd[r], &upper);
             }

@@ -4,9 +4,17 @@
 
 using namespace fish;
 
+// Embeddings (rows, cols), one after another; F32 or BF16.
+struct Table {
+    const uint8_t* data;
+    int32_t cols;
+    Format format;
+};
+
 struct Model {
     Stack slow, fast;
-    Matrix embeddings, codebook_embeddings, output, project_in, fast_embeddings, fast_output;
+    Table embeddings, codebook_embeddings, fast_embeddings;
+    Matrix output, fast_project_in, fast_output;
     const float *norm, *fast_norm;
     int64_t semantic;
     int32_t codebooks, codebook_size, codes, window;
@@ -20,8 +28,8 @@ struct Rows {
 };
 
 // Adds row `index` of a table to out.
-static void add(const Matrix& table, int64_t index, float* out) {
-    const uint8_t* p = table.data + index * table.stride;
+static void add(const Table& table, int64_t index, float* out) {
+    const uint8_t* p = table.data + index * table.cols * (table.format == F32 ? 4 : 2);
     for (int i = 0; i < table.cols; i++) {
         uint32_t bits = table.format == F32 ? load<uint32_t>(p + 4 * i) : (uint32_t)load<uint16_t>(p + 2 * i) << 16;
         out[i] += load<float>(&bits);
@@ -99,15 +107,15 @@ private:
     // What the fast transformer is first given: the hidden state, and what was chosen.
     void enter(int count, const int64_t* columns) {
         if (m.codebooks == 1) return;
-        if (m.project_in.data) {
-            pool.share(count, [&](int b) { slow.x.round(b, m.project_in.format); });
-            multiply(pool, m.project_in, slow.x, count, [&](const int* rows, int b, int from, const float* out) {
-                for (int r = 0; r < 4; r++)
-                    for (int c = 0; c < b; c++) fast.x[2 * (from + c)][rows[r]] = out[4 * c + r] + m.project_in.bias[rows[r]];
+        if (m.fast_project_in.data) {
+            pool.share(count, [&](int b) { slow.x.round(b, m.fast_project_in.format); });
+            multiply(pool, m.fast_project_in, slow.x, count, [&](int n, int b, int from, const float* out) {
+                for (int c = 0; c < b; c++)
+                    for (int r = 0; r < 4; r++) fast.x[2 * (from + c)][n + r] = out[4 * c + r] + m.fast_project_in.bias[n + r];
             });
         }
         pool.share(count, [&](int b) {
-            if (!m.project_in.data) std::copy(slow.x[b], slow.x[b] + m.slow.dim, fast.x[2 * b]);
+            if (!m.fast_project_in.data) std::copy(slow.x[b], slow.x[b] + m.slow.dim, fast.x[2 * b]);
             follow(b, 1, columns, fast.x[2 * b + 1]);
         });
     }
@@ -154,6 +162,22 @@ private:
 };
 
 extern "C" {
+int64_t fish_lm_packed_size(int format, int rows, int cols) {
+    return (rows + TILE_ROWS - 1) / TILE_ROWS * tile_bytes((Format)format, cols);
+}
+
+// Lays out a weight, (rows, stride bytes), and its scales in a matrix whose `data` has room for it.
+void fish_lm_pack(Pool* pool, Matrix* m, const uint8_t* weights, int stride, const uint16_t* scales, int scale_stride) {
+    m->tile = (int)tile_bytes(m->format, m->cols);
+    const int height = piece_height(*pool, *m);
+    pool->run([&] {
+        pool->share((m->rows + height - 1) / height, [&](int piece) {
+            for (int n = piece * height; n < std::min(m->rows, (piece + 1) * height); n += TILE_ROWS)
+                pack((uint8_t*)m->at(n), *m, n, weights, stride, scales, scale_stride);
+        });
+    });
+}
+
 Runner* fish_lm_new(const Model* model, Pool* pool) { return new Runner(*model, *pool); }
 void fish_lm_delete(Runner* runner) { delete runner; }
 void fish_lm_prefill(Runner* r, const int64_t* columns, int count, const Past* past, int row, int start,

@@ -49,10 +49,9 @@ void tiles(const Matrix& m, int start, int end, Buffer& x, int first, int column
     if constexpr (B > 1)
         if (columns < B) return tiles<F, B - 1>(m, start, end, x, first, columns, use);
     float out[4 * B];
-    for (int n = start; n < end; n += 4) {
-        const int last = m.rows - 1, rows[4] = {n, std::min(n + 1, last), std::min(n + 2, last), std::min(n + 3, last)};
-        Product<F, B>::run(m, rows, x, first, out);
-        use(rows, B, first, out);
+    for (int n = start; n < end; n += TILE_ROWS) {
+        Product<F, B>::run(m.at(n), m.cols, x, first, out);
+        use(n, B, first, out);
     }
 }
 
@@ -68,17 +67,17 @@ template <Format F, class Use> void tiles(const Matrix& m, int start, int end, B
 // How many rows of a matrix a thread takes at once.
 inline int piece_height(const Pool& pool, const Matrix& m) {
     const int most = (m.rows + 2 * pool.count - 1) / (2 * pool.count);
-    return std::max(1, std::min(most, PIECE / m.stride) / 4) * 4;
+    return std::max(1, std::min(most / TILE_ROWS, PIECE / m.tile)) * TILE_ROWS;
 }
 
 // Have the calling thread fetch its first rows of a matrix whenever it waits before it is multiplied.
 inline void expect(Pool& pool, const Matrix& m) {
     const int height = piece_height(pool, m), start = pool.first((m.rows + height - 1) / height) * height;
-    pool.expect(m.row(start), std::min<size_t>(EXPECTED, (size_t)(m.rows - start) * m.stride));
+    pool.expect(m.at(start), std::min<size_t>(EXPECTED, m.at(m.rows - 1) + m.tile - m.at(start)));
 }
 
-// Calls `use(rows, columns, first column, out)` with tiles of m @ x, out[4 * column + row]. A tile has four rows; the
-// last row stands there repeatedly where there are no four left.
+// Calls `use(first row, columns, first column, out)` with tiles of m @ x, out[4 * column + row]. A tile has four rows,
+// zeros where the matrix has no more.
 template <class Use> void multiply(Pool& pool, const Matrix& m, Buffer& x, int columns, Use use) {
     const int height = piece_height(pool, m);
     pool.share((m.rows + height - 1) / height, [&](int piece) {
@@ -110,9 +109,8 @@ inline void swiglu(const float* in, int n, float* out) {
 
 // Puts the tiles of a product into a buffer.
 inline auto into(Buffer& to) {
-    return [&to](const int* rows, int b, int first, const float* out) {
-        for (int c = 0; c < b; c++)
-            for (int r = 0; r < 4; r++) to[first + c][rows[r]] = out[4 * c + r];
+    return [&to](int n, int b, int first, const float* out) {
+        for (int c = 0; c < b; c++) std::copy_n(out + 4 * c, 4, to[first + c] + n);
     };
 }
 
@@ -156,10 +154,10 @@ private:
     // Queries, rotated, into a buffer; keys, rotated, and values into the past.
     void attention_inputs(int layer, const Block& block) {
         const int queries = s.heads * s.head_dim, keys = queries + s.kv_heads * s.head_dim;
-        multiply(pool, block.wqkv, a.normed, count, [&](const int* rows, int b, int first, const float* out) {
+        multiply(pool, block.wqkv, a.normed, count, [&](int start, int b, int first, const float* out) {
             for (int c = 0; c < b; c++)
                 for (int i = 0; i < 4; i += 2) {
-                    const int n = rows[i];
+                    const int n = start + i;
                     float even = out[4 * c + i], odd = out[4 * c + i + 1];
                     if (block.wqkv.bias) even += block.wqkv.bias[n], odd += block.wqkv.bias[n + 1];
                     const Column& column = columns[first + c];
@@ -198,9 +196,9 @@ private:
     }
 
     void residual(const Matrix& m, Buffer& from) {
-        multiply(pool, m, from, count, [&](const int* rows, int b, int first, const float* out) {
-            for (int r = 0; r < 4; r++)
-                for (int c = 0; c < b; c++) a.x[first + c][rows[r]] += out[4 * c + r];
+        multiply(pool, m, from, count, [&](int n, int b, int first, const float* out) {
+            for (int c = 0; c < b; c++)
+                for (int r = 0; r < 4; r++) a.x[first + c][n + r] += out[4 * c + r];
         });
     }
 
