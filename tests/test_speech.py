@@ -8,7 +8,7 @@ import pytest
 
 from fishcli import Request, Sampling, Voice, load
 from fishcli.lm.openings import Openings
-from fishcli.speech import LONGEST_PUSH, Schedule
+from fishcli.speech import FIRST_PUSH, LONGEST_PUSH, Schedule
 from fishcli.store import Store
 
 TEXT = "One sentence stands here. Another one stands here. A third one is the last."
@@ -135,7 +135,7 @@ def sizes(pace, frame_rate=20.0, pieces=12):
 @pytest.mark.parametrize("pace", [0.001, 0.01, 0.03, 0.045, 0.049])
 def test_pieces_grow_while_nobody_waits(pace):
     made = sizes(pace, pieces=400)
-    assert made[0] == 1
+    assert made[0] == FIRST_PUSH
     assert made[-1] == (LONGEST_PUSH if pace < 0.049 else made[-1])
     assert made == sorted(made)
     ready = np.cumsum(made) * pace

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import weakref
 from collections.abc import Iterable
-from ctypes import POINTER, byref, c_float, c_int32, c_int64, c_void_p
+from ctypes import POINTER, byref, c_bool, c_float, c_int32, c_int64, c_void_p
 from typing import TypeGuard, cast
 
 import torch
@@ -90,7 +90,7 @@ class Native:
         self._library, pool = _bound(native.load()), native.pool(threads)
         self._kept: list[object] = []  # what the structures point to
         self._packed = _Packed(self._library, pool, model)
-        self._runner = c_void_p(self._library.fish_lm_new(byref(self._described()), pool))
+        self._runner = c_void_p(_had(self._library.fish_lm_new(byref(self._described()), pool)))
         weakref.finalize(self, self._library.fish_lm_delete, self._runner)
 
     def past(self, rows: int, length: int) -> Past:
@@ -99,14 +99,11 @@ class Native:
     def prefill(self, columns: Tensor, past: Past, row: int, start: int) -> Tensor:
         columns = columns.to(torch.int64).contiguous()
         hidden = torch.empty(len(columns), self.model.settings.slow.dim)
-        self._library.fish_lm_prefill(
-            self._runner,
-            columns.data_ptr(),
-            len(columns),
-            byref(_described_past(past)),
-            row,
-            start,
-            hidden.data_ptr(),
+        described = _described_past(past)
+        _had(
+            self._library.fish_lm_prefill(
+                self._runner, columns.data_ptr(), len(columns), byref(described), row, start, hidden.data_ptr()
+            )
         )
         return hidden.to(self.model.norm.weight.dtype)
 
@@ -115,8 +112,10 @@ class Native:
         given = [*integers, torch.stack(rows.knobs, dim=1).contiguous(), rows.noise.contiguous()]
         described = _Rows(*(tensor.data_ptr() for tensor in given), len(rows.columns))
         columns, choices = torch.empty_like(given[0]), given[0].new_empty(rows.noise.shape)
-        self._library.fish_lm_step(
-            self._runner, byref(described), byref(_described_past(past)), columns.data_ptr(), choices.data_ptr()
+        _had(
+            self._library.fish_lm_step(
+                self._runner, byref(described), byref(_described_past(past)), columns.data_ptr(), choices.data_ptr()
+            )
         )
         return columns, choices
 
@@ -183,9 +182,7 @@ class _Packed:
     def __init__(self, library: ctypes.CDLL, pool: c_void_p, model: nn.Module) -> None:
         self._library, self._pool = library, pool
         size = sum(self._size(layer) for layer in model.modules() if _linear(layer))
-        self._next = library.fish_pages_new(size)
-        if not self._next:
-            raise MemoryError("There is no memory left for the language model.")
+        self._next = _had(library.fish_pages_new(size))
         weakref.finalize(self, library.fish_pages_delete, self._next)
 
     def matrix(self, layer: Linear | QuantizedLinear) -> _Matrix:
@@ -224,6 +221,13 @@ def _described_past(past: Past) -> _Past:
     return _Past(past.keys.data_ptr(), past.values.data_ptr(), past.rows, past.length)
 
 
+def _had(result: int) -> int:
+    """What the library returned, which is zero where it had no memory for its work."""
+    if not result:
+        raise MemoryError("There is no memory left for the language model.")
+    return result
+
+
 def _bound(library: ctypes.CDLL) -> ctypes.CDLL:
     """The library with the types of its functions declared."""
     pointer, number = c_void_p, ctypes.c_int
@@ -232,8 +236,8 @@ def _bound(library: ctypes.CDLL) -> ctypes.CDLL:
         ("pack", None, [pointer, POINTER(_Matrix), pointer, number, pointer, number]),
         ("new", pointer, [POINTER(_Model), pointer]),
         ("delete", None, [pointer]),
-        ("prefill", None, [pointer, pointer, number, POINTER(_Past), number, number, pointer]),
-        ("step", None, [pointer, POINTER(_Rows), POINTER(_Past), pointer, pointer]),
+        ("prefill", c_bool, [pointer, pointer, number, POINTER(_Past), number, number, pointer]),
+        ("step", c_bool, [pointer, POINTER(_Rows), POINTER(_Past), pointer, pointer]),
     ):
         function = getattr(library, f"fish_lm_{name}")
         function.restype, function.argtypes = result, arguments

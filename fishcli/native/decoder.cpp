@@ -2,8 +2,6 @@
 //
 // Frames are worked through in blocks, and each stage cuts its own into smaller ones, so that the rows between two
 // convolutions stay in the cache, and weights are not read from memory more often than that needs.
-#include <new>
-
 #include "conv.hpp"
 
 using namespace fish;
@@ -280,15 +278,6 @@ private:
     Signal x, a, normed, hidden, pre_in, post_in;
     Signal whole, first, rest, sum, inner, active;  // of the stage at work
 };
-
-// What `make` makes; null where there is no memory for it.
-template <class Make> auto made(Make make) -> decltype(make()) {
-    try {
-        return make();
-    } catch (const std::bad_alloc&) {
-        return nullptr;
-    }
-}
 
 }  // namespace
 

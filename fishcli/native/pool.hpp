@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <mutex>
+#include <new>
 #include <thread>
 #include <vector>
 
@@ -21,6 +22,12 @@ inline void pause() {
     asm volatile("yield");
 #endif
 }
+
+// What the calling thread is to its pool.
+struct PoolThread {
+    int number = 0;
+    const uint8_t *wanted = nullptr, *wanted_end = nullptr;  // what it fetches while it waits
+};
 
 class Pool {
 public:
@@ -38,7 +45,7 @@ public:
     void run(const std::function<void()>& function) {
         std::lock_guard<std::mutex> alone(running);
         job = &function;
-        self = 0;
+        self.number = 0;
         start();
         function();
         barrier();
@@ -46,8 +53,9 @@ public:
 
     // Hand out 0..pieces-1 to the threads, each calling `function(piece)`; all meet at the end.
     template <class Function> void share(int pieces, Function function) {
+        const int number = self.number;
         for (int i = 0; i < count; i++) {
-            const int owner = (self + i) % count;
+            const int owner = (number + i) % count;
             const int begin = (int64_t)pieces * owner / count, end = (int64_t)pieces * (owner + 1) / count;
             for (int piece; (piece = begin + taken[owner].next.fetch_add(1, std::memory_order_relaxed)) < end;) function(piece);
         }
@@ -62,17 +70,18 @@ public:
             turn.store(now + 1, std::memory_order_release);
             return;
         }
+        PoolThread& me = self;
         for (int spins = 0; turn.load(std::memory_order_acquire) == now; spins++)
-            if (wanted < wanted_end) __builtin_prefetch(wanted, 0, 2), wanted += 64;
+            if (me.wanted < me.wanted_end) __builtin_prefetch(me.wanted, 0, 2), me.wanted += 64;
             else if (spins < PATIENCE) pause();
             else std::this_thread::yield();
     }
 
     // What the calling thread fetches while it waits for the others: it will read that next.
-    void expect(const uint8_t* data, size_t bytes) { wanted = data, wanted_end = data + bytes; }
+    void expect(const uint8_t* data, size_t bytes) { self.wanted = data, self.wanted_end = data + bytes; }
 
     // The first of the pieces that `share` gives to the calling thread.
-    int first(int pieces) const { return (int64_t)pieces * self / count; }
+    int first(int pieces) const { return (int64_t)pieces * self.number / count; }
 
     const int count;
 
@@ -81,8 +90,7 @@ private:
         std::atomic<int> next{0};
     };
 
-    static inline thread_local int self = 0;  // which of the threads this is
-    static inline thread_local const uint8_t *wanted = nullptr, *wanted_end = nullptr;
+    static inline thread_local PoolThread self;
     static constexpr int PATIENCE = 4000;  // pauses, some 100 microseconds
 
     void start() {
@@ -95,7 +103,7 @@ private:
     }
 
     void serve(int number) {
-        self = number;
+        self.number = number;
         for (unsigned done = 0;;) {
             for (int spins = 0; spins < PATIENCE && jobs.load(std::memory_order_acquire) == done; spins++) pause();
             if (jobs.load(std::memory_order_acquire) == done) {
@@ -118,5 +126,14 @@ private:
     alignas(64) std::atomic<int> arrived{0};
     alignas(64) std::atomic<unsigned> turn{0};
 };
+
+// What `make` makes; zero where there is no memory for it. (No thread but the calling one may run out.)
+template <class Make> auto made(Make make) -> decltype(make()) {
+    try {
+        return make();
+    } catch (const std::bad_alloc&) {
+        return {};
+    }
+}
 
 }  // namespace fish

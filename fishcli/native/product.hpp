@@ -66,12 +66,13 @@ class Buffer {
 public:
     void shape(int columns, int wanted) {
         if (wanted == width && columns <= room) return;
-        width = wanted, room = columns;
+        width = wanted, room = 0;
         // A power of two between the columns would put all of them into the same places of the cache.
         ld = (wanted + SPAN4 - 1) / SPAN4 * SPAN4 + HALF4;
         groups = ld / SPAN4 * LANES;
         x.resize(columns * ld), whole.resize(columns * ld), small.resize(columns * ld);
-        scales.resize(columns * std::max<size_t>(groups, LANES)), offsets.resize(columns * groups);
+        scales.resize(columns * groups), offsets.resize(columns * groups);
+        room = columns;
     }
 
     float* operator[](int column) { return x.data + column * ld; }

@@ -178,13 +178,14 @@ void fish_lm_pack(Pool* pool, Matrix* m, const uint8_t* weights, int stride, con
     });
 }
 
-Runner* fish_lm_new(const Model* model, Pool* pool) { return new Runner(*model, *pool); }
-void fish_lm_delete(Runner* runner) { delete runner; }
-void fish_lm_prefill(Runner* r, const int64_t* columns, int count, const Past* past, int row, int start,
-                     float* hidden) {
-    r->prefill(columns, count, *past, row, start, hidden);
+Runner* fish_lm_new(const Model* model, Pool* pool) {
+    return made([&] { return new Runner(*model, *pool); });
 }
-void fish_lm_step(Runner* r, const Rows* rows, const Past* past, int64_t* columns, int64_t* choices) {
-    r->step(*rows, *past, columns, choices);
+void fish_lm_delete(Runner* runner) { delete runner; }
+bool fish_lm_prefill(Runner* r, const int64_t* columns, int count, const Past* past, int row, int start, float* hidden) {
+    return made([&] { return r->prefill(columns, count, *past, row, start, hidden), true; });
+}
+bool fish_lm_step(Runner* r, const Rows* rows, const Past* past, int64_t* columns, int64_t* choices) {
+    return made([&] { return r->step(*rows, *past, columns, choices), true; });
 }
 }
