@@ -56,6 +56,11 @@ def test_table_with_quality(fish, monkeypatch):
         assert figure in out
 
 
+def test_start_where_a_seed_says_nothing():
+    task = Task(load(device="cpu"), 1, text="/tmp/full")
+    assert start.measure(task).seconds.median > 0
+
+
 def test_plain_lines(capfd):
     spread = bench._timed("a thing", Spread(0.0015, 0.001, 2.5), "6 things/s")
     bench._show("title", {"cores": 2}, [spread, bench._Line("share", "50%")])

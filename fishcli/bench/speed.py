@@ -11,20 +11,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fishcli.bench.task import REFERENCE, Task
+from fishcli.bench.task import REFERENCE, TRIES, Task
 from fishcli.bench.timing import Spread, seconds
-from fishcli.errors import FishError
 from fishcli.lm.batch import Batch
 from fishcli.lm.sampling import WINDOW, Knobs, Sampling
 from fishcli.lm.step import Rows
-from fishcli.speech import Request
+from fishcli.speech import FIRST_PUSH, Request
 
 _CONTEXT = 300  # positions before the frame that is timed
 _BURST = 8  # frames that are timed at once
 _BURSTS = 4  # of each repetition
 _PUSHES = (1, 4, 16)  # frames that the codec is given at once
 _SENTENCE = 100  # frames
-_TRIES = 8  # random weights end a sentence whenever they like
 
 
 @dataclass(frozen=True)
@@ -182,8 +180,8 @@ def first_audio(task: Task) -> FirstAudio:
     known, new = [], []
     for _ in range(task.repeat):
         voice = task.voice()
-        new.append(_until_sound(task, task.request(voice, frames=2)))
-        known.append(_until_sound(task, task.request(voice, frames=2, text=f"And then: {task.text}")))
+        new.append(_until_sound(task, task.request(voice, frames=FIRST_PUSH)))
+        known.append(_until_sound(task, task.request(voice, frames=FIRST_PUSH, text=f"And then: {task.text}")))
     return FirstAudio(Spread.of(known), Spread.of(new))
 
 
@@ -207,7 +205,7 @@ def sentence(task: Task, known: bool) -> Sentence:
 def _spoken(task: Task, known: bool) -> tuple[int, float]:
     """Frames and seconds of the first of a few tries that is half as long as it may be, else of the longest."""
     tries = []
-    for seed in range(_TRIES):
+    for seed in range(TRIES):
         voice = task.voice()
         if known:
             next(task.engine.frames(task.request(voice, frames=1)))
@@ -217,5 +215,5 @@ def _spoken(task: Task, known: bool) -> tuple[int, float]:
         if frames >= _SENTENCE // 2:
             break
     if not max(tries)[0]:
-        raise FishError("The model ends a sentence before it has begun; give another --text.")
+        raise task.silent()
     return max(tries)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from fishcli.engine import Engine, load
+from fishcli.errors import FishError
 from fishcli.lm.prompt import PromptBuilder, Voice
 from fishcli.lm.sampling import Sampling
 from fishcli.speech import Request
@@ -23,6 +24,7 @@ During = Callable[[str], AbstractContextManager[object]]  # what a person is tol
 
 TEXT = "The train arrives at seven in the morning, and it leaves again at nine in the evening."
 REFERENCE = 10  # seconds of a voice
+TRIES = 8  # random weights end a sentence whenever they like
 _SPOKEN = "These are the words that are said in the recording of a voice, which takes ten seconds to say them all."
 
 
@@ -44,6 +46,10 @@ class Task:
     def request(self, *references: Voice, seed: int = 0, frames: int, text: str = "") -> Request:
         """A request for at most `frames` frames of each chunk of the text."""
         return Request(text or self.text, references, Sampling(seed=seed, max_new_tokens=frames))
+
+    def silent(self) -> FishError:
+        """What to raise where the model has nothing to say."""
+        return FishError(f"The model ends {self.text!r} before it has begun; give another text.")
 
     @functools.cached_property
     def prompts(self) -> PromptBuilder:
