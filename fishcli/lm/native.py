@@ -198,7 +198,9 @@ class _Packed:
             None if scales is None else scales.data_ptr(),
             0 if scales is None else scales.stride(0),
         )
-        self._library.fish_forget(weight.data_ptr(), weight.nbytes)
+        for each in (weight, scales):
+            if each is not None:
+                self._library.fish_forget(each.data_ptr(), each.nbytes)
         return matrix
 
     def _size(self, layer: Linear | QuantizedLinear) -> int:

@@ -186,12 +186,18 @@ private:
         return pasts + (((size_t)layer * past.rows + row) * s.kv_heads + kv_head) * past.length * s.head_dim;
     }
 
+    // The query heads that share a key/value head are taken together, if there is work enough for all threads then.
     void attend(int layer) {
-        pool.share(count * s.heads, [&](int piece) {
-            const int c = piece / s.heads, h = piece % s.heads, kv = h / (s.heads / s.kv_heads);
-            const float* keys = head(past.keys, layer, columns[c].row, kv);
-            const float* values = head(past.values, layer, columns[c].row, kv);
-            attention(a.queries[c] + h * s.head_dim, keys, values, columns[c].position + 1, s.head_dim, a.attended[c] + h * s.head_dim);
+        const int group = s.heads / s.kv_heads, d = s.head_dim;
+        int taken = group;
+        while (taken % 2 == 0 && (taken > MOST_QUERIES || count * s.heads / taken < 2 * pool.count)) taken /= 2;
+        if (taken > MOST_QUERIES) taken = 1;
+        const int pieces = s.heads / taken;
+        pool.share(count * pieces, [&](int piece) {
+            const int c = piece / pieces, h = piece % pieces * taken;
+            const float* keys = head(past.keys, layer, columns[c].row, h / group);
+            const float* values = head(past.values, layer, columns[c].row, h / group);
+            attention(a.queries[c] + h * d, taken, keys, values, columns[c].position + 1, d, a.attended[c] + h * d);
         });
     }
 
