@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fishcli import checkpoint, hub, native, speech
+from fishcli import checkpoint, native, speech
 from fishcli.codec import CodecSettings, Firefly, canonical, shapes
 from fishcli.codec.native import NativeDecoder
 from fishcli.device import Quantize, pick_device, pick_dtype, pick_native, pick_quantize, pick_threads
@@ -32,6 +32,7 @@ from fishcli.lm.settings import LMSettings
 from fishcli.lm.step import Eager, Runner
 from fishcli.lm.tokenizer import Tokenizer
 from fishcli.lm.transformer import Transformer
+from fishcli.models import local
 from fishcli.speech import LONGEST_PUSH, Chunk, Codes, Frame, Request, Samples
 from fishcli.store import Store
 
@@ -56,7 +57,7 @@ class Plan:
 class Engine:
     """A checkpoint on a device. Its parts are loaded when they are first needed; use it from one thread at a time."""
 
-    def __init__(self, model: hub.Found, codec_path: Path, plan: Plan) -> None:
+    def __init__(self, model: local.Found, codec_path: Path, plan: Plan) -> None:
         self.model, self.plan = model, plan
         self._codec_path = codec_path
         dimensions = codec_path.with_name("codec.json")
@@ -233,8 +234,8 @@ def load(
     (default: the physical cores, one for a small model) holds for the whole process. Raises ModelMissing,
     InputError or SettingError.
     """
-    found = hub.find(model, tuple(name for name in hub.NEEDED if codec is None or name != hub.CODEC))
-    codec_path = Path(codec) if codec else found.path / hub.CODEC
+    found = local.find(model, tuple(name for name in local.NEEDED if codec is None or name != local.CODEC))
+    codec_path = Path(codec) if codec else found.path / local.CODEC
     if not codec_path.is_file():
         raise ModelMissing(f"There is no codec at {codec_path}; name its .pth file with --codec-path.")
     plan = make_plan((found.path / "model.pth").stat().st_size, device, dtype, quantize, compile, threads)

@@ -24,10 +24,10 @@ from pathlib import Path
 
 import torch
 
-from fishcli import hub
 from fishcli.bench.checkpoint import make, micro
 from fishcli.engine import Engine, Plan
 from fishcli.errors import InputError
+from fishcli.models import local
 
 MEMORY = 300 << 10  # kB more than before
 SECONDS = 10  # of CPU
@@ -243,7 +243,7 @@ WAYS: list[Callable[[random.Random, State, Path], None]] = [
 
 
 def loaded(folder: Path) -> tuple[State, State]:
-    engine = Engine(hub.find(folder), folder / hub.CODEC, Plan(torch.device("cpu"), torch.float32))
+    engine = Engine(local.find(folder), folder / local.CODEC, Plan(torch.device("cpu"), torch.float32))
     return engine.lm.state_dict(), engine.codec.state_dict()
 
 
@@ -291,7 +291,7 @@ def main(count: int) -> None:
         good, folder = Path(scratch) / "good", Path(scratch) / "hostile"
         make(good, micro())
         expected = loaded(good)
-        states = {name: torch.load(good / name, weights_only=True) for name in ("model.pth", hub.CODEC)}
+        states = {name: torch.load(good / name, weights_only=True) for name in ("model.pth", local.CODEC)}
         outcomes, failures, slowest = collections.Counter(), [], 0.0
         for i in range(count):
             shutil.rmtree(folder, ignore_errors=True)

@@ -20,9 +20,10 @@ from typing import Any
 
 import torch
 
-from fishcli import checkpoint, files, hub
+from fishcli import checkpoint, files
 from fishcli.bench.checkpoint import make, micro
 from fishcli.engine import Engine, Plan
+from fishcli.models import local
 
 TRACED = {module.__file__ for module in (checkpoint, files)}
 SCENARIOS = ("empty", "older", "damaged")
@@ -30,7 +31,7 @@ SCENARIOS = ("empty", "older", "damaged")
 
 def load(folder: Path) -> dict[str, torch.Tensor]:
     """The language model's tensors, as every command loads them."""
-    engine = Engine(hub.find(folder), folder / hub.CODEC, Plan(torch.device("cpu"), torch.float32))
+    engine = Engine(local.find(folder), folder / local.CODEC, Plan(torch.device("cpu"), torch.float32))
     return engine.lm.state_dict()
 
 

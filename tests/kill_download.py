@@ -20,7 +20,7 @@ from pathlib import Path
 from hub_server import Hub
 from huggingface_hub import constants, get_session  # noqa: F401 (imported before the points are counted)
 
-from fishcli import download, hub
+from fishcli.models import download, local
 
 REPO = "owner/name"
 FILE_EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.truncate"}  # audited before they happen
@@ -29,7 +29,7 @@ SIZES = {"config.json": 300, "model.pth": 600_000, "tokenizer.tiktoken": 90_000,
 
 def checkpoint(seed: int) -> dict[str, bytes]:
     noise = random.Random(seed)
-    return {name: noise.randbytes(size) for name, size in (SIZES | {hub.CODEC: 150_000}).items()}
+    return {name: noise.randbytes(size) for name, size in (SIZES | {local.CODEC: 150_000}).items()}
 
 
 OLD, NEW = checkpoint(0), checkpoint(1)
@@ -112,17 +112,17 @@ def main(kills: int) -> None:
             kind = draw.choice(["block", "file"])
             last = draw.randrange(points[scenario][kind])
             died += fetch_until(folder, targets[scenario], kind, last) is None
-            if hub.fault(folder) is None and not (scenario == "repair" and died_before_the_check(folder)):
+            if local.fault(folder) is None and not (scenario == "repair" and died_before_the_check(folder)):
                 require_whole(folder)
             fetch(folder, None)
-            assert hub.fault(folder) is None
+            assert local.fault(folder) is None
             require_whole(folder)
     print(f"{died} kills among {points}: no corrupt file was used, each next run healed")
 
 
 def died_before_the_check(folder: Path) -> bool:
     """Whether the damage that `repair` starts from is still unknown: bytes are read by a download, not at each use."""
-    return not any(path.name in ("mixed", "plan.json") for path in (folder / hub.STATE).iterdir())
+    return not any(path.name in ("mixed", "plan.json") for path in (folder / local.STATE).iterdir())
 
 
 if __name__ == "__main__":

@@ -109,7 +109,7 @@ def test_the_random_checkpoint_is_made_once(caplog):
     assert checkpoint.cached("micro") == folder
     assert (folder / "model.pth").stat().st_mtime_ns == made
     assert {path.name for path in folder.parent.iterdir()} == {"micro", "micro.lock"}
-    size = sum((folder / name).stat().st_size for name in ("model.pth", checkpoint.hub.CODEC))
+    size = sum((folder / name).stat().st_size for name in ("model.pth", checkpoint.local.CODEC))
     assert 0 < size - checkpoint.micro().bytes < 300_000  # what the zip archives add
 
 

@@ -12,19 +12,20 @@ import pytest
 import torch
 from conftest import TESTS
 
-from fishcli import checkpoint, hub
+from fishcli import checkpoint
 from fishcli.engine import Engine, Plan
 from fishcli.errors import InputError
 from fishcli.lm import weights
 from fishcli.lm.settings import LMSettings
 from fishcli.lm.tokenizer import Tokenizer
+from fishcli.models import local
 
 CPU = torch.device("cpu")
 
 
 def engine(folder, dtype=torch.float32):
     """An Engine that nothing was loaded into yet."""
-    return Engine(hub.find(folder), folder / hub.CODEC, Plan(CPU, dtype))
+    return Engine(local.find(folder), folder / local.CODEC, Plan(CPU, dtype))
 
 
 def lm(folder, dtype=torch.float32):
@@ -228,7 +229,7 @@ def test_parts_that_do_not_belong_together(micro, write):
             lm(write(seeded(micro, **settings), **settings))
 
 
-@pytest.mark.parametrize("name", ["model.pth", hub.CODEC, "config.json", "special_tokens.json", "tokenizer.tiktoken"])
+@pytest.mark.parametrize("name", ["model.pth", local.CODEC, "config.json", "special_tokens.json", "tokenizer.tiktoken"])
 def test_no_file_where_one_should_be(micro, write, state, name):
     loaded = engine(write(state))
     (loaded.model.path / name).unlink()

@@ -14,9 +14,10 @@ import torch
 from conftest import TINY
 from rich.cells import cell_len
 
-from fishcli import engine, hub
+from fishcli import engine
 from fishcli.config import SETTINGS, Resolved
 from fishcli.doctor import machine, models
+from fishcli.models import local
 
 EVERYWHERE = {
     "fishcli",
@@ -167,23 +168,23 @@ def make_model(folder: Path, micro: Path, record: bool = True) -> Path:
     """A downloaded model: the micro checkpoint, with the hub's record of it."""
     shutil.copytree(micro, folder)
     files = [
-        hub.File(
+        local.File(
             name, (folder / name).stat().st_size, f"sha256:{hashlib.sha256((folder / name).read_bytes()).hexdigest()}"
         )
-        for name in hub.FILES
+        for name in local.FILES
         if (folder / name).is_file()
     ]
     if record:
-        (folder / hub.STATE).mkdir()
-        hub.Record(hub.REPO, "0" * 40, tuple(files)).write(folder / hub.RECORD)
+        (folder / local.STATE).mkdir()
+        local.Record(local.REPO, "0" * 40, tuple(files)).write(folder / local.RECORD)
     return folder
 
 
 def test_a_whole_model_is_verified_and_speaks(doctor, micro):
-    folder = make_model(hub.home(hub.REPO), micro)
+    folder = make_model(local.home(local.REPO), micro)
     code, checks = doctor()
     assert code == 0
-    assert checks["model"][0]["value"] == hub.REPO
+    assert checks["model"][0]["value"] == local.REPO
     assert any(check["value"].endswith("has all its files") for check in checks["on disk"])
     code, checks = doctor("--verify")
     assert code == 0, checks
@@ -208,7 +209,7 @@ def test_a_model_that_is_not_whole_fails_only_if_it_would_speak(doctor, micro, t
     assert code == 1
     remedy = only(checks["on disk"], "fail")["remedy"]
     assert remedy == "run `fish download --local-dir checkpoints/mine`"
-    (folder / hub.RECORD).write_text("{")
+    (folder / local.RECORD).write_text("{")
     assert "record.json is damaged" in only(doctor()[1]["model"], "fail")["remedy"]
 
 
@@ -259,8 +260,8 @@ def test_every_byte_of_the_built_in_weights_is_read(tmp_path):
     path.write_bytes(data)
     assert models.damaged_weights(tmp_path / "tiny") == ["model.pth"]
     path.write_bytes(data[: len(data) // 2])
-    (tmp_path / "tiny" / hub.CODEC).unlink()
-    assert models.damaged_weights(tmp_path / "tiny") == ["model.pth", hub.CODEC]
+    (tmp_path / "tiny" / local.CODEC).unlink()
+    assert models.damaged_weights(tmp_path / "tiny") == ["model.pth", local.CODEC]
 
 
 # The machine

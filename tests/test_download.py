@@ -17,9 +17,9 @@ import pytest
 from hub_server import Hub
 from huggingface_hub import close_session, constants
 
-from fishcli import hub, transfer
-from fishcli.download import Damaged, Progress, fetch, plan_download, verify
 from fishcli.errors import AuthError, FishError, InputError, ModelMissing, NetworkError, SettingError
+from fishcli.models import hub, local
+from fishcli.models.download import Damaged, Progress, fetch, plan_download, verify
 
 REPO = "fishaudio/fish-speech-1.5"
 TESTS = Path(__file__).parent
@@ -29,7 +29,7 @@ def checkpoint(seed: int = 0, size: int = 200_000) -> dict[str, bytes]:
     """The files of a repository, with two that are not needed."""
     noise = random.Random(seed)
     sizes = {"config.json": 300, "model.pth": size, "tokenizer.tiktoken": 20_000, "special_tokens.json": 900}
-    sizes |= {hub.CODEC: 60_000, "README.md": 500, "figure.png": 5_000}
+    sizes |= {local.CODEC: 60_000, "README.md": 500, "figure.png": 5_000}
     return {name: noise.randbytes(length) for name, length in sizes.items()}
 
 
@@ -40,7 +40,7 @@ def server(monkeypatch):
         server.files = checkpoint()
         server.head = server.add(REPO, server.files)
         monkeypatch.setattr(constants, "ENDPOINT", server.url)
-        monkeypatch.setattr(transfer, "FIRST_WAIT", 0.001)
+        monkeypatch.setattr(hub, "FIRST_WAIT", 0.001)
         monkeypatch.setenv("NO_PROXY", "*")
         monkeypatch.delenv("HF_TOKEN", raising=False)
         yield server
@@ -66,11 +66,11 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def needed(files: dict[str, bytes]) -> dict[str, bytes]:
-    return {name: files[name] for name in hub.FILES if name in files}
+    return {name: files[name] for name in local.FILES if name in files}
 
 
 def left_in_state(folder: Path) -> set[str]:
-    return {path.name for path in (folder / hub.STATE).iterdir()}
+    return {path.name for path in (folder / local.STATE).iterdir()}
 
 
 # What it does
@@ -80,14 +80,14 @@ def test_only_the_needed_files_arrive_and_nothing_else_is_left(server, folder):
     run(folder)
     assert contents(folder) == needed(server.files)
     assert left_in_state(folder) == {"record.json", "lock"}
-    assert hub.find(folder).path == folder
+    assert local.find(folder).path == folder
 
 
 def test_the_default_is_the_data_folder_under_the_repository_name(server, tmp_path, monkeypatch):
     monkeypatch.setenv("FISHCLI_DATA_DIR", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     list(fetch(plan_download()))
-    assert hub.find() == hub.Found(tmp_path / "models" / REPO, REPO)
+    assert local.find() == local.Found(tmp_path / "models" / REPO, REPO)
 
 
 def test_progress_counts_up_to_each_file_size(server, folder):
@@ -191,7 +191,7 @@ def test_faults_of_the_hub_heal(server, folder, name, kind):
     assert contents(folder) == needed(server.files)
 
 
-@pytest.mark.parametrize("name", ["config.json", "model.pth", hub.CODEC])
+@pytest.mark.parametrize("name", ["config.json", "model.pth", local.CODEC])
 @pytest.mark.parametrize("kind", ["corrupt", "longer"])
 def test_wrong_bytes_are_named_and_fetched_again(server, folder, name, kind):
     server.fault(name, kind, times=2)
@@ -205,7 +205,7 @@ def test_a_hub_that_never_sends_the_file_right_is_one_clear_sentence(server, fol
     message = "model.pth arrived damaged 3 times" if kind in ("corrupt", "longer") else "fish download` again to go on"
     with pytest.raises(NetworkError, match=message):
         run(folder)
-    assert hub.fault(folder) == "its download is not finished"
+    assert local.fault(folder) == "its download is not finished"
     server.faults.clear()
     run(folder)
     assert contents(folder) == needed(server.files)
@@ -237,8 +237,8 @@ def test_resume_fetches_only_the_rest(server, folder):
 def test_a_wrong_beginning_is_not_resumed_into_a_wrong_file(server, folder):
     plan = plan_download(REPO, folder)
     model = next(file for file in plan.record.files if file.name == "model.pth")
-    (folder / hub.STATE).mkdir(parents=True)
-    (folder / hub.STATE / f"{model.digest.partition(':')[2]}.part").write_bytes(b"x" * 1000)
+    (folder / local.STATE).mkdir(parents=True)
+    (folder / local.STATE / f"{model.digest.partition(':')[2]}.part").write_bytes(b"x" * 1000)
     assert damaged(run(folder)) == ["model.pth"]
     assert contents(folder) == needed(server.files)
 
@@ -278,7 +278,7 @@ def test_a_folder_that_is_known_to_be_damaged_is_not_used(server, folder):
     with pytest.raises(NetworkError):
         run(folder)
     with pytest.raises(ModelMissing, match="not finished; run `fish download --local-dir"):
-        hub.find(folder)
+        local.find(folder)
 
 
 def test_an_interrupted_update_leaves_the_old_commit_in_use(server, folder):
@@ -287,7 +287,7 @@ def test_an_interrupted_update_leaves_the_old_commit_in_use(server, folder):
     server.fault("model.pth", 503)
     with pytest.raises(NetworkError):
         run(folder, "main")
-    assert hub.find(folder).path == folder
+    assert local.find(folder).path == folder
     assert contents(folder) == needed(server.files)
 
 
@@ -312,7 +312,7 @@ def test_a_refusal_is_one_clear_sentence(server, folder, name, fault, error, mes
     with pytest.raises(error, match=re.escape(message.format(url=server.url))) as raised:
         run(folder)
     assert "\n" not in str(raised.value)
-    assert hub.fault(folder) is not None
+    assert local.fault(folder) is not None
 
 
 def test_a_missing_repository_or_revision_is_named(server, folder):
@@ -341,7 +341,7 @@ def test_a_login_page_is_not_a_hub(server, folder):
         run(folder)
 
 
-@pytest.mark.parametrize("answer", [b"[" * 200_000, b"\xff", b" " * transfer.MAX_ANSWER + b"{}"], ids=len)
+@pytest.mark.parametrize("answer", [b"[" * 200_000, b"\xff", b" " * hub.MAX_ANSWER + b"{}"], ids=len)
 def test_what_is_no_bounded_json_is_not_a_hub(answer, folder, monkeypatch):
     with listening_once(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + answer) as url:
         monkeypatch.setattr(constants, "ENDPOINT", url)
@@ -418,7 +418,8 @@ def test_verify_needs_a_record(folder):
 PROGRAM = """
 import sys
 from pathlib import Path
-from fishcli import download, errors
+from fishcli import errors
+from fishcli.models import download
 {code}
 try:
     for event in download.fetch(download.plan_download({repo!r}, Path(sys.argv[1]))):

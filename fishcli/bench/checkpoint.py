@@ -23,7 +23,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from fishcli import files, hub
+from fishcli import files
+from fishcli.models import local
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +97,7 @@ def make(folder: Path, layout: Layout = FULL, seed: int = 0) -> None:
     (folder / "tokenizer.tiktoken").write_text("".join(ranks))
     _write_json(folder / "special_tokens.json", {token: layout.ranks + i for i, token in enumerate(SPECIAL_TOKENS)})
     torch.save(_weights(lm_shapes(layout.lm), seed, torch.bfloat16), folder / "model.pth")
-    torch.save(_weights(codec_shapes(layout.codec), seed + 1, torch.float32), folder / hub.CODEC)
+    torch.save(_weights(codec_shapes(layout.codec), seed + 1, torch.float32), folder / local.CODEC)
     if layout.codec != FULL_CODEC:
         _write_json(folder / "codec.json", layout.codec)
 

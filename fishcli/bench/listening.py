@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import soxr
 
-from fishcli import hub
+from fishcli.models import local
 
 if TYPE_CHECKING:
     from faster_whisper import WhisperModel
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Samples = npt.NDArray[np.float32]  # (N,), mono
 
 RATE = 16_000  # Hz, what the recogniser was trained at
-CARD = (hub.built_in() / "CARD.md").read_text(encoding="utf-8")
+CARD = (local.built_in() / "CARD.md").read_text(encoding="utf-8")
 SENTENCES = re.findall(r"^\d+\. (.+)$", CARD, re.MULTILINE)
 
 

@@ -17,9 +17,9 @@ Offer = Callable[[str], list[str]]
 
 def models(incomplete: str) -> list[str]:
     """Models that are on this machine."""
-    from fishcli import hub
+    from fishcli.models import local
 
-    return [found.name for found in hub.models() if found.name.startswith(incomplete)]
+    return [found.name for found in local.models() if found.name.startswith(incomplete)]
 
 
 def words(setting: Setting) -> Offer | None:

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fishcli import hub
 from fishcli.cli import console, interrupt, options
 from fishcli.cli.app import app, command
+from fishcli.models import local
 
 if TYPE_CHECKING:
-    from fishcli.download import Plan
+    from fishcli.models.download import Plan
 
 _LICENCE = "The weights of Fish Speech 1.5 are licensed CC BY-NC-SA 4.0: no commercial use, credit, share alike."
 
 
 @command(app)
 def download(
-    repo: Annotated[str, typer.Argument(metavar="REPO", help="The model's OWNER/NAME on the hub.")] = hub.REPO,
+    repo: Annotated[str, typer.Argument(metavar="REPO", help="The model's OWNER/NAME on the hub.")] = local.REPO,
     local_dir: Annotated[Path | None, options.setting("download.local_dir", options.OUTPUT, "DIR")] = None,
     revision: Annotated[str | None, options.setting("download.revision", options.OUTPUT)] = None,
     dry_run: Annotated[bool, options.dry_run_option()] = False,
@@ -31,7 +31,7 @@ def download(
     [cyan]fish download --dry-run[/cyan]
     [cyan]fish download fishaudio/fish-speech-1.5 --local-dir checkpoints/fish-speech-1.5[/cyan]
     """
-    from fishcli.download import Damaged, fetch, plan_download
+    from fishcli.models.download import Damaged, fetch, plan_download
 
     interrupt.clean_up()
     with console.status("asking the hub"):
@@ -39,7 +39,7 @@ def download(
     if dry_run:
         _show(plan)
         return
-    if plan.missing and repo == hub.REPO:
+    if plan.missing and repo == local.REPO:
         console.note(_LICENCE)
     # Closed on Ctrl-C too, so that the folder is free for the next download at once.
     with console.transfer_bars(plan.size) as show, contextlib.closing(fetch(plan)) as events:

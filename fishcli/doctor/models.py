@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fishcli import download, hub
 from fishcli.config import Settings, Value
 from fishcli.doctor.check import Check, State, unset
 from fishcli.errors import FishError, InputError
+from fishcli.models import download, local
 
 if TYPE_CHECKING:
     from fishcli.engine import Engine
@@ -24,7 +24,7 @@ _TRIAL = 12  # frames: two pieces of sound
 def checks(settings: Settings, verify: bool) -> Iterator[Check]:
     """The model that would speak, and each one that is here."""
     chosen, named = _chosen(settings)
-    here = hub.models()
+    here = local.models()
     if chosen and not any(_same(chosen, found) for found in here):
         here = [chosen, *here]
     yield named
@@ -39,15 +39,15 @@ def size(settings: Settings) -> int:
     return path.stat().st_size if path and path.is_file() else 0
 
 
-def _same(one: hub.Found, other: hub.Found) -> bool:
+def _same(one: local.Found, other: local.Found) -> bool:
     return one.path.resolve() == other.path.resolve()
 
 
-def _chosen(settings: Settings) -> tuple[hub.Found | None, Check]:
+def _chosen(settings: Settings) -> tuple[local.Found | None, Check]:
     """The model that would speak, whole or not."""
     named, codec = settings.find("checkpoint_path"), settings.find("codec_path")
     try:
-        found = hub.find(_text(named.value), needed=())
+        found = local.find(_text(named.value), needed=())
     except FishError as error:
         return None, Check("model", f"{named.value}, from {named.source}", "fail", str(error))
     if codec.value is not None and not Path(str(codec.value)).is_file():
@@ -58,7 +58,7 @@ def _chosen(settings: Settings) -> tuple[hub.Found | None, Check]:
     return found, Check("model", found.name)
 
 
-def _state(found: hub.Found, verify: bool, in_use: bool) -> Check:
+def _state(found: local.Found, verify: bool, in_use: bool) -> Check:
     """Whether a model is whole: by its files' sizes, or by every byte of them.
 
     The built-in voice has no record of the hub's; the checksums inside its weights serve.
@@ -66,17 +66,17 @@ def _state(found: hub.Found, verify: bool, in_use: bool) -> Check:
     bad: State = "fail" if in_use else "warn"
     name = f"{found.name}, {_size(found.path) / 1e6:,.0f} MB"
     try:
-        if reason := hub.fault(found.path):
-            return Check("on disk", f"{name}: {reason}", bad, f"run `{hub.remedy(found)}`")
+        if reason := local.fault(found.path):
+            return Check("on disk", f"{name}: {reason}", bad, f"run `{local.remedy(found)}`")
         if not verify:
             return Check("on disk", f"{name}, has all its files")
-        if not found.built_in and not (found.path / hub.RECORD).exists():
-            return Check("on disk", f"{name}: nothing to check it against", "warn", f"run `{hub.remedy(found)}`")
+        if not found.built_in and not (found.path / local.RECORD).exists():
+            return Check("on disk", f"{name}: nothing to check it against", "warn", f"run `{local.remedy(found)}`")
         damaged = damaged_weights(found.path) if found.built_in else _damaged_files(found.path)
     except FishError as error:  # its record is damaged
         return Check("on disk", name, bad, str(error))
     if damaged:
-        return Check("on disk", f"{name}: {', '.join(damaged)} damaged", "fail", f"run `{hub.remedy(found)}`")
+        return Check("on disk", f"{name}: {', '.join(damaged)} damaged", "fail", f"run `{local.remedy(found)}`")
     return Check(
         "on disk",
         f"{name}, every byte of its weights is sound" if found.built_in else f"{name}, every byte as on the hub",
@@ -89,7 +89,7 @@ def _damaged_files(path: Path) -> list[str]:
 
 def damaged_weights(path: Path) -> list[str]:
     """The weights in a checkpoint folder that differ from their own checksums: a `.pth` file is a zip archive."""
-    return [name for name in ("model.pth", hub.CODEC) if not _is_sound(path / name)]
+    return [name for name in ("model.pth", local.CODEC) if not _is_sound(path / name)]
 
 
 def _is_sound(path: Path) -> bool:
@@ -101,7 +101,7 @@ def _is_sound(path: Path) -> bool:
 
 
 def _size(folder: Path) -> int:
-    return sum((folder / name).stat().st_size for name in hub.FILES if (folder / name).is_file())
+    return sum((folder / name).stat().st_size for name in local.FILES if (folder / name).is_file())
 
 
 def trial(settings: Settings, verify: bool) -> Check:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from fishcli import hub
 from fishcli.errors import InputError, ModelMissing
-from fishcli.hub import File, Found, Record
+from fishcli.models import local
+from fishcli.models.local import File, Found, Record
 
 
 @pytest.fixture(autouse=True)
@@ -23,33 +23,33 @@ def data(tmp_path, monkeypatch):
 
 def make(folder: Path, without: tuple[str, ...] = ()) -> Path:
     folder.mkdir(parents=True)
-    for name in hub.NEEDED:
+    for name in local.NEEDED:
         if name not in without:
             (folder / name).write_bytes(b"content")
     return folder
 
 
 def write_record(folder: Path, state: str, size: int = 7) -> None:
-    (folder / hub.STATE).mkdir(parents=True, exist_ok=True)
-    files = tuple(File(name, size, "sha256:" + "0" * 64) for name in hub.NEEDED)
+    (folder / local.STATE).mkdir(parents=True, exist_ok=True)
+    files = tuple(File(name, size, "sha256:" + "0" * 64) for name in local.NEEDED)
     Record("owner/name", "0" * 40, files).write(folder / state)
 
 
 def test_built_in_voice_is_whole_and_speaks_without_a_model():
-    assert hub.find() == Found(hub.built_in(), "built-in", built_in=True) == hub.find("built-in")
+    assert local.find() == Found(local.built_in(), "built-in", built_in=True) == local.find("built-in")
 
 
 def test_default_prefers_the_working_folder_then_the_downloaded_model(data):
     far = make(data / "fishaudio" / "fish-speech-1.5")
-    assert hub.find() == Found(far, "fishaudio/fish-speech-1.5")
+    assert local.find() == Found(far, "fishaudio/fish-speech-1.5")
     make(Path("checkpoints/fish-speech-1.5"))
-    assert hub.find() == Found(Path("checkpoints/fish-speech-1.5"), "checkpoints/fish-speech-1.5")
+    assert local.find() == Found(Path("checkpoints/fish-speech-1.5"), "checkpoints/fish-speech-1.5")
 
 
 def test_a_folder_or_a_name_leads_to_a_model(data, tmp_path):
     folder, far = make(tmp_path / "mine"), make(data / "owner" / "tuned")
-    assert hub.find(folder).path == hub.find(str(folder)).path == folder
-    assert hub.find("owner/tuned") == hub.find("tuned") == Found(far, "owner/tuned")
+    assert local.find(folder).path == local.find(str(folder)).path == folder
+    assert local.find("owner/tuned") == local.find("tuned") == Found(far, "owner/tuned")
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_a_name_that_is_not_there_is_one_clear_sentence(name, message, data):
     make(data / "second" / "twice")
     Path("file").write_text("")
     with pytest.raises(ModelMissing, match=re.escape(message)):
-        hub.find(name)
+        local.find(name)
 
 
 def test_lacking_files_are_named_with_the_remedy(tmp_path, data):
@@ -79,52 +79,52 @@ def test_lacking_files_are_named_with_the_remedy(tmp_path, data):
     with pytest.raises(
         ModelMissing, match=r"it lacks config.json, model.pth; run `fish download --local-dir '.*a model'`"
     ):
-        hub.find(folder)
+        local.find(folder)
     make(data / "fishaudio" / "fish-speech-1.5", without=("tokenizer.tiktoken",))
     with pytest.raises(ModelMissing, match=r"it lacks tokenizer.tiktoken; run `fish download`"):
-        hub.find()
+        local.find()
 
 
 def test_a_codec_that_lies_elsewhere_need_not_be_in_the_folder(tmp_path):
-    folder = make(tmp_path / "model", without=(hub.CODEC,))
-    assert hub.find(folder, needed=tuple(set(hub.NEEDED) - {hub.CODEC})).path == folder
+    folder = make(tmp_path / "model", without=(local.CODEC,))
+    assert local.find(folder, needed=tuple(set(local.NEEDED) - {local.CODEC})).path == folder
 
 
 def test_a_half_downloaded_folder_is_never_used(data):
     folder = make(data / "owner" / "name", without=("model.pth",))
-    write_record(folder, hub.PLAN)
+    write_record(folder, local.PLAN)
     with pytest.raises(ModelMissing, match="its download is not finished; run `fish download owner/name`"):
-        hub.find("owner/name")
+        local.find("owner/name")
 
 
 def test_a_first_download_on_its_way_leaves_the_built_in_voice(data):
-    write_record(data / "fishaudio" / "fish-speech-1.5", hub.PLAN)
-    assert hub.find().built_in
-    assert [hub.fault(found.path) for found in hub.models()] == ["its download is not finished", None]
+    write_record(data / "fishaudio" / "fish-speech-1.5", local.PLAN)
+    assert local.find().built_in
+    assert [local.fault(found.path) for found in local.models()] == ["its download is not finished", None]
 
 
 def test_a_folder_whose_files_are_of_two_commits_is_never_used(data):
     folder = make(data / "owner" / "name")
-    write_record(folder, hub.RECORD)
-    assert hub.find("name").path == folder
-    (folder / hub.MIXED).touch()
+    write_record(folder, local.RECORD)
+    assert local.find("name").path == folder
+    (folder / local.MIXED).touch()
     with pytest.raises(ModelMissing, match="its download is not finished"):
-        hub.find("name")
+        local.find("name")
 
 
 def test_a_newer_commit_on_its_way_leaves_the_older_one_in_use(data):
     folder = make(data / "owner" / "name")
-    write_record(folder, hub.RECORD)
-    write_record(folder, hub.PLAN, size=9)
-    assert hub.find("name").path == folder
+    write_record(folder, local.RECORD)
+    write_record(folder, local.PLAN, size=9)
+    assert local.find("name").path == folder
 
 
 def test_a_file_that_is_not_the_downloaded_one_is_named(data):
     folder = make(data / "owner" / "name")
-    write_record(folder, hub.RECORD)
+    write_record(folder, local.RECORD)
     (folder / "model.pth").write_bytes(b"cont")
     with pytest.raises(ModelMissing, match=r"model.pth changed since the download; run `fish download owner/name`"):
-        hub.find("name")
+        local.find("name")
 
 
 FILE = {"name": "model.pth", "size": 7, "digest": "sha256:" + "0" * 64}
@@ -158,11 +158,11 @@ def test_a_record_that_is_no_small_json_is_refused(text, tmp_path):
 def refused(tmp_path: Path, text: str) -> None:
     """A record of that content makes the folder unusable, and the sentence says what to do."""
     folder = make(tmp_path / "model")
-    (folder / hub.STATE).mkdir()
-    (folder / hub.RECORD).write_text(text, encoding="latin-1")
+    (folder / local.STATE).mkdir()
+    (folder / local.RECORD).write_text(text, encoding="latin-1")
     with pytest.raises(InputError) as caught:
-        hub.find(folder)
-    assert str(caught.value) == f"{folder / hub.RECORD} is damaged: delete it and run `fish download` again."
+        local.find(folder)
+    assert str(caught.value) == f"{folder / local.RECORD} is damaged: delete it and run `fish download` again."
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
@@ -176,4 +176,4 @@ def test_models_lists_what_is_here(data):
     make(data / "owner" / "name")
     make(Path("checkpoints/mine"))
     Path("checkpoints/notes").mkdir()
-    assert [found.name for found in hub.models()] == ["checkpoints/mine", "owner/name", "built-in"]
+    assert [found.name for found in local.models()] == ["checkpoints/mine", "owner/name", "built-in"]

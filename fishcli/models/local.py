@@ -105,7 +105,7 @@ class Record:
 
 def built_in() -> Path:
     """The folder of the small English voice that ships inside the package."""
-    return Path(__file__).parent / "assets" / "tiny"
+    return Path(__file__).parents[1] / "assets" / "tiny"
 
 
 def home(repo: str) -> Path:

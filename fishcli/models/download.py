@@ -5,7 +5,7 @@
 ...     show(event)
 
 A file waits in `.fishcli/`, named after its digest, until its bytes on the disk have that digest; nothing is
-put in place before all have arrived. `fishcli.hub` says what the folder's state means in between.
+put in place before all have arrived. `local.py` says what the folder's state means in between.
 """
 
 import contextlib
@@ -17,14 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from fishcli import hub, transfer
 from fishcli.errors import InputError, NetworkError, SettingError
 from fishcli.files import sync
-from fishcli.hub import File, Record
+from fishcli.models import hub, local
+from fishcli.models.local import File, Record
 
 TRIES = 3  # of a file that arrives damaged
 BLOCK = 1 << 20  # bytes
-LOCK = f"{hub.STATE}/lock"
+LOCK = f"{local.STATE}/lock"
 
 
 @dataclass(frozen=True)
@@ -66,19 +66,19 @@ class Damaged:
 Event = Progress | Damaged
 
 
-def plan_download(repo: str = hub.REPO, folder: Path | None = None, revision: str | None = None) -> Plan:
+def plan_download(repo: str = local.REPO, folder: Path | None = None, revision: str | None = None) -> Plan:
     """What `fetch` would do, for the needed files of `repo` (owner/name) in `folder`.
 
     Without a revision the commit that the folder records is kept to, and nothing is asked of the hub.
 
     Raises SettingError, ModelMissing (no such repository, revision or files), AuthError, NetworkError.
     """
-    if not hub.REPO_NAME.fullmatch(repo):
-        raise SettingError(f"{repo!r} is no repository: write it as OWNER/NAME, like {hub.REPO}.")
-    folder = folder or hub.home(repo)
-    old = Record.read(folder / hub.RECORD)
-    target = _kept(Record.read(folder / hub.PLAN), repo, revision) or _kept(old, repo, revision)
-    target = target or transfer.resolve(repo, revision)
+    if not local.REPO_NAME.fullmatch(repo):
+        raise SettingError(f"{repo!r} is no repository: write it as OWNER/NAME, like {local.REPO}.")
+    folder = folder or local.home(repo)
+    old = Record.read(folder / local.RECORD)
+    target = _kept(Record.read(folder / local.PLAN), repo, revision) or _kept(old, repo, revision)
+    target = target or hub.resolve(repo, revision)
     return Plan(folder, target, {file.name: _present(folder, file, old) for file in target.files})
 
 
@@ -90,18 +90,18 @@ def fetch(plan: Plan) -> Generator[Event, None, None]:
     everything has arrived.
     """
     with _writing_to(plan.folder):
-        old = Record.read(plan.folder / hub.RECORD)
+        old = Record.read(plan.folder / local.RECORD)
         missing = []
         for file in plan.record.files:
             if not (yield from _is_whole(plan.folder / file.name, file)):
                 missing.append(file)
         for file in missing:
             if old and file in old.files:  # not of another commit, but damaged: the folder must not be used
-                (plan.folder / hub.MIXED).touch()
+                (plan.folder / local.MIXED).touch()
                 yield Damaged(file.name)
         if missing:
             _require_room(plan.folder, missing)
-            plan.record.write(plan.folder / hub.PLAN)
+            plan.record.write(plan.folder / local.PLAN)
         for file in missing:
             yield from _fetch_file(plan, file)
         _put_in_place(plan, missing)
@@ -112,11 +112,10 @@ def verify(folder: Path) -> Iterator[Event]:
 
     Raises InputError when the folder was not made by `fish download`.
     """
-    record = Record.read(folder / hub.RECORD)
+    record = Record.read(folder / local.RECORD)
     if record is None:
-        raise InputError(
-            f"{folder} has no record to check against: run `{hub.remedy(hub.Found(folder, str(folder)))}` to get one."
-        )
+        remedy = local.remedy(local.Found(folder, str(folder)))
+        raise InputError(f"{folder} has no record to check against: run `{remedy}` to get one.")
     for file in record.files:
         if not (yield from _is_whole(folder / file.name, file)):
             yield Damaged(file.name)
@@ -128,14 +127,14 @@ def _kept(known: Record | None, repo: str, revision: str | None) -> Record | Non
 
 def _present(folder: Path, file: File, old: Record | None) -> int:
     """Bytes of `file` in place, else bytes fetched earlier. Of another commit's file the bytes do not count."""
-    if transfer.size(folder / file.name) == file.size and (old is None or file in old.files):
+    if hub.size(folder / file.name) == file.size and (old is None or file in old.files):
         return file.size
-    return min(transfer.size(_part(folder, file)), file.size)
+    return min(hub.size(_part(folder, file)), file.size)
 
 
 def _part(folder: Path, file: File) -> Path:
     """Where a file waits until it is whole: named after its content, so that commits never mix."""
-    return folder / hub.STATE / f"{file.digest.partition(':')[2]}.part"
+    return folder / local.STATE / f"{file.digest.partition(':')[2]}.part"
 
 
 @contextlib.contextmanager
@@ -147,7 +146,7 @@ def _writing_to(folder: Path) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     try:
-        (folder / hub.STATE).mkdir(parents=True, exist_ok=True)
+        (folder / local.STATE).mkdir(parents=True, exist_ok=True)
         with FileLock(folder / LOCK, timeout=0):
             yield
     except Timeout as error:
@@ -160,7 +159,7 @@ def _writing_to(folder: Path) -> Iterator[None]:
 
 
 def _require_room(folder: Path, missing: list[File]) -> None:
-    needed = sum(file.size - min(transfer.size(_part(folder, file)), file.size) for file in missing)
+    needed = sum(file.size - min(hub.size(_part(folder, file)), file.size) for file in missing)
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise InputError(
@@ -190,7 +189,7 @@ def _fetch_file(plan: Plan, file: File) -> Iterator[Event]:
     part = _part(plan.folder, file)
     part.touch()
     for _ in range(TRIES):
-        for done in transfer.fill(part, plan.record, file):
+        for done in hub.fill(part, plan.record, file):
             yield Progress(file.name, "fetch", done, file.size)
         if (yield from _is_whole(part, file)):
             sync(part)
@@ -205,8 +204,8 @@ def _fetch_file(plan: Plan, file: File) -> Iterator[Event]:
 
 def _put_in_place(plan: Plan, fetched: list[File]) -> None:
     """Move what was fetched to its names, under a mark that keeps a mixture of commits from being used."""
-    state, mixed = plan.folder / hub.STATE, plan.folder / hub.MIXED
-    old = Record.read(plan.folder / hub.RECORD)
+    state, mixed = plan.folder / local.STATE, plan.folder / local.MIXED
+    old = Record.read(plan.folder / local.RECORD)
     names = [file.name for file in plan.record.files]
     stale = [file.name for file in old.files if file.name not in names] if old else []
     if fetched or stale:
@@ -218,7 +217,7 @@ def _put_in_place(plan: Plan, fetched: list[File]) -> None:
         os.replace(_part(plan.folder, file), plan.folder / file.name)
     sync(plan.folder)
     if old != plan.record:
-        plan.record.write(plan.folder / hub.RECORD)
+        plan.record.write(plan.folder / local.RECORD)
     for leftover in state.iterdir():
-        if leftover not in (plan.folder / hub.RECORD, plan.folder / LOCK):
+        if leftover not in (plan.folder / local.RECORD, plan.folder / LOCK):
             leftover.unlink()

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from fishcli import __version__, hub
+from fishcli import __version__
 from fishcli.errors import AuthError, FishError, ModelMissing, NetworkError, SettingError
-from fishcli.hub import File, Record
+from fishcli.models import local
+from fishcli.models.local import File, Record
 
 if TYPE_CHECKING:
     from httpx2 import Response
@@ -44,10 +45,10 @@ def resolve(repo: str, revision: str | None) -> Record:
             raise ValueError(f"more than {MAX_ANSWER} bytes")
         answer = json.loads(text)
         files = {entry["rfilename"]: entry for entry in answer["siblings"]}
-        record = Record(repo, answer["sha"], tuple(_file(files[name]) for name in hub.FILES if name in files))
+        record = Record(repo, answer["sha"], tuple(_file(files[name]) for name in local.FILES if name in files))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise NetworkError(f"{_endpoint()} does not answer as a hub does: check HF_ENDPOINT.") from error
-    if lacking := [name for name in hub.NEEDED if name not in files]:
+    if lacking := [name for name in local.NEEDED if name not in files]:
         raise ModelMissing(f"{repo} is no Fish Speech 1.5 checkpoint, it lacks {', '.join(lacking)}: choose another.")
     return record
 

@@ -1,0 +1,1 @@
+"""The folders of models: found on this machine, fetched from the hub."""
