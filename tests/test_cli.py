@@ -28,7 +28,7 @@ def brief(micro):
 
 
 def options(micro):
-    return ["--checkpoint-path", micro, "--dtype", "float32", "--device", "cpu"]
+    return ["--checkpoint-path", micro, "--dtype", "float32", "--quantize", "none", "--device", "cpu"]
 
 
 # The reference's numbers, through the command line.

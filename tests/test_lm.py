@@ -26,13 +26,13 @@ TEXT = "Real software speaks."
 
 
 def eager(folder):
-    return Eager(load(folder, device="cpu", dtype="float32").lm)
+    return Eager(load(folder, device="cpu", dtype="float32", quantize="none").lm)
 
 
 def native(folder):
     if reason := fishcli.native.why_not():
         pytest.skip(reason)
-    return Native(load(folder, device="cpu", dtype="float32").lm, threads=2)
+    return Native(load(folder, device="cpu", dtype="float32", quantize="none").lm, threads=2)
 
 
 RUNNERS = pytest.mark.parametrize("run", [eager, native])
@@ -66,7 +66,7 @@ def voices(golden):
 
 
 def loaded(reference):
-    return load(reference.folder, device="cpu", dtype="float32")
+    return load(reference.folder, device="cpu", dtype="float32", quantize="none")
 
 
 def generated(runner, prompt, sampling, seed=0):
