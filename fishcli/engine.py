@@ -204,7 +204,10 @@ class Engine:
 
         with torch.device("meta"):
             codec = Firefly(s)
-        codec.load_state_dict(checkpoint.load(path, torch.float32, convert, {"codec": repr(s)}), assign=True)
+        tensors = checkpoint.load(path, torch.float32, convert, {"codec": repr(s)})
+        codec.load_state_dict(tensors, assign=True)
+        if self.plan.native:  # convolutions have copies of theirs
+            native.forget((tensor.data_ptr(), tensor.nbytes) for tensor in tensors.values())
         return codec.to(self.device).eval()
 
 

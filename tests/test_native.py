@@ -4,9 +4,11 @@ import copy
 import json
 import logging
 import os
+import resource
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -56,6 +58,22 @@ def test_two_models_at_the_same_time(micro, golden):
         for _ in range(20):
             for got in threads.map(teacher_forced, runners, [golden["prompt_1_refs"]] * 2):
                 assert torch.equal(got, expected)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="how much is resident is read from /proc")
+def test_what_is_forgotten_of_a_file_can_be_read_again(tmp_path):
+    def resident():
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+    numbers = np.arange(4_000_000, dtype=np.int64)
+    numbers.tofile(tmp_path / "numbers")
+    mapped = np.memmap(tmp_path / "numbers", np.int64, "r")
+    assert np.array_equal(mapped, numbers)
+    before = resident()
+    native.forget((array.ctypes.data, array.nbytes) for array in (mapped, numbers))
+    assert before - resident() > 0.9 * mapped.nbytes
+    assert np.array_equal(mapped, numbers)
+    assert numbers[-1] == len(numbers) - 1  # it is in no file, and stays
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="how much is taken is read from /proc")

@@ -80,6 +80,7 @@ class NativeDecoder:
         pack = _Pack(codec, self._library.fish_decoder_vector(), self._library.fish_decoder_panel())
         self._handle = _handle(self._library.fish_decoder_new(byref(pack.decoder()), pool))
         self._packed = pack.kept  # what the structures point to
+        native.forget((tensor.data_ptr(), tensor.nbytes) for tensor in pack.weights.values())
         weakref.finalize(self, self._library.fish_decoder_delete, self._handle)
 
     def stream(self) -> NativeStream:

@@ -144,7 +144,7 @@ class Native:
 
     def _block(self, block: Block) -> _Block:
         attention, feed_forward = block.attention, block.feed_forward
-        return _Block(
+        described = _Block(
             self._floats(block.attention_norm.weight),
             self._matrix(attention.wqkv),
             self._matrix(attention.wo),
@@ -152,6 +152,9 @@ class Native:
             self._matrix(feed_forward.w13),
             self._matrix(feed_forward.w2),
         )
+        # At once: there is no room for all matrices twice.
+        native.forget((tensor.data_ptr(), tensor.nbytes) for tensor in block.parameters())
+        return described
 
     def _matrix(self, layer: nn.Module | None) -> _Matrix:
         if not _linear(layer):
@@ -175,8 +178,7 @@ class Native:
 class _Packed:
     """The matrices of a model, in the order in which the C++ reads them and in large pages of memory.
 
-    What they were loaded from is given back to the system, which can read it again. (The processor looks up the place
-    of each page, and with those of 4 KB, that takes a tenth of a frame in bfloat16.)
+    (The processor looks up the place of each page, and with those of 4 KB, that takes a tenth of a frame in bfloat16.)
     """
 
     def __init__(self, library: ctypes.CDLL, pool: c_void_p, model: nn.Module) -> None:
@@ -198,9 +200,6 @@ class _Packed:
             None if scales is None else scales.data_ptr(),
             0 if scales is None else scales.stride(0),
         )
-        for each in (weight, scales):
-            if each is not None:
-                self._library.fish_forget(each.data_ptr(), each.nbytes)
         return matrix
 
     def _size(self, layer: Linear | QuantizedLinear) -> int:
@@ -245,5 +244,4 @@ def _bound(library: ctypes.CDLL) -> ctypes.CDLL:
         function.restype, function.argtypes = result, arguments
     library.fish_pages_new.restype, library.fish_pages_new.argtypes = pointer, [c_int64]
     library.fish_pages_delete.restype, library.fish_pages_delete.argtypes = None, [pointer]
-    library.fish_forget.restype, library.fish_forget.argtypes = None, [pointer, c_int64]
     return library

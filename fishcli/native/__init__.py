@@ -15,6 +15,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -72,6 +73,29 @@ def pool(threads: int) -> ctypes.c_void_p:
     make = load().fish_pool_new
     make.restype, make.argtypes = ctypes.c_void_p, [ctypes.c_int]
     return ctypes.c_void_p(make(threads))
+
+
+def forget(memory: Iterable[tuple[int, int]]) -> None:
+    """Have the system take back what it has read of files that are mapped at these addresses, of so many bytes each.
+
+    It can read them again. What was not mapped from a file stays, and everything where /proc does not tell.
+    """
+    give_back, files_at = load().fish_forget, _mapped_files()
+    give_back.restype, give_back.argtypes = None, [ctypes.c_void_p, ctypes.c_int64]
+    for address, size in memory:
+        if any(address in each and address + size <= each.stop for each in files_at):
+            give_back(address, size)
+
+
+def _mapped_files() -> list[range]:
+    """The addresses at which files are mapped into this process."""
+    try:
+        lines = Path("/proc/self/maps").read_text(errors="replace").splitlines()
+    except OSError:
+        return []
+    fields = [line.split(maxsplit=5) for line in lines]  # addresses, permissions, offset, device, inode, path
+    places = [each[0].split("-") for each in fields if len(each) == 6 and each[5].startswith("/")]
+    return [range(int(start, 16), int(end, 16)) for start, end in places]
 
 
 def compiler() -> str | None:

@@ -25,12 +25,12 @@ void* fish_pages_new(int64_t bytes) {
 }
 void fish_pages_delete(void* memory) { std::free(memory); }
 
-// Has the system take back the pages of what is mapped from a file: they can be read again.
+// Has the system take back the pages of what is mapped from a file, and was not changed: it can read them again.
 void fish_forget(const uint8_t* data, int64_t bytes) {
-#if defined(__linux__) && defined(MADV_PAGEOUT)
+#if defined(__linux__)
     const uintptr_t page = sysconf(_SC_PAGESIZE), start = ((uintptr_t)data + page - 1) / page * page;
     const uintptr_t end = ((uintptr_t)data + bytes) / page * page;
-    if (start < end) madvise((void*)start, end - start, MADV_PAGEOUT);
+    if (start < end) madvise((void*)start, end - start, MADV_DONTNEED);
 #endif
 }
 

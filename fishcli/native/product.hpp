@@ -21,14 +21,15 @@ constexpr int HALF4 = 64, BLOCK4 = 128, SPAN4 = 512;
 constexpr int TILE_ROWS = 4, TILE_SCALES = TILE_ROWS * LANES * (int)sizeof(uint16_t);
 
 // Bytes of a row that lie together in a tile, and how many weights they are.
-constexpr int chunk_bytes(Format f) { return f == F32 || f == I4 ? 64 : 32; }
-constexpr int chunk_weights(Format f) { return f == I8 ? BLOCK8 : f == I4 ? BLOCK4 : LANES; }
+constexpr int chunk_bytes(Format f) { return f == I8 ? 32 : 64; }
+constexpr int chunk_weights(Format f) { return f == F32 ? LANES : f == I4 ? BLOCK4 : BLOCK8; }
 constexpr bool grouped(Format f) { return f == I8 || f == I4; }
 
 // A weight (rows, cols) in tiles of four rows, in the order in which a product reads them: one stream of memory is
 // read faster than four rows and their scales beside one another. A tile has a chunk of each of its rows, then the
 // next of each, and of integers the bfloat16 scales of a span of them before it; see `quantize.py` for what is in a
-// chunk. Zeros stand for rows and columns that are not there.
+// chunk. Of bfloat16 it is weights k and k + 16 in the two halves of a word, so that float32 is one operation away.
+// Zeros stand for rows and columns that are not there.
 struct Matrix {
     const uint8_t* data;
     const float* bias;
@@ -44,6 +45,14 @@ inline int64_t tile_bytes(Format format, int cols) {
     return (int64_t)TILE_ROWS * chunk_bytes(format) * chunks + (grouped(format) ? (cols + SPAN8 - 1) / SPAN8 * TILE_SCALES : 0);
 }
 
+// Puts 32 numbers of 16 bits, of which the first are to be the lower ones, into 16 words.
+inline void pair_halves(uint8_t* p) {
+    uint16_t from[2 * LANES], to[2 * LANES];
+    std::memcpy(from, p, sizeof from);
+    for (int i = 0; i < LANES; i++) to[2 * i] = from[i], to[2 * i + 1] = from[LANES + i];
+    std::memcpy(p, to, sizeof to);
+}
+
 // Lays out one tile of a weight that has `stride` bytes in a row, and `scale_stride` scales.
 inline void pack(uint8_t* to, const Matrix& m, int start, const uint8_t* weights, int stride, const uint16_t* scales, int scale_stride) {
     const int chunk = chunk_bytes(m.format), width = chunk_weights(m.format), rows = std::min(TILE_ROWS, m.rows - start);
@@ -54,24 +63,27 @@ inline void pack(uint8_t* to, const Matrix& m, int start, const uint8_t* weights
                 std::memcpy(to + r * LANES * 2, scales + (size_t)(start + r) * scale_stride + k / SPAN8 * LANES, LANES * 2);
             to += TILE_SCALES;
         }
-        for (int r = 0; r < rows; r++)
-            std::memcpy(to + r * chunk, weights + (size_t)(start + r) * stride + at, std::min(chunk, stride - at));
-        to += TILE_ROWS * chunk;
+        for (int r = 0; r < rows; r++, to += chunk) {
+            std::memcpy(to, weights + (size_t)(start + r) * stride + at, std::min(chunk, stride - at));
+            if (m.format == BF16) pair_halves(to);
+        }
+        to += (TILE_ROWS - rows) * chunk;
     }
 }
 
-// Activations (columns, width): floats in `x`, from which `round` makes what integers are multiplied with. Each
-// column starts at a cache line and is followed by zeros up to a whole block.
+// Activations (columns, width): floats in `x`, from which `round` makes what integers are multiplied with, weights of
+// `format`. Each column starts at a cache line and is followed by zeros up to a whole block.
 class Buffer {
 public:
-    void shape(int columns, int wanted) {
+    void shape(int columns, int wanted, Format format = F32) {
         if (wanted == width && columns <= room) return;
         width = wanted, room = 0;
         // A power of two between the columns would put all of them into the same places of the cache.
         ld = (wanted + SPAN4 - 1) / SPAN4 * SPAN4 + HALF4;
         groups = ld / SPAN4 * LANES;
-        x.resize(columns * ld), whole.resize(columns * ld), small.resize(columns * ld);
-        scales.resize(columns * groups), offsets.resize(columns * groups);
+        x.resize(columns * ld), scales.resize(columns * groups);
+        if (format == I8) whole.resize(columns * ld);
+        if (format == I4) small.resize(columns * ld), offsets.resize(columns * groups);
         room = columns;
     }
 
@@ -155,24 +167,26 @@ template <int BYTES> inline void fetch(const uint8_t* p) {
 // Products of a tile, `w`, with B columns of activations, from the first-th on: out[4 * b + r].
 template <Format F, int B> struct Product {  // F32, BF16
     [[gnu::noinline]] static void run(const uint8_t* w, int cols, const Buffer& in, int first, float* out) {
-        constexpr int CHUNK = chunk_bytes(F), SIZE = CHUNK / LANES;
+        constexpr int CHUNK = chunk_bytes(F), PARTS = F == F32 ? 1 : 2;
         const float* x = in.x.data + first * in.ld;
         V total[B][4] = {};
-        for (int start = 0; start < cols; start += LANES, w += 4 * CHUNK) {
+        for (int start = 0; start < cols; start += PARTS * LANES, w += 4 * CHUNK) {
             fetch<4 * CHUNK>(w);
-            for (int lane = 0; lane < LANES; lane += W) {
-                V wide[4];
-                for (int r = 0; r < 4; r++) wide[r] = weights(w + r * CHUNK + lane * SIZE);
-                for (int b = 0; b < B; b++) {
-                    const V column = load<V>(x + b * in.ld + start + lane);
-                    for (int r = 0; r < 4; r++) total[b][r] += wide[r] * column;
+            for (int lane = 0; lane < LANES; lane += W)
+                for (int part = 0; part < PARTS; part++) {
+                    V wide[4];
+                    for (int r = 0; r < 4; r++) {
+                        const Vu words = load<Vu>(w + r * CHUNK + 4 * lane);
+                        wide[r] = (V)(F == F32 ? words : part ? words & 0xffff0000 : words << 16);
+                    }
+                    for (int b = 0; b < B; b++) {
+                        const V column = load<V>(x + b * in.ld + start + part * LANES + lane);
+                        for (int r = 0; r < 4; r++) total[b][r] += wide[r] * column;
+                    }
                 }
-            }
         }
         for (int b = 0; b < B; b++) sums(total[b][0], total[b][1], total[b][2], total[b][3], out + 4 * b);
     }
-
-    static V weights(const uint8_t* p) { return F == F32 ? load<V>(p) : from_bf16(p); }
 };
 
 template <int B> struct Product<I8, B> {

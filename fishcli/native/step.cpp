@@ -37,9 +37,10 @@ static void add(const Table& table, int64_t index, float* out) {
 }
 
 static void shape(Activations& a, const Stack& s, int columns) {
-    a.x.shape(columns, s.dim), a.normed.shape(columns, s.dim);
-    a.queries.shape(columns, s.heads * s.head_dim), a.attended.shape(columns, s.heads * s.head_dim);
-    a.gates.shape(columns, 2 * s.inner), a.inner.shape(columns, s.inner);
+    const Format format = s.blocks[0].wqkv.format;  // as all matrices of a stack
+    a.x.shape(columns, s.dim), a.normed.shape(columns, s.dim, format);
+    a.queries.shape(columns, s.heads * s.head_dim), a.attended.shape(columns, s.heads * s.head_dim, format);
+    a.gates.shape(columns, 2 * s.inner), a.inner.shape(columns, s.inner, format);
 }
 
 class Runner {
