@@ -32,7 +32,7 @@ def teacher_forced(runner, prompt):
     past = runner.past(2, 200)
     with torch.inference_mode():
         blocks = [(0, 1), (1, 8), (8, 31), (31, len(columns))]
-        return torch.cat([runner.prefill(columns[a:b], past, 1, a).float() for a, b in blocks])
+        return torch.cat([runner.hidden(columns[a:b], past, 1, a).float() for a, b in blocks])
 
 
 @pytest.mark.parametrize("kind", ["none", "int8", "int4"])
@@ -47,6 +47,16 @@ def test_hidden_states(micro, golden, kind, dtype, threads):
     # Activations are rounded to 16 bits for int8, and to 8 for int4.
     error = {"none": 1e-5, "int8": 2e-4, "int4": 2e-2}[kind] if dtype == "float32" else 2e-2
     torch.testing.assert_close(got, expected, atol=error * scale, rtol=0)
+
+
+def test_keys_and_values_do_not_depend_on_who_needs_the_rest(micro, golden):
+    runner = Native(load(micro, device="cpu", dtype="float32", compile=True).lm, 2)
+    columns = torch.from_numpy(golden["prompt_1_refs"].T.astype(np.int64))
+    pasts = runner.past(1, len(columns)), runner.past(1, len(columns))
+    runner.hidden(columns, pasts[0], 0, 0)
+    runner.prefill(columns, pasts[1], 0, 0)
+    assert torch.equal(pasts[0].keys, pasts[1].keys)
+    assert torch.equal(pasts[0].values, pasts[1].values)
 
 
 def test_two_models_at_the_same_time(micro, golden):
@@ -85,13 +95,13 @@ from fishcli.engine import load
 runner = load(sys.argv[1], device="cpu", dtype="float32", compile=True).runner
 columns = torch.zeros(8000, runner.model.settings.codebooks + 1, dtype=torch.int64)
 past = runner.past(1, 8000)
-runner.prefill(columns[:10], past, 0, 0)
+runner.hidden(columns[:10], past, 0, 0)
 pages = int(pathlib.Path("/proc/self/statm").read_text().split()[0])
 limit = pages * resource.getpagesize() + (32 << 20)
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 for count in (8000, 10):
     try:
-        print(len(runner.prefill(columns[:count], past, 0, 0)))
+        print(len(runner.hidden(columns[:count], past, 0, 0)))
     except MemoryError as error:
         print(error)
 """

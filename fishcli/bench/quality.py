@@ -101,7 +101,7 @@ def _fidelity(kind: str, got: Tensor, expected: Tensor) -> Fidelity:
 def _logits(engine: Engine, full: Engine, columns: Tensor) -> Tensor:
     """Columns (T, K + 1) -> logits (T, codes + 1) float32: the engine's hidden states through the end of `full`."""
     past = engine.runner.past(1, len(columns))
-    hidden = engine.runner.prefill(columns.to(engine.device), past, 0, 0)
+    hidden = engine.runner.hidden(columns.to(engine.device), past, 0, 0)
     norm, output = (copy.deepcopy(module).float() for module in (full.lm.norm, full.lm.output))
     return output(norm(hidden.float()))
 

@@ -96,16 +96,18 @@ class Native:
     def past(self, rows: int, length: int) -> Past:
         return Past(self.model.settings.slow, rows, length, torch.float32, self.model.device)
 
-    def prefill(self, columns: Tensor, past: Past, row: int, start: int) -> Tensor:
-        columns = columns.to(torch.int64).contiguous()
+    def prefill(self, columns: Tensor, past: Past, row: int, start: int) -> None:
+        self._prefill(columns, past, row, start, None)
+
+    def hidden(self, columns: Tensor, past: Past, row: int, start: int) -> Tensor:
         hidden = torch.empty(len(columns), self.model.settings.slow.dim)
-        described = _described_past(past)
-        _had(
-            self._library.fish_lm_prefill(
-                self._runner, columns.data_ptr(), len(columns), byref(described), row, start, hidden.data_ptr()
-            )
-        )
+        self._prefill(columns, past, row, start, hidden.data_ptr())
         return hidden.to(self.model.norm.weight.dtype)
+
+    def _prefill(self, columns: Tensor, past: Past, row: int, start: int, hidden: int | None) -> None:
+        columns, described = columns.to(torch.int64).contiguous(), _described_past(past)
+        given = self._runner, columns.data_ptr(), len(columns), byref(described), row, start, hidden
+        _had(self._library.fish_lm_prefill(*given))
 
     def step(self, past: Past, rows: Rows) -> tuple[Tensor, Tensor]:
         integers = (each.to(torch.int64).contiguous() for each in (rows.columns, rows.positions, rows.history))

@@ -29,11 +29,11 @@ class Runner(Protocol):
     def past(self, rows: int, length: int) -> Past:
         """Room for the keys and values of the slow transformer."""
 
-    def prefill(self, columns: Tensor, past: Past, row: int, start: int) -> Tensor:
-        """Compute the keys and values of columns (T, K + 1) of a row, at the positions from `start` on.
+    def prefill(self, columns: Tensor, past: Past, row: int, start: int) -> None:
+        """Compute the keys and values of columns (T, K + 1) of a row, at the positions from `start` on."""
 
-        Returns the hidden states (T, dim), of which `model.logits` makes the logits of what comes next.
-        """
+    def hidden(self, columns: Tensor, past: Past, row: int, start: int) -> Tensor:
+        """The same -> the hidden states (T, dim), of which `model.logits` makes the logits of what comes next."""
 
     def step(self, past: Past, rows: Rows) -> tuple[Tensor, Tensor]:
         """Feed each row's last column, choose its next frame -> columns (B, K + 1) and choices (B, K).
@@ -51,7 +51,10 @@ class Eager:
     def past(self, rows: int, length: int) -> Past:
         return self.model.past(rows, length)
 
-    def prefill(self, columns: Tensor, past: Past, row: int, start: int) -> Tensor:
+    def prefill(self, columns: Tensor, past: Past, row: int, start: int) -> None:
+        self.hidden(columns, past, row, start)
+
+    def hidden(self, columns: Tensor, past: Past, row: int, start: int) -> Tensor:
         end, group = start + len(columns), self.model.settings.slow.group
         return self.model.slow(columns[None], past, Where.prefill(row, start, end, group, self.model.device))[0]
 

@@ -47,16 +47,17 @@ class Runner {
 public:
     Runner(const Model& model, Pool& pool) : m(model), pool(pool) {}
 
-    // columns (count, K + 1) of one row at the positions from `start` on: their keys and values, and hidden (count, dim).
+    // columns (count, K + 1) of one row at the positions from `start` on: their keys and values, and hidden (count, dim)
+    // if it is wanted.
     void prefill(const int64_t* columns, int count, const Past& past, int row, int start, float* hidden) {
         where.clear();
         for (int i = 0; i < count; i++) where.push_back({row, start + i});
         shape(slow, m.slow, count);
         pool.run([&] {
             embed(columns, count);
-            Forward(pool, m.slow, past, slow, where).run();
+            Forward(pool, m.slow, past, slow, where).run(hidden);
         });
-        for (int c = 0; c < count; c++) std::copy_n(slow.x[c], m.slow.dim, hidden + (size_t)c * m.slow.dim);
+        for (int c = 0; hidden && c < count; c++) std::copy_n(slow.x[c], m.slow.dim, hidden + (size_t)c * m.slow.dim);
     }
 
     // As `step` in step.py: writes columns (B, K + 1) and choices (B, K).

@@ -119,13 +119,15 @@ public:
     Forward(Pool& pool, const Stack& stack, const Past& past, Activations& a, const std::vector<Column>& columns)
         : pool(pool), s(stack), past(past), a(a), columns(columns), count((int)columns.size()) {}
 
-    // Every thread calls this: a.x (columns, dim) goes through the blocks.
-    void run() {
+    // Every thread calls this: a.x (columns, dim) goes through the blocks. Where nobody needs what comes out of the last
+    // one, its keys and values are all that is computed of it.
+    void run(bool to_the_end = true) {
         for (int layer = 0; layer < s.layers; layer++) {
             const Block& block = s.blocks[layer];
             normalise(block.attention_norm, block.wqkv);
             expect(pool, block.wo);
             attention_inputs(layer, block);
+            if (!to_the_end && layer + 1 == s.layers) return;
             attend(layer);
             pool.share(count, [&](int c) { a.attended.round(c, block.wo.format); });
             expect(pool, block.w13);
