@@ -42,8 +42,9 @@ int32_t fish_read(Pool* pool, const uint8_t* data, int64_t bytes) {
         pool->share((int)(bytes / PIECE), [&](int piece) {
             const uint8_t* p = data + (size_t)piece * PIECE;
             Vi total[4] = {};
+            Fetcher fetcher(p);
             for (int i = 0; i < PIECE; i += sizeof total) {
-                fetch<sizeof total>(p + i);
+                fetcher.next<sizeof total>(p + i);
                 for (int j = 0; j < 4; j++) total[j] ^= load<Vi>(p + i + j * sizeof(Vi));
             }
             result ^= (total[0] ^ total[1] ^ total[2] ^ total[3])[0];

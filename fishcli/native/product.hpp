@@ -160,21 +160,52 @@ private:
 // itself is more timid, and stops at the end of a page.
 constexpr int FAR = 16 << 10, NEAR = 4 << 10;
 
-template <int BYTES> inline void fetch(const uint8_t* p) {
-    for (int i = 0; i < BYTES; i += 64) __builtin_prefetch(p + FAR + i, 0, 2), __builtin_prefetch(p + NEAR + i, 0, 3);
-}
+// Fetches ahead of a product that goes over a tile, of which it is one of `parts` that do: each fetches its share of
+// what comes from memory, evenly, so that there is always something on the way; the first brings the tile itself near.
+class Fetcher {
+public:
+    explicit Fetcher(const uint8_t* tile) : Fetcher(tile, 0, 0, 1) {}
+    Fetcher(const uint8_t* tile, int bytes, int part, int parts)
+        : far(tile + FAR + bytes / parts * part), parts(parts), first(part == 0) {}
+
+    // With the next BYTES of the tile, which are at p.
+    template <int BYTES> inline void next(const uint8_t* p) {
+        const int share = BYTES / parts;
+        for (int i = 0; i < BYTES; i += 64) {
+            if (i < share) __builtin_prefetch(far + i, 0, 2);
+            if (first) __builtin_prefetch(p + NEAR + i, 0, 3);
+        }
+        far += share;
+    }
+
+private:
+    const uint8_t* far;
+    const int parts;
+    const bool first;
+};
 
 // The first part of a sum, at 0, or a further one. (To fill two dozen vectors with zeros first took 6 % of a product.)
 inline void add(V& total, int at, V part) { total = at ? total + part : part; }
 
-// Products of a tile, `w`, with B columns of activations, from the first-th on: out[4 * b + r].
+// A tile of a matrix, and which of the products that go over it one after another this is.
+struct Tile {
+    const uint8_t* data;
+    int bytes, cols, part, parts;
+
+    template <int B> Fetcher fetcher() const { return B == 1 ? Fetcher(data) : Fetcher(data, bytes, part, parts); }
+};
+
+// Products of a tile with B columns of activations, from the first-th on: out[4 * b + r].
 template <Format F, int B> struct Product {  // F32, BF16
-    [[gnu::noinline]] static void run(const uint8_t* w, int cols, const Buffer& in, int first, float* out) {
+    [[gnu::noinline]] static void run(const Tile& tile, const Buffer& in, int first, float* out) {
+        const uint8_t* w = tile.data;
+        const int cols = tile.cols;
+        Fetcher fetcher = tile.template fetcher<B>();
         constexpr int CHUNK = chunk_bytes(F), PARTS = F == F32 ? 1 : 2;
         const float* x = in.x.data + first * in.ld;
         V total[B][4] = {};
         for (int start = 0; start < cols; start += PARTS * LANES, w += 4 * CHUNK) {
-            fetch<4 * CHUNK>(w);
+            fetcher.template next<4 * CHUNK>(w);
             for (int lane = 0; lane < LANES; lane += W)
                 for (int part = 0; part < PARTS; part++) {
                     V wide[4];
@@ -193,16 +224,19 @@ template <Format F, int B> struct Product {  // F32, BF16
 };
 
 template <int B> struct Product<I8, B> {
-    [[gnu::noinline]] static void run(const uint8_t* w, int cols, const Buffer& in, int first, float* out) {
+    [[gnu::noinline]] static void run(const Tile& tile, const Buffer& in, int first, float* out) {
+        const uint8_t* w = tile.data;
+        const int cols = tile.cols;
+        Fetcher fetcher = tile.template fetcher<B>();
         V total[B][4];
         for (int start = 0; start < cols; start += SPAN8) {
             const uint8_t* scales = w;
             const int blocks = std::min(SPAN8 / BLOCK8, (cols - start + BLOCK8 - 1) / BLOCK8);
-            fetch<TILE_SCALES>(w);
+            fetcher.template next<TILE_SCALES>(w);
             w += TILE_SCALES;
             for (int lane = 0; lane < LANES; lane += W) {
                 Vi sum[B][4] = {};
-                span(w + 2 * lane, blocks, in.whole.data + first * in.ld + start + 2 * lane, in.ld, sum);
+                span(w + 2 * lane, blocks, in.whole.data + first * in.ld + start + 2 * lane, in.ld, fetcher, sum);
                 for (int r = 0; r < 4; r++) {
                     const V scale = from_bf16(scales + 2 * (r * LANES + lane));
                     for (int b = 0; b < B; b++) add(total[b][r], start + lane, scale * to_float(sum[b][r]));
@@ -217,9 +251,9 @@ template <int B> struct Product<I8, B> {
     }
 
     // W groups; each lane sums up one group.
-    static inline void span(const uint8_t* w, int blocks, const int16_t* x, size_t ld, Vi (&sum)[B][4]) {
+    static inline void span(const uint8_t* w, int blocks, const int16_t* x, size_t ld, Fetcher& fetcher, Vi (&sum)[B][4]) {
         for (; blocks; blocks--, w += 4 * BLOCK8, x += BLOCK8) {
-            fetch<4 * BLOCK8>(w);
+            fetcher.template next<4 * BLOCK8>(w);
             Vi16 wide[4];
             for (int r = 0; r < 4; r++) wide[r] = from_int8(w + r * BLOCK8);
             for (int b = 0; b < B; b++) {
@@ -231,19 +265,22 @@ template <int B> struct Product<I8, B> {
 };
 
 template <int B> struct Product<I4, B> {
-    [[gnu::noinline]] static void run(const uint8_t* w, int cols, const Buffer& in, int first, float* out) {
+    [[gnu::noinline]] static void run(const Tile& tile, const Buffer& in, int first, float* out) {
+        const uint8_t* w = tile.data;
+        const int cols = tile.cols;
+        Fetcher fetcher = tile.template fetcher<B>();
         V total[B][4];
         for (int start = 0; start < cols; start += SPAN4) {
             const uint8_t* scales = w;
             const int blocks = std::min(SPAN4 / BLOCK4, (cols - start + BLOCK4 - 1) / BLOCK4);
-            fetch<TILE_SCALES>(w);
+            fetcher.template next<TILE_SCALES>(w);
             w += TILE_SCALES;
             for (int lane = 0; lane < LANES; lane += W) {
                 const size_t group = first * in.groups + start / SPAN4 * LANES + lane;
                 Vi sum[B][4];
                 for (int b = 0; b < B; b++)
                     for (int r = 0; r < 4; r++) sum[b][r] = load<Vi>(in.offsets.data + group + b * in.groups);
-                span(w + 4 * lane, blocks, in.small.data + first * in.ld + start + 4 * lane, in.ld, sum);
+                span(w + 4 * lane, blocks, in.small.data + first * in.ld + start + 4 * lane, in.ld, fetcher, sum);
                 for (int r = 0; r < 4; r++) {
                     const V scale = from_bf16(scales + 2 * (r * LANES + lane));
                     for (int b = 0; b < B; b++)
@@ -256,9 +293,9 @@ template <int B> struct Product<I4, B> {
     }
 
     // W groups; each lane sums up one group.
-    static inline void span(const uint8_t* w, int blocks, const int8_t* x, size_t ld, Vi (&sum)[B][4]) {
+    static inline void span(const uint8_t* w, int blocks, const int8_t* x, size_t ld, Fetcher& fetcher, Vi (&sum)[B][4]) {
         for (; blocks; blocks--, w += 4 * HALF4, x += BLOCK4) {
-            fetch<4 * HALF4>(w);
+            fetcher.template next<4 * HALF4>(w);
             Vu8 even[4], odd[4];
             for (int r = 0; r < 4; r++) {
                 const Vu8 both = load<Vu8>(w + r * HALF4);

@@ -44,24 +44,27 @@ struct Activations {
 constexpr int PIECE = 64 << 10;      // bytes of weights that a thread takes at once: little enough to share evenly
 constexpr int EXPECTED = 128 << 10;  // bytes that a thread fetches while it waits, at most: they fit into its cache
 
+// The products of one tile, from row n on, with at most B columns.
 template <Format F, int B, class Use>
-void tiles(const Matrix& m, int start, int end, Buffer& x, int first, int columns, Use use) {
+void tile(const Tile& tile, int n, Buffer& x, int first, int columns, Use use) {
     if constexpr (B > 1)
-        if (columns < B) return tiles<F, B - 1>(m, start, end, x, first, columns, use);
+        if (columns < B) return fish::tile<F, B - 1>(tile, n, x, first, columns, use);
     float out[4 * B];
-    for (int n = start; n < end; n += TILE_ROWS) {
-        Product<F, B>::run(m.at(n), m.cols, x, first, out);
-        use(n, B, first, out);
-    }
+    Product<F, B>::run(tile, x, first, out);
+    use(n, B, first, out);
 }
 
-// Columns are taken in even shares of at most MOST: 8 are 4 and 4, not 6 and 2.
+// Columns are taken in even shares of at most MOST: 8 are 4 and 4, not 6 and 2. Two shares go over the tiles together:
+// the second finds a tile in the first cache, and gives the memory time to bring the next ones. More of them would read
+// more of their columns from the second cache, so each goes over all tiles of a piece, which lie there too.
 template <Format F, class Use> void tiles(const Matrix& m, int start, int end, Buffer& x, int columns, Use use) {
-    for (int first = 0, shares = (columns + MOST - 1) / MOST; shares; shares--) {
-        const int taken = (columns - first + shares - 1) / shares;
-        tiles<F, MOST>(m, start, end, x, first, taken, use);
-        first += taken;
-    }
+    const int shares = (columns + MOST - 1) / MOST, parts = shares == 2 ? 2 : 1;
+    for (int share = 0; share < shares; share += parts)
+        for (int n = start; n < end; n += TILE_ROWS)
+            for (int part = 0; part < parts; part++) {
+                const int first = (share + part) * columns / shares, next = (share + part + 1) * columns / shares;
+                tile<F, MOST>({m.at(n), m.tile, m.cols, part, parts}, n, x, first, next - first, use);
+            }
 }
 
 // How many rows of a matrix a thread takes at once.
