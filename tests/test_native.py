@@ -59,15 +59,17 @@ def test_keys_and_values_do_not_depend_on_who_needs_the_rest(micro, golden):
     assert torch.equal(pasts[0].values, pasts[1].values)
 
 
-def test_two_models_at_the_same_time(micro, golden):
-    """The threads are one process's own: who finds them at work waits."""
+@pytest.mark.parametrize("count", [1, 2], ids=["one model", "two models"])
+def test_several_threads_at_the_same_time(micro, golden, count):
+    """The threads of the C++ are the process's, the room for activations is a model's: who comes second waits."""
     model = load(micro, device="cpu", dtype="float32", compile=True).lm
-    runners = [Native(model, 2) for _ in range(2)]
-    expected = teacher_forced(runners[0], golden["prompt_1_refs"])
+    runners = [Native(model, 2) for _ in range(count)] * (3 - count)
+    prompts = [golden["prompt_1_refs"], golden["prompt_1_refs"][:, ::-1]]
+    expected = [teacher_forced(runners[0], prompt) for prompt in prompts]
     with ThreadPoolExecutor() as threads:
         for _ in range(20):
-            for got in threads.map(teacher_forced, runners, [golden["prompt_1_refs"]] * 2):
-                assert torch.equal(got, expected)
+            for got, wanted in zip(threads.map(teacher_forced, runners, prompts), expected, strict=True):
+                assert torch.equal(got, wanted)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="how much is resident is read from /proc")

@@ -31,6 +31,13 @@ class _Matrix(ctypes.Structure):
     ]
 
 
+class _Source(ctypes.Structure):
+    _fields_ = [
+        *((name, c_void_p) for name in ("weights", "scales")),
+        *((name, c_int32) for name in ("stride", "scale_stride")),
+    ]
+
+
 class _Table(ctypes.Structure):
     _fields_ = [("data", c_void_p), ("cols", c_int32), ("format", c_int32)]
 
@@ -194,14 +201,10 @@ class _Packed:
         weight, scales = layer.weight.contiguous(), _scales(layer)
         matrix = _Matrix(data=self._next, rows=len(weight), cols=_inputs(layer), format=_FORMATS[weight.dtype])
         self._next += self._size(layer)
-        self._library.fish_lm_pack(
-            self._pool,
-            byref(matrix),
-            weight.data_ptr(),
-            weight.stride(0) * weight.itemsize,
-            None if scales is None else scales.data_ptr(),
-            0 if scales is None else scales.stride(0),
-        )
+        source = _Source(weights=weight.data_ptr(), stride=weight.stride(0) * weight.itemsize)
+        if scales is not None:
+            source.scales, source.scale_stride = scales.data_ptr(), scales.stride(0)
+        self._library.fish_lm_pack(self._pool, byref(matrix), byref(source))
         return matrix
 
     def _size(self, layer: Linear | QuantizedLinear) -> int:
@@ -236,7 +239,7 @@ def _bound(library: ctypes.CDLL) -> ctypes.CDLL:
     pointer, number = c_void_p, ctypes.c_int
     for name, result, arguments in (
         ("packed_size", c_int64, [number] * 3),
-        ("pack", None, [pointer, POINTER(_Matrix), pointer, number, pointer, number]),
+        ("pack", None, [pointer, POINTER(_Matrix), POINTER(_Source)]),
         ("new", pointer, [POINTER(_Model), pointer]),
         ("delete", None, [pointer]),
         ("prefill", c_bool, [pointer, pointer, number, POINTER(_Past), number, number, pointer]),

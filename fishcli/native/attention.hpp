@@ -34,7 +34,8 @@ inline void scores(const float* query, const float* keys, int n, int d, float* o
 }
 
 // out (d,) = fade * out + the sum of n values (n, d), each times its weight; COUNT vectors of it at a time.
-template <int COUNT> inline int add_weighted(const float* weights, const float* values, int n, int d, float fade, float* out, int j) {
+template <int COUNT>
+inline int add_weighted(const float* weights, const float* values, int n, int d, float fade, float* out, int j) {
     for (; j + COUNT * W <= d; j += COUNT * W) {
         V even[COUNT], odd[COUNT] = {};  // two sums, since each addition waits for the one before it
         for (int c = 0; c < COUNT; c++) even[c] = fade * load<V>(out + j + c * W);
@@ -60,8 +61,9 @@ struct Softmax {
     float greatest = -INFINITY, total = 0;
 };
 
-// Takes n more values of one query (d,) into `out` (d,), which becomes their sum by weights that add up to `softmax.total`.
-inline void attend(const float* query, const float* keys, const float* values, int n, int d, Softmax& softmax, float* out) {
+// Takes n more values of one query (d,) into `out` (d,): their sum by weights that add up to `softmax.total`.
+inline void attend(const float* query, const float* keys, const float* values, int n, int d, Softmax& softmax,
+                   float* out) {
     float p[KEYS];
     scores(query, keys, n, d, p);
     std::fill(p + n, p + KEYS, -INFINITY);
@@ -89,12 +91,15 @@ inline void attend(const float* query, const float* keys, const float* values, i
 }
 
 // Queries (count, d) over the same keys and values (length, d), a block of them after the other (arXiv:1805.02867).
-inline void attention(const float* queries, int count, const float* keys, const float* values, int length, int d, float* out) {
+inline void attention(const float* queries, int count, const float* keys, const float* values, int length, int d,
+                      float* out) {
     Softmax softmax[MOST_QUERIES];
     std::fill_n(out, count * d, 0.f);
-    for (int start = 0; start < length; start += KEYS)
-        for (int q = 0; q < count; q++)
-            attend(queries + q * d, keys + (size_t)start * d, values + (size_t)start * d, std::min(KEYS, length - start), d, softmax[q], out + q * d);
+    for (int start = 0; start < length; start += KEYS) {
+        const int n = std::min(KEYS, length - start);
+        const float *k = keys + (size_t)start * d, *v = values + (size_t)start * d;
+        for (int q = 0; q < count; q++) attend(queries + q * d, k, v, n, d, softmax[q], out + q * d);
+    }
     for (int q = 0; q < count; q++)
         for (int i = q * d; i < (q + 1) * d; i++) out[i] /= softmax[q].total;
 }

@@ -73,6 +73,7 @@ struct Signal {
     }
 };
 
+// Several threads may call it; one works at a time.
 class Runner {
 public:
     Runner(const Decoder& decoder, Pool& pool) : d(decoder), pool(pool) {
@@ -95,6 +96,7 @@ public:
     Stream* stream() const { return new Stream{std::vector<float>(kept)}; }
 
     void push(Stream& stream, const float* latent, int frames, float* samples) {
+        std::lock_guard<std::mutex> alone(working);
         pool.run([&] {
             float* to = samples;
             for (int start = 0; start < frames; start += FRAMES) {
@@ -271,6 +273,7 @@ private:
 
     const Decoder d;
     Pool& pool;
+    std::mutex working;
     size_t kept = 0;  // floats of a stream's memory
     std::vector<Past> blocks;
     std::vector<Pasts> stages;

@@ -7,7 +7,8 @@
 #include <unistd.h>
 #endif
 
-#include "product.hpp"
+#include "fetch.hpp"
+#include "simd.hpp"
 
 using namespace fish;
 

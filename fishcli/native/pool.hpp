@@ -41,7 +41,7 @@ public:
         for (auto& worker : workers) worker.join();
     }
 
-    // Run a function on every thread, this one included; returns when all are done. Whoever calls meanwhile waits.
+    // Run a function on every thread, this one included; returns when all are done. Who calls meanwhile waits.
     void run(const std::function<void()>& function) {
         std::lock_guard<std::mutex> alone(running);
         job = &function;
@@ -57,7 +57,8 @@ public:
         for (int i = 0; i < count; i++) {
             const int owner = (number + i) % count;
             const int begin = (int64_t)pieces * owner / count, end = (int64_t)pieces * (owner + 1) / count;
-            for (int piece; (piece = begin + taken[owner].next.fetch_add(1, std::memory_order_relaxed)) < end;) function(piece);
+            auto& next = taken[owner].next;
+            for (int piece; (piece = begin + next.fetch_add(1, std::memory_order_relaxed)) < end;) function(piece);
         }
         barrier();
     }

@@ -43,6 +43,7 @@ static void shape(Activations& a, const Stack& s, int columns) {
     a.gates.shape(columns, 2 * s.inner), a.inner.shape(columns, s.inner, format);
 }
 
+// Several threads may call it; one works at a time.
 class Runner {
 public:
     Runner(const Model& model, Pool& pool) : m(model), pool(pool) {}
@@ -50,6 +51,7 @@ public:
     // columns (count, K + 1) of one row at the positions from `start` on: their keys and values, and hidden (count, dim)
     // if it is wanted.
     void prefill(const int64_t* columns, int count, const Past& past, int row, int start, float* hidden) {
+        std::lock_guard<std::mutex> alone(working);
         where.clear();
         for (int i = 0; i < count; i++) where.push_back({row, start + i});
         shape(slow, m.slow, count);
@@ -62,6 +64,7 @@ public:
 
     // As `step` in step.py: writes columns (B, K + 1) and choices (B, K).
     void step(const Rows& rows, const Past& past, int64_t* columns, int64_t* choices) {
+        std::lock_guard<std::mutex> alone(working);
         const int K = m.codebooks, count = rows.count;
         where.clear(), first.clear();
         for (int b = 0; b < count; b++) {
@@ -156,6 +159,7 @@ private:
 
     const Model m;
     Pool& pool;
+    std::mutex working;
     std::vector<Sampler> samplers;
     std::vector<Column> where, first;
     Activations slow, fast;
@@ -168,14 +172,14 @@ int64_t fish_lm_packed_size(int format, int rows, int cols) {
     return (rows + TILE_ROWS - 1) / TILE_ROWS * tile_bytes((Format)format, cols);
 }
 
-// Lays out a weight, (rows, stride bytes), and its scales in a matrix whose `data` has room for it.
-void fish_lm_pack(Pool* pool, Matrix* m, const uint8_t* weights, int stride, const uint16_t* scales, int scale_stride) {
+// Lays out a weight in a matrix whose `data` has room for it.
+void fish_lm_pack(Pool* pool, Matrix* m, const Source* source) {
     m->tile = (int)tile_bytes(m->format, m->cols);
     const int height = piece_height(*pool, *m);
     pool->run([&] {
         pool->share((m->rows + height - 1) / height, [&](int piece) {
             for (int n = piece * height; n < std::min(m->rows, (piece + 1) * height); n += TILE_ROWS)
-                pack((uint8_t*)m->at(n), *m, n, weights, stride, scales, scale_stride);
+                pack((uint8_t*)m->at(n), *m, n, *source);
         });
     });
 }
