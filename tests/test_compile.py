@@ -212,10 +212,11 @@ def _own_torch_cache(monkeypatch, tmp_path):
 
 
 PROGRAM = """
-import json, logging, sys
+import json, logging, os, sys
 from torch._dynamo.utils import counters
 sys.path[:0] = [{tests!r}]
 import test_compile as t
+del os.environ["TORCHINDUCTOR_CACHE_DIR"]  # its imports have torch set its default, which `say` does not
 from fishcli.engine import load
 from fishcli.lm.compile import Compiled
 from fishcli.lm.step import Eager
@@ -246,6 +247,7 @@ def test_a_second_process_starts_with_what_the_first_compiled(smallest, tmp_path
         return json.loads(ran.stdout)
 
     first, second = run(), run()
+    assert (tmp_path / "cache" / "compiled" / "fxgraph").is_dir()
     assert first["same"]
     assert second["same"]
     assert [message[:27] for message in first["messages"]] == ["Compiling the model's step "]
