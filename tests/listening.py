@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fishcli.bench.listening import CARD, resampled
+from fishcli.bench.listening import card, resampled
 
 if TYPE_CHECKING:
     from resemblyzer import VoiceEncoder
@@ -20,7 +20,7 @@ SEEDS = (0, 1, 2)
 
 def card_word_error_rate() -> float:
     """The card's figure for its sentences, each spoken alone."""
-    return float(re.search(r"sentences below, each alone \| ([\d.]+)", CARD)[1])
+    return float(re.search(r"sentences below, each alone \| ([\d.]+)", card())[1])
 
 
 def speaker_similarity(a: np.ndarray, b: np.ndarray, rate: int) -> float:

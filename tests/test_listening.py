@@ -11,7 +11,7 @@ from conftest import TINY
 from listening import SEEDS, card_word_error_rate, speaker_similarity
 
 from fishcli import Request, Sampling, Voice, audio, load
-from fishcli.bench.listening import SENTENCES, transcribe, word_error_rate, word_errors, words
+from fishcli.bench.listening import sentences, transcribe, word_error_rate, word_errors, words
 from fishcli.text import normalize
 
 WITH_NUMBERS = [
@@ -93,7 +93,7 @@ def test_every_sentence_is_understood(engine):
     seed a sentence, one in 750 was over 0.28 (standard deviation 0.033). These very seeds give 0.175.
     """
     pairs = []
-    for place, sentence in enumerate(SENTENCES):
+    for place, sentence in enumerate(sentences()):
         (sound,) = speak(engine, sentence, SEEDS[place % len(SEEDS)])
         pairs.append((sentence, transcribe(sound, engine.sample_rate)))
     assert word_error_rate(pairs) <= card_word_error_rate() + 0.12, pairs
@@ -114,7 +114,7 @@ def test_word_error_rate_of_the_card(engine):
     """All the card's utterances, 0.152; the seeds of one sentence are spoken side by side."""
     pairs = [
         (sentence, transcribe(sound, engine.sample_rate))
-        for sentence in SENTENCES
+        for sentence in sentences()
         for sound in speak(engine, sentence, SEEDS[0], len(SEEDS))
     ]
     assert word_error_rate(pairs) <= card_word_error_rate() + 0.05, pairs
@@ -122,14 +122,14 @@ def test_word_error_rate_of_the_card(engine):
 
 def test_a_reference_brings_its_voice(engine, recording, second_voice):
     """A third of the card's sentences, the first left out."""
-    gains = gains_of_reference(engine, recording, second_voice, range(1, len(SENTENCES), 3))
+    gains = gains_of_reference(engine, recording, second_voice, range(1, len(sentences()), 3))
     assert gains.mean() > 0.1, gains  # 0.23, standard error 0.04; 0 where the reference is not heeded
 
 
 @pytest.mark.slow
 def test_a_reference_brings_its_voice_to_nearly_every_sentence(engine, recording, second_voice):
     """The card finds 17 of 19 sentences nearer to the recording than without it; here it is 18."""
-    gains = gains_of_reference(engine, recording, second_voice, range(1, len(SENTENCES)))
+    gains = gains_of_reference(engine, recording, second_voice, range(1, len(sentences())))
     assert gains.mean() > 0.13, gains  # 0.22 (from 0.60 to 0.82), standard error 0.023
     assert (gains > 0).sum() >= 15, gains
 
@@ -143,14 +143,14 @@ def gains_of_reference(engine, recording: np.ndarray, voice: Voice, places: Iter
 
 def similarity(engine, recording: np.ndarray, place: int, references: Sequence[Voice] = ()) -> float:
     """How near one sentence of the card is to the recording."""
-    (sound,) = speak(engine, SENTENCES[place], place, references=references)
+    (sound,) = speak(engine, sentences()[place], place, references=references)
     return speaker_similarity(sound, recording, engine.sample_rate)
 
 
 def test_a_page_keeps_the_voice_that_it_was_given(engine, recording, second_voice):
     """The card's sentences as one text of five chunks: measured 0.83 to 0.86 for each chunk, 0.6 without reference."""
     chunks: dict[object, list[np.ndarray]] = {}
-    for piece in engine.speak(Request(" ".join(SENTENCES), [second_voice], Sampling(seed=1))):
+    for piece in engine.speak(Request(" ".join(sentences()), [second_voice], Sampling(seed=1))):
         chunks.setdefault(piece.span, []).append(piece.samples)
     sounds = [np.concatenate(pieces) for pieces in chunks.values()]
     assert len(sounds) > 3

@@ -90,5 +90,5 @@ class Reader:
 
     def _native(self, engine: Engine) -> Callable[[], object]:
         read, pool = native.load().fish_read, native.pool(engine.plan.threads)
-        read.argtypes = [type(pool), type(pool), ctypes.c_int64]
+        read.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]
         return lambda: read(pool, self._buffer.data_ptr(), self._buffer.nbytes)

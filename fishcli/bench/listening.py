@@ -26,8 +26,17 @@ if TYPE_CHECKING:
 Samples = npt.NDArray[np.float32]  # (N,), mono
 
 RATE = 16_000  # Hz, what the recogniser was trained at
-CARD = (local.built_in() / "CARD.md").read_text(encoding="utf-8")
-SENTENCES = re.findall(r"^\d+\. (.+)$", CARD, re.MULTILINE)
+
+
+@cache
+def card() -> str:
+    """What the built-in voice's card says."""
+    return (local.built_in() / "CARD.md").read_text(encoding="utf-8")
+
+
+def sentences() -> list[str]:
+    """Those that the card lists, and that its figures are about."""
+    return re.findall(r"^\d+\. (.+)$", card(), re.MULTILINE)
 
 
 def is_installed() -> bool:

@@ -150,8 +150,8 @@ def _word_error_rate(engine: Engine, utterances: int) -> float:
 
 def _shares(utterances: int) -> Iterator[tuple[str, int]]:
     """Each of the card's sentences with the number of seeds that it is spoken on."""
-    for place, sentence in enumerate(listening.SENTENCES):
-        seeds = -(-(utterances - place) // len(listening.SENTENCES))
+    for place, sentence in enumerate(listening.sentences()):
+        seeds = -(-(utterances - place) // len(listening.sentences()))
         if seeds > 0:
             yield sentence, seeds
 

@@ -23,10 +23,6 @@ class Spread:
         values = list(values)
         return cls(statistics.median(values), min(values), max(values))
 
-    def scaled(self, factor: float) -> Spread:
-        """Each reading times a positive factor."""
-        return Spread(self.median * factor, self.minimum * factor, self.maximum * factor)
-
     def rate(self, amount: float) -> Spread:
         """What was done per second, if each reading is the seconds that `amount` of it took."""
         return Spread(amount / self.median, amount / self.maximum, amount / self.minimum)

@@ -16,8 +16,8 @@ public:
         if (wanted == width && columns <= room) return;
         width = wanted, room = 0;
         // A power of two between the columns would put all of them into the same places of the cache.
-        ld = (wanted + SPAN4 - 1) / SPAN4 * SPAN4 + HALF4;
-        groups = ld / SPAN4 * LANES;
+        ld = (wanted + SPAN - 1) / SPAN * SPAN + HALF4;
+        groups = ld / SPAN * LANES;
         x.resize(columns * ld), scales.resize(columns * groups);
         if (format == I8) whole.resize(columns * ld);
         if (format == I4) small.resize(columns * ld), offsets.resize(columns * groups);
@@ -29,7 +29,7 @@ public:
     void round(int column, Format format) {
         if (format == I8) round_whole(column);
         if (format == I4)
-            for (int start = 0; start < width; start += SPAN4) round_span(column, start);
+            for (int start = 0; start < width; start += SPAN) round_span(column, start);
     }
 
     template <class T> struct Aligned {
@@ -70,9 +70,9 @@ private:
     void round_span(int column, int start) {
         float most[HALF4] = {}, inverse[HALF4];
         const float* from = (*this)[column] + start;
-        for (int k = 0; k < SPAN4; k += HALF4)
+        for (int k = 0; k < SPAN; k += HALF4)
             for (int i = 0; i < HALF4; i += W) store(most + i, larger(load<V>(most + i), size(load<V>(from + k + i))));
-        const size_t at = column * groups + start / SPAN4 * LANES;
+        const size_t at = column * groups + start / SPAN * LANES;
         for (int g = 0; g < LANES; g++) {
             const float* m = most + 4 * g;
             const float greatest = std::max({m[0], m[1], m[2], m[3], 1e-30f});
@@ -80,12 +80,12 @@ private:
             std::fill_n(inverse + 4 * g, 4, 127 / greatest);
         }
         int8_t* to = small.data + column * ld + start;
-        for (int k = 0; k < SPAN4; k += HALF4)
+        for (int k = 0; k < SPAN; k += HALF4)
             for (int i = 0; i < HALF4; i += W)
                 store(to + k + i, narrow<int8_t>(nearest(load<V>(from + k + i) * load<V>(inverse + i))));
         for (int lane = 0; lane < LANES; lane += W) {
             Vi sum = {};
-            for (int k = 0; k < SPAN4; k += HALF4) sum = add_nibble_products(sum, Vu8{} + 8, to + k + 4 * lane);
+            for (int k = 0; k < SPAN; k += HALF4) sum = add_nibble_products(sum, Vu8{} + 8, to + k + 4 * lane);
             store(offsets.data + at + lane, -sum);
         }
     }

@@ -9,8 +9,8 @@ namespace fish {
 enum Format : int32_t { F32, BF16, I8, I4 };
 
 constexpr int LANES = 16;  // groups that a block has a part of, whatever W is here
-constexpr int BLOCK8 = 32, SPAN8 = 512;
-constexpr int HALF4 = 64, BLOCK4 = 128, SPAN4 = 512;
+constexpr int SPAN = 512;  // weights of those groups together
+constexpr int BLOCK8 = 32, BLOCK4 = 128, HALF4 = BLOCK4 / 2;
 constexpr int TILE_ROWS = 4, TILE_SCALES = TILE_ROWS * LANES * (int)sizeof(uint16_t);
 
 // Bytes of a row that lie together in a tile, and how many weights they are.
@@ -35,7 +35,7 @@ struct Matrix {
 
 inline int64_t tile_bytes(Format format, int cols) {
     const int chunks = (cols + chunk_weights(format) - 1) / chunk_weights(format);
-    const int spans = grouped(format) ? (cols + SPAN8 - 1) / SPAN8 : 0;
+    const int spans = grouped(format) ? (cols + SPAN - 1) / SPAN : 0;
     return (int64_t)TILE_ROWS * chunk_bytes(format) * chunks + spans * TILE_SCALES;
 }
 
@@ -59,8 +59,8 @@ inline void pack(uint8_t* to, const Matrix& m, int start, const Source& source) 
     const int chunk = chunk_bytes(m.format), width = chunk_weights(m.format), rows = std::min(TILE_ROWS, m.rows - start);
     std::memset(to, 0, m.tile);
     for (int at = 0, k = 0; at < source.stride; at += chunk, k += width) {
-        if (grouped(m.format) && k % SPAN8 == 0) {
-            const uint16_t* scales = source.scales + (size_t)start * source.scale_stride + k / SPAN8 * LANES;
+        if (grouped(m.format) && k % SPAN == 0) {
+            const uint16_t* scales = source.scales + (size_t)start * source.scale_stride + k / SPAN * LANES;
             for (int r = 0; r < rows; r++) std::memcpy(to + r * LANES * 2, scales + r * source.scale_stride, LANES * 2);
             to += TILE_SCALES;
         }

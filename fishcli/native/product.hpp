@@ -56,9 +56,9 @@ template <int B> struct Product<I8, B> {
         const int cols = tile.cols;
         Fetcher fetcher = tile.template fetcher<B>();
         V total[B][4];
-        for (int start = 0; start < cols; start += SPAN8) {
+        for (int start = 0; start < cols; start += SPAN) {
             const uint8_t* scales = w;
-            const int blocks = std::min(SPAN8 / BLOCK8, (cols - start + BLOCK8 - 1) / BLOCK8);
+            const int blocks = std::min(SPAN / BLOCK8, (cols - start + BLOCK8 - 1) / BLOCK8);
             fetcher.template next<TILE_SCALES>(w);
             w += TILE_SCALES;
             for (int lane = 0; lane < LANES; lane += W) {
@@ -97,13 +97,13 @@ template <int B> struct Product<I4, B> {
         const int cols = tile.cols;
         Fetcher fetcher = tile.template fetcher<B>();
         V total[B][4];
-        for (int start = 0; start < cols; start += SPAN4) {
+        for (int start = 0; start < cols; start += SPAN) {
             const uint8_t* scales = w;
-            const int blocks = std::min(SPAN4 / BLOCK4, (cols - start + BLOCK4 - 1) / BLOCK4);
+            const int blocks = std::min(SPAN / BLOCK4, (cols - start + BLOCK4 - 1) / BLOCK4);
             fetcher.template next<TILE_SCALES>(w);
             w += TILE_SCALES;
             for (int lane = 0; lane < LANES; lane += W) {
-                const size_t group = first * in.groups + start / SPAN4 * LANES + lane;
+                const size_t group = first * in.groups + start / SPAN * LANES + lane;
                 Vi sum[B][4];
                 for (int b = 0; b < B; b++)
                     for (int r = 0; r < 4; r++) sum[b][r] = load<Vi>(in.offsets.data + group + b * in.groups);

@@ -14,6 +14,9 @@ struct Knobs {
 
 class Sampler {
 public:
+    // Room for `count` logits: threads that choose must not run out of memory.
+    void reserve(int count) { weights.reserve(count), order.reserve(count), kept.reserve(count); }
+
     // Logits (count,) are changed. Entries of `history` that are `count` or more stand for nothing.
     int choose(float* logits, int count, const int64_t* history, int window, Knobs knobs, float noise) {
         penalise(logits, count, history, window, knobs.penalty);

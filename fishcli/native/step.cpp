@@ -72,8 +72,10 @@ public:
             first.push_back({b, 0}), first.push_back({b, 1});
         }
         shape(slow, m.slow, count), shape(fast, m.fast, 2 * count);
-        logits.shape(count, std::max(m.output.rows, m.fast_output.rows));
+        const int most = std::max(m.output.rows, m.fast_output.rows);
+        logits.shape(count, most);
         samplers.resize(std::max(samplers.size(), (size_t)count));
+        for (Sampler& sampler : samplers) sampler.reserve(most);
         const Past fast_past = room(count);
         pool.run([&] {
             embed(rows.columns, count);
