@@ -74,6 +74,7 @@ def test_plain_lines(capfd):
         (["--rows", "1,,8"], "--rows must be"),
         (["--rows", "65"], "--rows must be"),
         (["--size", "tiny"], "'full', 'micro'"),
+        (["--size", "tiny"], "'--size': 'tiny' is not one of"),
         (["--repeat", "0"], "greater than or equal to 1"),
         (["--size", "micro", "--checkpoint-path", "built-in"], "--size and --checkpoint-path contradict each other"),
     ],

@@ -78,7 +78,8 @@ def _told(error: BaseException) -> int:
 
 def _usage(error: Any) -> int:
     """What the parser refuses; without any argument the help was shown, and there is no more to say."""
-    if message := error.format_message().rstrip("."):
+    # "Value error" is how the parser's library names what its caller raised.
+    if message := error.format_message().rstrip(".").replace("Value error, ", ""):
         help_page = f" See `{error.ctx.command_path} -h`." if error.ctx else ""
         console.error(f"{message}{'' if message.endswith('?') else '.'}{help_page}")
     return int(error.exit_code)
