@@ -14,16 +14,16 @@ __all__ = ["Engine", "FishError", "Request", "Sampling", "Voice", "__version__",
 if TYPE_CHECKING:
     from fishcli.engine import Engine as Engine
     from fishcli.engine import load as load
+    from fishcli.engine.speech import Request as Request
     from fishcli.errors import FishError as FishError
     from fishcli.lm.prompt import Voice as Voice
     from fishcli.lm.sampling import Sampling as Sampling
-    from fishcli.speech import Request as Request
 
 _HOMES = {
     "Engine": "fishcli.engine",
     "FishError": "fishcli.errors",
     "load": "fishcli.engine",
-    "Request": "fishcli.speech",
+    "Request": "fishcli.engine.speech",
     "Sampling": "fishcli.lm.sampling",
     "Voice": "fishcli.lm.prompt",
 }

@@ -1,5 +1,5 @@
 """`python -m fishcli`: the same as `fish`, for people whose shell is called fish."""
 
-from fishcli.cli.edge import main
+from fishcli.cli.main import main
 
 main()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fishcli import load
-from fishcli.codec.native import NativeDecoder
+from fishcli.runners.native_codec import NativeDecoder
 
 PUSHES = (1, 2, 4, 8, 16)  # frames
 SECONDS = 6  # for each of them

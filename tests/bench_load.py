@@ -15,8 +15,8 @@ import time
 import torch
 
 from fishcli import load
+from fishcli.engine.speech import Request
 from fishcli.lm.sampling import Sampling
-from fishcli.speech import Request
 
 STARTS = 4
 REQUEST = Request("Hello, world!", sampling=Sampling(seed=0, max_new_tokens=8))

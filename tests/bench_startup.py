@@ -19,7 +19,7 @@ def main() -> None:
     "Nothing."
 app()
 """
-OURS = "from fishcli.cli.edge import main; main()"
+OURS = "from fishcli.cli.main import main; main()"
 LIMIT = 2.0  # times
 
 

@@ -53,7 +53,7 @@ def one_thread() -> Iterator[None]:
 def make_checkpoint(tmp_path_factory):
     """Make a seeded random checkpoint of the real layout: make_checkpoint("--size", "micro", ...) -> its folder."""
 
-    from fishcli.bench import checkpoint
+    from fishcli.testing import checkpoint
 
     def make(*arguments: str) -> Path:
         folder = tmp_path_factory.mktemp("checkpoint")
@@ -120,7 +120,7 @@ class Ran(NamedTuple):
 def fish(monkeypatch, capfd, tmp_path):
     """Run the command line in this process, in an empty folder: fish("say", "Hello") -> Ran."""
     from fishcli.cli import console
-    from fishcli.cli.edge import main
+    from fishcli.cli.main import main
 
     monkeypatch.chdir(tmp_path)
 

@@ -14,7 +14,7 @@ import atheris
 import numpy as np
 
 with atheris.instrument_imports(include=["fishcli"]):
-    from fishcli import codes
+    from fishcli.audio import codes
     from fishcli.errors import InputError
 
 FOLDER = Path(tempfile.mkdtemp())

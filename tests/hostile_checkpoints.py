@@ -24,10 +24,10 @@ from pathlib import Path
 
 import torch
 
-from fishcli.bench.checkpoint import make, micro
+from fishcli.checkpoints import local
 from fishcli.engine import Engine, Plan
 from fishcli.errors import InputError
-from fishcli.models import local
+from fishcli.testing.checkpoint import make, micro
 
 MEMORY = 300 << 10  # kB more than before
 SECONDS = 10  # of CPU

@@ -20,10 +20,11 @@ from typing import Any
 
 import torch
 
-from fishcli import checkpoint, files
-from fishcli.bench.checkpoint import make, micro
+from fishcli import files
+from fishcli.checkpoints import convert as checkpoint
+from fishcli.checkpoints import local
 from fishcli.engine import Engine, Plan
-from fishcli.models import local
+from fishcli.testing.checkpoint import make, micro
 
 TRACED = {module.__file__ for module in (checkpoint, files)}
 SCENARIOS = ("empty", "older", "damaged")

@@ -20,7 +20,7 @@ from pathlib import Path
 from hub_server import Hub
 from huggingface_hub import constants, get_session  # noqa: F401 (imported before the points are counted)
 
-from fishcli.models import download, local
+from fishcli.checkpoints import download, local
 
 REPO = "owner/name"
 FILE_EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.truncate"}  # audited before they happen

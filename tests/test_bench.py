@@ -8,11 +8,13 @@ import sys
 import pytest
 from rich.console import Console
 
-from fishcli import files, load, native
-from fishcli.bench import Spread, Task, checkpoint, limit, listening, quality, start
+from fishcli import files, load
+from fishcli.bench import Spread, Task, limit, listening, quality, start
 from fishcli.bench.task import cache_aside
 from fishcli.cli import bench, console
 from fishcli.errors import FishError
+from fishcli.native import build
+from fishcli.testing import checkpoint
 
 SHORT = ("--size", "micro", "--repeat", "1")
 
@@ -46,7 +48,7 @@ def test_json(fish):
     assert not (files.folder("cache") / "voices").exists()  # random voices are not kept
 
 
-@pytest.mark.skipif(native.why_not() is not None, reason="there is no C++ compiler")
+@pytest.mark.skipif(build.why_not() is not None, reason="there is no C++ compiler")
 def test_table_with_quality(fish, monkeypatch):
     monkeypatch.setattr(console, "stdout", Console(force_terminal=True, width=120, color_system=None))
     code, out, err = fish("bench", *SHORT, "--rows", "1", "--quality", "--text", "A short sentence.", "-q")
@@ -93,7 +95,7 @@ def test_what_cannot_be_spoken(fish):
 
 def test_help_imports_nothing_heavy():
     program = "import atexit, sys; atexit.register(lambda: print('torch' in sys.modules))\n"
-    program += "sys.argv = ['fish', 'bench', '-h']; from fishcli.cli.edge import main; main()"
+    program += "sys.argv = ['fish', 'bench', '-h']; from fishcli.cli.main import main; main()"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert ran.stdout.endswith("False\n")
 
@@ -140,7 +142,7 @@ def test_the_cache_is_laid_aside_and_put_back(monkeypatch):
     assert "FISHCLI_CACHE_DIR" not in os.environ
 
 
-@pytest.mark.skipif(native.why_not() is not None, reason="there is no C++ compiler")
+@pytest.mark.skipif(build.why_not() is not None, reason="there is no C++ compiler")
 def test_quantized_choices_are_near_to_those_of_full_precision(micro):
     engine = load(micro, device="cpu")
     task = Task(engine, repeat=1)

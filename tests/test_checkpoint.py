@@ -12,13 +12,13 @@ import pytest
 import torch
 from conftest import TESTS
 
-from fishcli import checkpoint
+from fishcli.checkpoints import convert as checkpoint
+from fishcli.checkpoints import local
 from fishcli.engine import Engine, Plan
 from fishcli.errors import InputError
 from fishcli.lm import weights
 from fishcli.lm.settings import LMSettings
 from fishcli.lm.tokenizer import Tokenizer
-from fishcli.models import local
 
 CPU = torch.device("cpu")
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from conftest import TESTS
 
-from fishcli import checkpoint
+from fishcli.checkpoints import convert as checkpoint
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_bit_rot_is_found_by_verify(cache, source):
 
 def only_warning(caplog):
     (record,) = caplog.records
-    assert (record.name, record.levelno) == ("fishcli.checkpoint", logging.WARNING)
+    assert (record.name, record.levelno) == ("fishcli.checkpoints.convert", logging.WARNING)
     return record.getMessage()
 
 
@@ -162,7 +162,7 @@ def test_two_at_once_convert_once(cache, source):
     program = script("""
         import sys, time, torch
         from pathlib import Path
-        from fishcli import checkpoint
+        from fishcli.checkpoints import convert as checkpoint
         def convert(state):
             print("converted")
             time.sleep(1)
@@ -186,7 +186,7 @@ def test_memory(cache, tmp_path):
     program = script("""
         import resource, sys, torch
         from pathlib import Path
-        from fishcli import checkpoint
+        from fishcli.checkpoints import convert as checkpoint
         def memory(key):
             lines = Path("/proc/self/status").read_text().splitlines()
             return next(int(line.split()[1]) for line in lines if line.startswith(key)) >> 10  # MB

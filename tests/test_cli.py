@@ -15,7 +15,7 @@ import soundfile
 from conftest import TINY
 from hub_server import Hub
 
-from fishcli.models.local import REPO
+from fishcli.checkpoints.local import REPO
 
 REFERENCE = TINY / "reference.wav"
 FISH = [sys.executable, "-m", "fishcli"]

@@ -12,9 +12,9 @@ from conftest import TINY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fishcli.bench.checkpoint import FULL_CODEC, codec_shapes
 from fishcli.codec import CodecSettings, Firefly, canonical, firefly, shapes
 from fishcli.errors import InputError
+from fishcli.testing.checkpoint import FULL_CODEC, codec_shapes
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 WEIGHTS = "firefly-gan-vq-fsq-8x1024-21hz-generator.pth"

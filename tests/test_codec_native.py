@@ -12,14 +12,14 @@ from conftest import TINY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fishcli import native
 from fishcli.codec import CodecSettings, Firefly
-from fishcli.codec.native import NativeDecoder
 from fishcli.engine import load
 from fishcli.errors import InputError
+from fishcli.native import build
+from fishcli.runners.native_codec import NativeDecoder
 
 pytestmark = [
-    pytest.mark.skipif(native.compiler() is None, reason="there is no C++ compiler"),
+    pytest.mark.skipif(build.compiler() is None, reason="there is no C++ compiler"),
     pytest.mark.usefixtures("one_thread"),  # PyTorch's would be in the way of ours
 ]
 
@@ -97,13 +97,13 @@ def test_vectors_of_every_width(codecs, tmp_path, monkeypatch, march, feature):
     if feature not in Path("/proc/cpuinfo").read_text().split():
         pytest.skip(f"this processor has no {feature}")
     library = tmp_path / "fish.so"
-    sources = [Path(native.__file__).with_name(name) for name in ("decoder.cpp", "pool.cpp")]
-    flags = [*native._FLAGS, f"-march={march}", "-shared"]
-    subprocess.run([native.compiler(), *flags, *sources, "-o", library], check=True)
+    sources = [build._SOURCES / name for name in ("codec/decoder.cpp", "base/pool.cpp")]
+    flags = [*build._FLAGS, f"-march={march}", f"-I{build._SOURCES}", "-shared"]
+    subprocess.run([build.compiler(), *flags, *sources, "-o", library], check=True)
     loaded = ctypes.CDLL(str(library))
     loaded.fish_pool_new.restype = ctypes.c_void_p
-    monkeypatch.setattr(native, "load", lambda: loaded)
-    monkeypatch.setattr(native, "pool", lambda threads: ctypes.c_void_p(loaded.fish_pool_new(threads)))
+    monkeypatch.setattr(build, "load", lambda: loaded)
+    monkeypatch.setattr(build, "pool", lambda threads: ctypes.c_void_p(loaded.fish_pool_new(threads)))
     for codec in codecs.values():
         check_equal(codec, NativeDecoder(codec, 2))
 
@@ -203,5 +203,5 @@ def test_a_stream_that_is_gone_takes_no_memory(decoder, codes):
 def test_dimensions_beyond_any_codec_are_left_to_pytorch(change):
     with torch.device("meta"):
         codec = Firefly(CodecSettings.from_dict({"encoder": {"depths": [1], "dims": [32]}, **change}))
-    with pytest.raises(native.Unavailable, match="looks back further"):
+    with pytest.raises(build.Unavailable, match="looks back further"):
         NativeDecoder(codec, 1)

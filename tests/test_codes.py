@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fishcli import codes
+from fishcli.audio import codes
 from fishcli.errors import FishError, InputError
 
 

@@ -16,10 +16,10 @@ import torch
 from torch._dynamo.testing import CompileCounter
 
 from fishcli.engine import load
-from fishcli.lm.batch import Batch
-from fishcli.lm.compile import Compiled
+from fishcli.engine.batch import Batch
 from fishcli.lm.sampling import WINDOW, Knobs, Sampling
-from fishcli.lm.step import Eager, Rows
+from fishcli.runners.base import Eager, Rows
+from fishcli.runners.cuda_graph import Compiled
 
 CPU = torch.device("cpu")
 SAMPLINGS = [
@@ -218,8 +218,8 @@ sys.path[:0] = [{tests!r}]
 import test_compile as t
 del os.environ["TORCHINDUCTOR_CACHE_DIR"]  # its imports have torch set its default, which `say` does not
 from fishcli.engine import load
-from fishcli.lm.compile import Compiled
-from fishcli.lm.step import Eager
+from fishcli.runners.cuda_graph import Compiled
+from fishcli.runners.base import Eager
 
 messages = []
 handler = logging.Handler()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fishcli.cli.completing import models
+from fishcli.cli.completers import models
 from fishcli.cli.completion import script
 
 SCRIPTS = Path(__file__).parent.parent / "completions"
@@ -25,7 +25,7 @@ def environment(tmp_path, monkeypatch):
     (tmp_path / "checkpoints" / "mine" / "config.json").touch()
     program = tmp_path / "bin" / "fish"
     program.parent.mkdir()
-    program.write_text(f"#!{sys.executable}\nfrom fishcli.cli.edge import main\nmain()\n")
+    program.write_text(f"#!{sys.executable}\nfrom fishcli.cli.main import main\nmain()\n")
     program.chmod(0o755)
     return {
         **os.environ,
@@ -98,10 +98,10 @@ def test_a_broken_settings_file_does_not_silence_it(environment, tmp_path):
 
 
 def test_subtypes_are_those_that_a_wav_can_hold():
-    from fishcli import audio
-    from fishcli.cli import completing
+    from fishcli.audio import formats
+    from fishcli.cli import completers
 
-    assert completing.subtypes("") == list(audio._FORMATS["wav"].subtypes)
+    assert completers.subtypes("") == list(formats._FORMATS["wav"].subtypes)
 
 
 def test_zsh_and_fish_are_told_what_each_one_is(environment):

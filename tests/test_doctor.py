@@ -14,10 +14,10 @@ import torch
 from conftest import TINY
 from rich.cells import cell_len
 
-from fishcli import engine
+from fishcli.checkpoints import local
 from fishcli.config import SETTINGS, Resolved
 from fishcli.doctor import machine, models
-from fishcli.models import local
+from fishcli.engine import engine
 
 EVERYWHERE = {
     "fishcli",

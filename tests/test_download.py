@@ -17,9 +17,9 @@ import pytest
 from hub_server import Hub
 from huggingface_hub import close_session, constants
 
+from fishcli.checkpoints import hub, local
+from fishcli.checkpoints.download import Damaged, Progress, fetch, plan_download, verify
 from fishcli.errors import AuthError, FishError, InputError, ModelMissing, NetworkError, SettingError
-from fishcli.models import hub, local
-from fishcli.models.download import Damaged, Progress, fetch, plan_download, verify
 
 REPO = "fishaudio/fish-speech-1.5"
 TESTS = Path(__file__).parent
@@ -419,7 +419,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from fishcli import errors
-from fishcli.models import download
+from fishcli.checkpoints import download
 {code}
 try:
     for event in download.fetch(download.plan_download({repo!r}, Path(sys.argv[1]))):

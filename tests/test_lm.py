@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-import fishcli.native
-from fishcli import checkpoint
+from fishcli.checkpoints import convert as checkpoint
 from fishcli.engine import load
+from fishcli.engine.batch import Batch
 from fishcli.errors import InputError, SettingError
-from fishcli.lm.batch import Batch
-from fishcli.lm.native import Native
+from fishcli.lm.model import Where
 from fishcli.lm.prompt import PromptBuilder, Voice
 from fishcli.lm.sampling import Knobs, Sampling, choose, distribution
 from fishcli.lm.settings import LMSettings
-from fishcli.lm.step import Eager
 from fishcli.lm.tokenizer import Tokenizer
-from fishcli.lm.transformer import Where
+from fishcli.native import build
+from fishcli.runners.base import Eager
+from fishcli.runners.native_lm import Native
 
 CPU = torch.device("cpu")
 TEXT = "Real software speaks."
@@ -30,7 +30,7 @@ def eager(folder):
 
 
 def native(folder):
-    if reason := fishcli.native.why_not():
+    if reason := build.why_not():
         pytest.skip(reason)
     return Native(load(folder, device="cpu", dtype="float32", quantize="none").lm, threads=2)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from fishcli.checkpoints import local
+from fishcli.checkpoints.local import File, Found, Record
 from fishcli.errors import InputError, ModelMissing
-from fishcli.models import local
-from fishcli.models.local import File, Found, Record
 
 
 @pytest.fixture(autouse=True)

@@ -14,16 +14,16 @@ import numpy as np
 import pytest
 import torch
 
-from fishcli import native
 from fishcli.engine import load
-from fishcli.lm.native import Native
+from fishcli.lm.model import Transformer
 from fishcli.lm.quantize import LINEAR, quantized, widened
 from fishcli.lm.sampling import Knobs, Sampling
 from fishcli.lm.settings import LMSettings
-from fishcli.lm.step import Eager, Rows
-from fishcli.lm.transformer import Transformer
+from fishcli.native import build
+from fishcli.runners.base import Eager, Rows
+from fishcli.runners.native_lm import Native
 
-pytestmark = pytest.mark.skipif(native.why_not() is not None, reason="there is no C++ compiler")
+pytestmark = pytest.mark.skipif(build.why_not() is not None, reason="there is no C++ compiler")
 
 
 def teacher_forced(runner, prompt):
@@ -82,7 +82,7 @@ def test_what_is_forgotten_of_a_file_can_be_read_again(tmp_path):
     mapped = np.memmap(tmp_path / "numbers", np.int64, "r")
     assert np.array_equal(mapped, numbers)
     before = resident()
-    native.forget((array.ctypes.data, array.nbytes) for array in (mapped, numbers))
+    build.forget((array.ctypes.data, array.nbytes) for array in (mapped, numbers))
     assert before - resident() > 0.9 * mapped.nbytes
     assert np.array_equal(mapped, numbers)
     assert numbers[-1] == len(numbers) - 1  # it is in no file, and stays
@@ -173,7 +173,7 @@ def test_shapes_of_other_models(micro, golden, change):
 def test_a_shape_that_is_not_compiled_for(micro):
     settings = LMSettings.from_dict(json.loads((micro / "config.json").read_text()) | {"dim": 66})
     model = Transformer(settings, codes=1000, semantic=912).prepare()
-    with pytest.raises(native.Unavailable, match="multiples of 4"):
+    with pytest.raises(build.Unavailable, match="multiples of 4"):
         Native(model, 1)
 
 
@@ -195,11 +195,11 @@ def test_what_no_compiler_leaves(monkeypatch, micro, caplog, tmp_path):
     """Without a compiler PyTorch does the work, and a line says why it is slower."""
     logging.getLogger("fishcli.engine").addHandler(caplog.handler)
     monkeypatch.setenv("CXX", "no-such-compiler")
-    native.load.cache_clear()
+    build.load.cache_clear()
     engine = load(micro, device="cpu", compile=True)
     assert isinstance(engine.runner, Eager)
     assert "no-such-compiler" in caplog.text
-    native.load.cache_clear()
+    build.load.cache_clear()
 
 
 def test_a_compiler_that_fails(monkeypatch, tmp_path):
@@ -208,25 +208,25 @@ def test_a_compiler_that_fails(monkeypatch, tmp_path):
     compiler.chmod(0o755)
     monkeypatch.setenv("CXX", str(compiler))
     monkeypatch.setenv("FISHCLI_CACHE_DIR", str(tmp_path / "cache"))
-    native.load.cache_clear()
-    with pytest.raises(native.Unavailable, match=r"step\.cpp:1: error: no"):
-        native.load()
-    native.load.cache_clear()
+    build.load.cache_clear()
+    with pytest.raises(build.Unavailable, match=r"step\.cpp:1: error: no"):
+        build.load()
+    build.load.cache_clear()
     assert [path.suffix for path in (tmp_path / "cache" / "native").iterdir()] == [".lock"]
 
 
 def test_a_cache_that_cannot_be_written(monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("FISHCLI_CACHE_DIR", str(tmp_path / "file"))
-    native.load.cache_clear()
-    with pytest.raises(native.Unavailable, match="cannot be made"):
-        native.load()
-    native.load.cache_clear()
+    build.load.cache_clear()
+    with pytest.raises(build.Unavailable, match="cannot be made"):
+        build.load()
+    build.load.cache_clear()
 
 
 def test_two_at_once_compile_once(tmp_path):
     environment = {**os.environ, "FISHCLI_CACHE_DIR": str(tmp_path)}
-    program = "import logging; logging.basicConfig(level='INFO'); from fishcli import native; native.load()"
+    program = "import logging; logging.basicConfig(level='INFO'); from fishcli import native; build.load()"
     both = [subprocess.Popen([sys.executable, "-c", program], env=environment, stderr=-1, text=True) for _ in range(2)]
     said = "".join(process.communicate(timeout=300)[1] for process in both)
     assert [process.returncode for process in both] == [0, 0]

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fishcli.text import can_normalize, needs_extra, normalize
-from fishcli.text.numerals import cardinal, in_pairs, number, ordinal, roman
+from fishcli.text.normalize.numerals import cardinal, in_pairs, number, ordinal, roman
 
 # Written, then as it is spoken.
 ENGLISH = [

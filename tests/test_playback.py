@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from fishcli.audio.playback import Player, find_player
 from fishcli.errors import FishError, SettingError
-from fishcli.playback import Player, find_player
 
 LISTEN = "import shutil; shutil.copyfileobj(sys.stdin.buffer, here('heard').open('wb'))"
 LISTEN_TO_FILE = "import shutil; shutil.copy(sys.argv[-1], here('heard'))"

@@ -12,7 +12,7 @@ import soundfile
 from conftest import TINY
 from hub_server import Hub
 
-from fishcli.models.local import REPO
+from fishcli.checkpoints.local import REPO
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

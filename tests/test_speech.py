@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from fishcli import Request, Sampling, Voice, load
-from fishcli.lm.openings import Openings
-from fishcli.speech import FIRST_PUSH, LONGEST_PUSH, Schedule
-from fishcli.store import Store
+from fishcli.checkpoints.tensor_cache import Store
+from fishcli.engine.prefix_cache import Openings
+from fishcli.engine.speech import FIRST_PUSH, LONGEST_PUSH, Schedule
 
 TEXT = "One sentence stands here. Another one stands here. A third one is the last."
 SHORT = Sampling(seed=5, max_new_tokens=6)
@@ -42,7 +42,7 @@ def test_chunks_side_by_side_come_in_the_order_of_the_text(engine, monkeypatch):
         assert order == spans
     ends = [frame for frame in frames if frame.ended is not None]
     assert len(ends) == 6
-    monkeypatch.setattr("fishcli.speech._ROWS", 1)
+    monkeypatch.setattr("fishcli.engine.speech._ROWS", 1)
     alone = by_sample(engine.frames(request))
     for key, codes in by_sample(frames).items():
         np.testing.assert_array_equal(codes, alone[key])
@@ -73,7 +73,7 @@ def voice(golden):
 def store(monkeypatch, tmp_path):
     """An empty store of voices."""
     monkeypatch.setenv("FISHCLI_CACHE_DIR", str(tmp_path))
-    fresh = lambda: monkeypatch.setattr("fishcli.lm.openings._STORE", Store("voices", 10_000_000, 10_000_000))  # noqa: E731
+    fresh = lambda: monkeypatch.setattr("fishcli.engine.prefix_cache._STORE", Store("voices", 10_000_000, 10_000_000))  # noqa: E731
     fresh()
     return fresh
 
@@ -106,7 +106,7 @@ def test_a_voice_is_computed_once(engine, voice, monkeypatch, store):
 
 
 def test_a_recording_is_encoded_once(engine, monkeypatch, store):
-    monkeypatch.setattr("fishcli.engine._RECORDINGS", Store("recordings", 10_000, 10_000))
+    monkeypatch.setattr("fishcli.engine.engine._RECORDINGS", Store("recordings", 10_000, 10_000))
     encoded = []
     encode = engine.codec.encode
     monkeypatch.setattr(engine.codec, "encode", lambda samples: encoded.append(1) or encode(samples))

@@ -14,7 +14,7 @@ PROGRAM = f"""
 import atexit, sys
 atexit.register(lambda: print("HEAVY", *sorted({HEAVY} & set(sys.modules)), file=sys.stderr))
 sys.argv[0] = "fish"
-from fishcli.cli.edge import main
+from fishcli.cli.main import main
 main()
 """
 

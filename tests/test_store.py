@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fishcli.store import Store
+from fishcli.checkpoints.tensor_cache import Store
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_the_least_recently_used_go_first(folder, monkeypatch):
     assert same(store.find("1"), 1)
     store.keep("3", thing(3))
     assert len(list(folder.iterdir())) == 2
-    monkeypatch.setattr("fishcli.store._read", lambda *_: None)  # what is found now is in memory
+    monkeypatch.setattr("fishcli.checkpoints.tensor_cache._read", lambda *_: None)  # what is found now is in memory
     assert [i for i in (1, 2, 3) if store.find(str(i))] == [1, 3]
 
 

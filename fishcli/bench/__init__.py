@@ -16,8 +16,8 @@ from fishcli.bench.speed import Decode, Encode, FirstAudio, Frame, Prefill, Sent
 from fishcli.bench.start import Start
 from fishcli.bench.task import TEXT, During, Task, cache_aside
 from fishcli.bench.timing import Spread
-from fishcli.device import physical_cores
 from fishcli.engine import Engine
+from fishcli.runners.plan import physical_cores
 
 __all__ = ["TEXT", "Machine", "Speed", "Spread", "Task", "machine", "measure"]
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from fishcli import native
 from fishcli.bench import speed
 from fishcli.bench.task import Task
 from fishcli.bench.timing import synchronise
 from fishcli.engine import Engine
-from fishcli.lm.native import Native
-from fishcli.lm.transformer import Transformer
+from fishcli.lm.model import Transformer
+from fishcli.native import build
+from fishcli.runners.native_lm import Native
 
 _PIECE = 64 << 10  # bytes, of which `fish_read` reads whole ones
 _ROUNDS = 2  # of reading what a frame reads, after each burst of frames
@@ -89,6 +89,6 @@ class Reader:
         self.best = max(self.best, self._buffer.nbytes / (time.perf_counter() - began))
 
     def _native(self, engine: Engine) -> Callable[[], object]:
-        read, pool = native.load().fish_read, native.pool(engine.plan.threads)
+        read, pool = build.load().fish_read, build.pool(engine.plan.threads)
         read.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]
         return lambda: read(pool, self._buffer.data_ptr(), self._buffer.nbytes)

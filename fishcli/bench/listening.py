@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import soxr
 
-from fishcli.models import local
+from fishcli.checkpoints import local
 
 if TYPE_CHECKING:
     from faster_whisper import WhisperModel

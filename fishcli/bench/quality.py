@@ -16,10 +16,10 @@ from torch import Tensor
 from fishcli.bench import listening
 from fishcli.bench.task import During, Task
 from fishcli.engine import Engine
+from fishcli.engine.speech import Codes, Request
 from fishcli.errors import FishError, SettingError
 from fishcli.lm.prompt import Voice
 from fishcli.lm.sampling import Sampling
-from fishcli.speech import Codes, Request
 
 log = logging.getLogger(__name__)
 

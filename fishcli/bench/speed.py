@@ -13,10 +13,10 @@ from torch import Tensor
 
 from fishcli.bench.task import REFERENCE, TRIES, Task
 from fishcli.bench.timing import Spread, seconds
-from fishcli.lm.batch import Batch
+from fishcli.engine.batch import Batch
+from fishcli.engine.speech import FIRST_PUSH, Request
 from fishcli.lm.sampling import WINDOW, Knobs, Sampling
-from fishcli.lm.step import Rows
-from fishcli.speech import FIRST_PUSH, Request
+from fishcli.runners.base import Rows
 
 _CONTEXT = 300  # positions before the frame that is timed
 _BURST = 8  # frames that are timed at once

@@ -13,9 +13,9 @@ from fishcli.bench.limit import stored
 from fishcli.bench.task import TRIES, Task
 from fishcli.bench.timing import Spread
 from fishcli.engine import load
+from fishcli.engine.speech import FIRST_PUSH, Request
 from fishcli.errors import FishError
 from fishcli.lm.sampling import Sampling
-from fishcli.speech import FIRST_PUSH, Request
 
 _REPEAT = 3  # each takes seconds
 _SILENT = 3  # the exit code of a process whose model says nothing

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from fishcli.engine import Engine, load
+from fishcli.engine.speech import Request
 from fishcli.errors import FishError
 from fishcli.lm.prompt import PromptBuilder, Voice
 from fishcli.lm.sampling import Sampling
-from fishcli.speech import Request
 
 During = Callable[[str], AbstractContextManager[object]]  # what a person is told while something is done
 

@@ -13,7 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 
 import fishcli
 from fishcli.cli import console
-from fishcli.cli.groups import grouped
+from fishcli.cli.option_groups import grouped
 from fishcli.errors import SettingError
 
 # Spellings of the documentation of Fish Speech, kept out of the help. None: the value that follows is a plain argument.

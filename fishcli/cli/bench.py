@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from fishcli.cli import console, interrupt, options
+from fishcli.cli import console, options, signals
 from fishcli.cli.app import app, command
 from fishcli.errors import SettingError
 
@@ -72,7 +72,7 @@ def bench(context: typer.Context, model: options.ModelOptions, asked: BenchOptio
 
         # Before it is this command that the processors are busy with.
         described = {"processor": processor().value, **dataclasses.asdict(machine(engine))}
-    interrupt.clean_up()
+    signals.clean_up()
     task = Task(engine, asked.repeat, model.codec_path, TEXT if asked.text is None else asked.text)
     speed = measure(task, counts, console.status)
     compared = quality.measure(task, asked.utterances, console.status) if asked.quality else None
@@ -98,9 +98,9 @@ def _refuse_others(context: typer.Context) -> None:
 def _random(model: options.ModelOptions, size: Literal["full", "micro"]) -> options.ModelOptions:
     """The same options for a checkpoint of random weights."""
     with console.status("making a checkpoint"):
-        from fishcli.bench.checkpoint import cached
+        from fishcli.testing.checkpoint import cached
 
-        interrupt.clean_up()
+        signals.clean_up()
         return dataclasses.replace(model, checkpoint_path=str(cached(size)), codec_path=None)
 
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fishcli import config
-from fishcli.cli import completing, console
+from fishcli.cli import completers, console
 from fishcli.cli.app import Commands, app, command
 from fishcli.errors import SettingError
 
@@ -34,7 +34,7 @@ app.add_typer(
     short_help="Show and change the settings.",
 )
 
-Key = Annotated[str, typer.Argument(metavar="KEY", help="A setting's name.", autocompletion=completing.keys)]
+Key = Annotated[str, typer.Argument(metavar="KEY", help="A setting's name.", autocompletion=completers.keys)]
 Local = Annotated[bool, typer.Option("--local", help="Use ./fishcli.toml, not the user's own file.")]
 
 
@@ -85,7 +85,7 @@ def get(key: Key) -> None:
 def set_(
     key: Key,
     value: Annotated[
-        str, typer.Argument(metavar="VALUE", help="Its new value.", autocompletion=completing.value_of_key)
+        str, typer.Argument(metavar="VALUE", help="Its new value.", autocompletion=completers.value_of_key)
     ],
     local: Local = False,
 ) -> None:

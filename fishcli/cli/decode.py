@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fishcli.cli import console, interrupt, options
+from fishcli.cli import console, options, signals
 from fishcli.cli.app import app, command
 from fishcli.errors import SettingError
 from fishcli.files import next_free
@@ -27,8 +27,8 @@ def decode(
     [cyan]fish decode codes_0.npy -o exact.wav --subtype FLOAT[/cyan]
     """
     from fishcli import audio
+    from fishcli.audio.codes import read
     from fishcli.cli import inputs, outputs
-    from fishcli.codes import read
 
     if len(codes) > 1 and output:
         raise SettingError("-o takes one file of codes; without it each is written to the next free out.wav here.")
@@ -38,7 +38,7 @@ def decode(
     engine = model.load()
     layout = engine.codec_settings
     done = []
-    interrupt.clean_up()
+    signals.clean_up()
     for path, file in zip(codes, files, strict=True):
         with inputs.readable(path) as source:
             given = read(source, codebooks=layout.codebooks, size=layout.codes)

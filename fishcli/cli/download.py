@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fishcli.cli import console, interrupt, options
+from fishcli.checkpoints import local
+from fishcli.cli import console, options, signals
 from fishcli.cli.app import app, command
-from fishcli.models import local
 
 if TYPE_CHECKING:
-    from fishcli.models.download import Plan
+    from fishcli.checkpoints.download import Plan
 
 _LICENCE = "The weights of Fish Speech 1.5 are licensed CC BY-NC-SA 4.0: no commercial use, credit, share alike."
 
@@ -31,9 +31,9 @@ def download(
     [cyan]fish download --dry-run[/cyan]
     [cyan]fish download fishaudio/fish-speech-1.5 --local-dir checkpoints/fish-speech-1.5[/cyan]
     """
-    from fishcli.models.download import Damaged, fetch, plan_download
+    from fishcli.checkpoints.download import Damaged, fetch, plan_download
 
-    interrupt.clean_up()
+    signals.clean_up()
     with console.status("asking the hub"):
         plan = plan_download(repo, local_dir, revision)
     if dry_run:

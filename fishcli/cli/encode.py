@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fishcli.cli import console, interrupt, options
+from fishcli.cli import console, options, signals
 from fishcli.cli.app import app, command
 from fishcli.errors import SettingError
 
@@ -30,7 +30,8 @@ def encode(
     [cyan]fish encode paimon.wav -o fake.npy --reconstruct paimon-again.wav[/cyan]
     [cyan]fish encode voices/*.wav[/cyan]
     """
-    from fishcli import audio, codes
+    from fishcli import audio
+    from fishcli.audio import codes
     from fishcli.cli import inputs, outputs
 
     if len(recordings) > 1 and (output or reconstruct):
@@ -41,7 +42,7 @@ def encode(
     outputs.check_sound(again)
     engine = model.load()
     done = []
-    interrupt.clean_up()
+    signals.clean_up()
     for path, file in zip(recordings, files, strict=True):
         encoded = inputs.encoded(engine, path)
         codes.write(outputs.target(file), encoded)

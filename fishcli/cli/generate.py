@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from fishcli.cli import console, interrupt, options
+from fishcli.cli import console, options, signals
 from fishcli.cli.app import app, command
 
 if TYPE_CHECKING:
-    from fishcli.speech import Codes
+    from fishcli.engine.speech import Codes
 
 
 @command(app)
@@ -29,8 +29,9 @@ def generate(
     """
     import numpy as np
 
-    from fishcli import codes
-    from fishcli.cli import inputs, outputs, speaking
+    from fishcli.audio import codes
+    from fishcli.cli import inputs, outputs
+    from fishcli.cli import progress as speaking
     from fishcli.files import naming_failures
     from fishcli.text import spoken
 
@@ -47,7 +48,7 @@ def generate(
     inputs.check_language(engine, words, speech.language)
     with console.status("loading"):
         frames = engine.frames(request)
-    interrupt.clean_up()
+    signals.clean_up()
     made: list[list[Codes]] = [[] for _ in range(request.samples)]
     with speaking.Speaking(engine, request) as progress:
         for frame in frames:

@@ -19,8 +19,8 @@ from fishcli.files import open_regular
 if TYPE_CHECKING:
     from fishcli.cli.options import TextOptions, VoiceOptions
     from fishcli.engine import Engine
+    from fishcli.engine.speech import Codes
     from fishcli.lm.prompt import Voice
-    from fishcli.speech import Codes
 
 _MAX_TEXT = 4 * text.MAX_CHARACTERS  # bytes; no character has more than four
 
@@ -85,7 +85,7 @@ def references(engine: Engine, given: VoiceOptions) -> list[Voice]:
 
 
 def _codes(engine: Engine, path: Path) -> Codes:
-    from fishcli import codes
+    from fishcli.audio import codes
 
     if path.suffix == ".npy":
         return codes.read(path, codebooks=engine.codec_settings.codebooks, size=engine.codec_settings.codes)

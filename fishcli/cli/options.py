@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fishcli.cli import completing, console
+from fishcli.cli import completers, console
 from fishcli.config import SETTINGS
 from fishcli.errors import SettingError
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fishcli.engine import Engine
+    from fishcli.engine.speech import Request
     from fishcli.lm.prompt import Voice
-    from fishcli.speech import Request
 
 MODEL = "Model"
 VOICE = "Voice"
@@ -50,7 +50,7 @@ def setting(key: str, panel: str, metavar: str | None = None, off: bool = False,
         metavar=metavar or ("|".join(known.choices) or None),
         callback=check,
         is_eager=eager,
-        autocompletion=completing.words(known),
+        autocompletion=completers.words(known),
     )
 
 
@@ -65,7 +65,7 @@ def subtype_option() -> Any:
         "--subtype",
         help="How samples are stored: PCM_16, PCM_24 or, exactly, FLOAT in a .wav.",
         rich_help_panel=OUTPUT,
-        autocompletion=completing.subtypes,
+        autocompletion=completers.subtypes,
     )
 
 
@@ -172,8 +172,8 @@ class SpeakingOptions:
 
     def request(self, words: str, references: Sequence[Voice] = ()) -> Request:
         """What to ask of the Engine; without a seed one is drawn, so that it can be told."""
+        from fishcli.engine.speech import Request, draw_seed
         from fishcli.lm.sampling import Sampling
-        from fishcli.speech import Request, draw_seed
 
         sampling = Sampling(
             temperature=self.temperature,

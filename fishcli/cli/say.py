@@ -6,15 +6,15 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from fishcli.cli import console, interrupt, options
+from fishcli.cli import console, options, signals
 from fishcli.cli.app import app, command
 from fishcli.errors import SettingError
 from fishcli.files import next_free
 
 if TYPE_CHECKING:
     from fishcli.audio import Writer
+    from fishcli.audio.playback import Player
     from fishcli.engine import Engine
-    from fishcli.playback import Player
 
 
 @command(app)
@@ -34,8 +34,9 @@ def say(
     [cyan]fish say "Hello, world!" --ref paimon.wav --ref-text "What is said in it" -o hello.mp3[/cyan]
     [cyan]fish say --file chapter.txt --play[/cyan]
     """
-    from fishcli.cli import inputs, outputs, speaking
-    from fishcli.playback import require_player
+    from fishcli.audio.playback import require_player
+    from fishcli.cli import inputs, outputs
+    from fishcli.cli import progress as speaking
     from fishcli.text import spoken
 
     words = inputs.words(text, speech.language)
@@ -54,7 +55,7 @@ def say(
         console.note("The built-in voice knows two voices and moves between them: it does not reach a third.")
     with console.status("loading"):
         chunks = engine.speak(request)
-    interrupt.clean_up()
+    signals.clean_up()
     with contextlib.ExitStack() as stack:
         sinks = _sinks(stack, engine, files, subtype, play)
         progress = stack.enter_context(speaking.Speaking(engine, request))
@@ -79,8 +80,8 @@ def _sinks(
 ) -> list[list[Writer | Player]]:
     """Where the sound of each sample goes."""
     from fishcli.audio import Writer
+    from fishcli.audio.playback import Player
     from fishcli.cli import outputs
-    from fishcli.playback import Player
 
     rate = engine.sample_rate
     sinks: list[list[Writer | Player]] = [[] for _ in range(max(1, len(files)))]

@@ -65,7 +65,7 @@ def _torch() -> Check:
 def _sound_output(asked: bool) -> Check:
     if not (usable("numpy") and usable("soundfile")):
         return Check("sound output", "not looked at without the libraries", "warn", "mend them first")
-    from fishcli.playback import find_player
+    from fishcli.audio.playback import find_player
 
     player = find_player()
     if player is not None:

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fishcli import native
 from fishcli.config import Resolved, Settings
 from fishcli.doctor.check import Check, unset
 from fishcli.errors import SettingError
+from fishcli.native import build
 
 if TYPE_CHECKING:
     import torch
@@ -35,7 +35,7 @@ _GROUPS = Path("/sys/fs/cgroup")
 
 def checks(settings: Settings, environ: Mapping[str, str], size: int) -> Iterator[Check]:
     """What the settings come to on this machine, for a model of `size` bytes. Needs torch."""
-    from fishcli.device import physical_cores, pick_device, pick_native, pick_threads
+    from fishcli.runners.plan import physical_cores, pick_device, pick_native, pick_threads
 
     yield processor()
     chosen = settings.find("device")
@@ -47,7 +47,7 @@ def checks(settings: Settings, environ: Mapping[str, str], size: int) -> Iterato
     yield _device(device)
     dtype, quantize = str(settings.find("dtype").value), str(settings.find("quantize").value)
     wanted = pick_native(device, dtype, quantize, size, bool(settings.find("compile").value))
-    compiled = wanted and native.why_not() is None
+    compiled = wanted and build.why_not() is None
     yield _dtype(settings.find("dtype"), device, size, compiled)
     yield _quantize(settings.find("quantize"), device, size, compiled)
     cores, quota = physical_cores(), cpu_quota(_GROUPS, Path("/proc/self/cgroup"))
@@ -103,7 +103,7 @@ def _device(device: torch.device) -> Check:
 def _dtype(chosen: Resolved, device: torch.device, size: int, compiled: bool) -> Check:
     import torch
 
-    from fishcli.device import cpu_has_bfloat16, pick_dtype
+    from fishcli.runners.plan import cpu_has_bfloat16, pick_dtype
 
     dtype = pick_dtype(str(chosen.value), device, size, compiled)
     name = str(dtype).removeprefix("torch.")
@@ -117,7 +117,7 @@ def _dtype(chosen: Resolved, device: torch.device, size: int, compiled: bool) ->
 
 
 def _why(dtype: torch.dtype, device: torch.device, compiled: bool) -> str:
-    from fishcli.device import cpu_has_bfloat16
+    from fishcli.runners.plan import cpu_has_bfloat16
 
     if device.type != "cpu":
         return "which the device multiplies fast"
@@ -129,7 +129,7 @@ def _why(dtype: torch.dtype, device: torch.device, compiled: bool) -> str:
 
 
 def _quantize(chosen: Resolved, device: torch.device, size: int, compiled: bool) -> Check:
-    from fishcli.device import pick_quantize
+    from fishcli.runners.plan import pick_quantize
 
     try:
         kind = pick_quantize(str(chosen.value), device, size, compiled)
@@ -210,13 +210,13 @@ def _compile(device: torch.device) -> Check:
     """What can be compiled: C++ for a CPU, Triton and C for CUDA."""
     if device.type == "mps":
         return Check("compile", "not for mps")
-    if reason := native.why_not():
+    if reason := build.why_not():
         return Check("compile", reason, "warn", f"install {os.environ.get('CXX') or 'g++'}; all else works without it")
     if device.type == "cuda" and not (Path(sysconfig.get_path("include")) / "Python.h").exists():
         return Check("compile", "Python's headers are missing", "warn", "install them, as python3-dev for example")
-    if device.type == "cpu" and native.is_built():
+    if device.type == "cpu" and build.is_built():
         return Check("compile", "done, for this processor")
-    return Check("compile", f"can be done, with {native.compiler()}")
+    return Check("compile", f"can be done, with {build.compiler()}")
 
 
 def _text(path: Path) -> str:

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fishcli.checkpoints import download, local
 from fishcli.config import Settings, Value
 from fishcli.doctor.check import Check, State, unset
 from fishcli.errors import FishError, InputError
-from fishcli.models import download, local
 
 if TYPE_CHECKING:
     from fishcli.engine import Engine
-    from fishcli.speech import Request
+    from fishcli.engine.speech import Request
 
 _LOADED_WITH = ("checkpoint_path", "codec_path", "device", "dtype", "quantize", "compile", "threads")
 _TRIAL = 12  # frames: two pieces of sound
@@ -111,8 +111,8 @@ def trial(settings: Settings, verify: bool) -> Check:
     every key and shape of which is then checked.
     """
     from fishcli.engine import load
+    from fishcli.engine.speech import Request
     from fishcli.lm.sampling import Sampling
-    from fishcli.speech import Request
 
     values = {name: settings.find(name).value for name in _LOADED_WITH}
     try:

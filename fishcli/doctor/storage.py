@@ -23,7 +23,7 @@ def checks(verify: bool) -> Iterator[Check]:
     size = sum(path.stat().st_size for path in converted)
     yield Check("cache", f"{len(converted)} converted files, {size / 1e6:,.0f} MB")
     if verify and usable("torch"):
-        from fishcli import checkpoint
+        from fishcli.checkpoints import convert as checkpoint
 
         for path in converted:
             if not checkpoint.verify(path):

@@ -15,8 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fishcli.device import Quantize
-
+Quantize = Literal["none", "int8", "int4"]
 _LANES = 16
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tiktoken
 
-from fishcli.checkpoint import read_settings
+from fishcli.checkpoints.convert import read_settings
 from fishcli.errors import InputError
 
 # The seventh alternative was meant as `\s+(?!\S)`; the models were trained with the typing error, and other

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fishcli.device import Quantize
-from fishcli.lm.quantize import quantized
+from fishcli.lm.quantize import Quantize, quantized
 from fishcli.lm.settings import LMSettings, StackSettings
 
 Shapes = dict[str, tuple[int, ...]]

@@ -6,7 +6,7 @@ All functions are pure.
 from fishcli.text.chunks import Span, split, spoken
 from fishcli.text.cleaning import MAX_CHARACTERS, check, clean, decode, finished, seconds, speakable
 from fishcli.text.language import guess_language
-from fishcli.text.numbers import can_normalize, needs_extra, normalize
+from fishcli.text.normalize import can_normalize, needs_extra, normalize
 
 __all__ = [
     "MAX_CHARACTERS",

@@ -1,0 +1,251 @@
+"""How a request becomes frames of codes, and these become sound. The Engine gives them what they run on."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import secrets
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from fishcli.engine.batch import Batch
+from fishcli.errors import SettingError
+from fishcli.lm.prompt import Columns, PromptBuilder, Voice
+from fishcli.lm.sampling import Sampling
+from fishcli.text import Span, spoken
+
+log = logging.getLogger(__name__)
+
+Codes = npt.NDArray[np.int16]  # (K, T)
+Samples = npt.NDArray[np.float32]  # (N,), in -1..1
+
+MAX_SAMPLES = 64
+# Frames decoded at once. On a CPU, one alone takes twice as long as one of four does; a hundred milliseconds of waiting
+# for the first sound then buy a tenth of the time of all others.
+FIRST_PUSH, LONGEST_PUSH = 4, 32
+_RESERVE = 1024  # frames kept free for a chunk that may last as long as the context holds
+_ROWS = 8  # spoken side by side; on a CPU more of them are not faster
+
+
+class Frame(NamedTuple):
+    """One frame of one sample: its codes (K, 1), or (K, 0) where the chunk came to its end instead.
+
+    `span` is the chunk of the text that is being spoken. `ended` is None while it goes on, True at its end,
+    False where it was cut at `max_new_tokens`.
+    """
+
+    sample: int
+    span: Span
+    codes: Codes
+    ended: bool | None
+
+
+class Chunk(NamedTuple):
+    """Some sound of one sample: samples (frames * `Engine.frame`,) and the codes (K, frames) they came from.
+
+    `span` and `ended` are those of the last frame in it; `seed` repeats the sample.
+    """
+
+    sample: int
+    span: Span
+    codes: Codes
+    ended: bool | None
+    samples: Samples
+    seed: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What is to be spoken, and how: `samples` times, in chunks of at most `chunk_length` UTF-8 bytes of text.
+
+    The text is spoken as it stands: `fishcli.text.normalize` turns numbers, dates and the like into words.
+    With `iterative_prompt`, each chunk sees the earlier ones, which keeps one voice from start to end; without, they
+    are spoken side by side, which is faster. `language`
+    (ISO 639-1; None: guessed) says where sentences end.
+    """
+
+    text: str
+    references: Sequence[Voice] = ()
+    sampling: Sampling = dataclasses.field(default_factory=Sampling)
+    samples: int = 1
+    chunk_length: int = 200
+    iterative_prompt: bool = True
+    language: str | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.samples <= MAX_SAMPLES:
+            raise SettingError(f"num_samples must be between 1 and {MAX_SAMPLES}, not {self.samples}.")
+        if self.chunk_length < 1:
+            raise SettingError(f"chunk_length must be a positive number of bytes, not {self.chunk_length}.")
+
+    def spans(self) -> list[Span]:
+        """The chunks that the text is spoken in. Raises InputError for text that cannot be spoken."""
+        return spoken(self.text, self.chunk_length, self.language)
+
+    @property
+    def seed(self) -> int:
+        """The seed of the first sample; that of each other is one higher."""
+        return self.sampling.seed or 0
+
+    def seeded(self) -> Request:
+        """The same, on a seed of our own where it has none."""
+        if self.sampling.seed is not None:
+            return self
+        return dataclasses.replace(self, sampling=dataclasses.replace(self.sampling, seed=draw_seed()))
+
+
+def speeches(request: Request, prompts: PromptBuilder) -> list[Speech]:
+    """What has to be spoken for a request, in the order in which it is begun. Raises InputError for what cannot be.
+
+    A sample whose chunks do not see each other is as many speeches as it has chunks.
+    """
+    spans = request.spans()
+    reserve = min(request.sampling.max_new_tokens or _RESERVE, prompts.max_seq_len // 2)
+    for span in spans:  # what cannot be asked fails here, before anything was spoken
+        prompts.build(span.text, request.references, (), reserve)
+    parts = [spans] if request.iterative_prompt else [[span] for span in spans]
+    samples = range(request.samples)
+    return [Speech(i, place, part, request, prompts, reserve) for place, part in enumerate(parts) for i in samples]
+
+
+def frames(batch: Batch, wanted: Sequence[Speech]) -> Iterator[Frame]:
+    """Speak them, a few side by side; the frames of each sample come in the order of its text."""
+    turns: dict[int, deque[Speech]] = defaultdict(deque)
+    for speech in wanted:
+        turns[speech.sample].append(speech)
+    early: dict[Speech, list[Frame]] = defaultdict(list)  # those of a chunk whose turn has not come
+    for speech, frame in _side_by_side(batch, wanted):
+        early[speech].append(frame)
+        turn = turns[speech.sample]
+        while turn and turn[0] in early:
+            yield from early.pop(turn[0])
+            if not turn[0].done:
+                break
+            turn.popleft()
+
+
+def _side_by_side(batch: Batch, wanted: Sequence[Speech]) -> Iterator[tuple[Speech, Frame]]:
+    waiting = deque(wanted)
+    speaking = {}
+    while waiting or batch.rows:
+        while waiting and len(batch.rows) < _ROWS:
+            speech = waiting.popleft()
+            row = batch.join(speech.sampling, speech.seed)
+            speaking[row] = speech
+            batch.ask(row, speech.prompt(), speech.opening)
+        for row, codes in batch.step():
+            speech = speaking[row]
+            yield speech, speech.take(codes.astype(np.int16), row.ended)
+            if row.ended is not None and speech.done:
+                batch.leave(row)
+            elif row.ended is not None:
+                batch.ask(row, speech.prompt(), speech.opening)
+
+
+def sound(
+    events: Iterable[Frame], decoders: Sequence[Callable[[Codes], Samples]], request: Request, frame_rate: float
+) -> Iterator[Chunk]:
+    """Frames as sound, piece by piece, by a decoder for each sample. A piece never spans two chunks of the text."""
+    schedules = [Schedule(frame_rate) for _ in decoders]
+    waiting: list[list[Codes]] = [[] for _ in decoders]
+    for sample, span, codes, ended in events:
+        waiting[sample].append(codes)
+        if ended is None and len(waiting[sample]) < schedules[sample].size:
+            continue
+        piece = np.concatenate(waiting[sample], axis=1)
+        waiting[sample] = []
+        samples = decoders[sample](piece)
+        schedules[sample].sent(piece.shape[1])
+        yield Chunk(sample, span, piece, ended, samples, request.seed + sample)
+
+
+class Schedule:
+    """How many frames make the next piece of sound: few at first, and twice as many whenever that leaves no gap.
+
+    Large pieces are decoded faster, but whoever listens must not run out of sound while one is made. Where frames
+    come slower than they are played, there are gaps anyhow, and fewer of them with large pieces.
+    """
+
+    def __init__(self, frame_rate: float, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.size = FIRST_PUSH
+        self._frame_rate, self._clock = frame_rate, clock
+        self._frames = 0  # sent so far
+        self._first: tuple[float, int] | None = None  # when the first piece was sent, and its frames
+
+    def sent(self, frames: int) -> None:
+        """Note that a piece was handed over just now."""
+        now = self._clock()
+        self._frames += frames
+        if self._first is None:
+            self._first = now, frames
+            return
+        started, first = self._first
+        pace = (now - started) / max(1, self._frames - first)  # seconds to make a frame
+        ahead = self._frames / self._frame_rate - (now - started)  # seconds of sound that wait to be played
+        larger = min(2 * self.size, LONGEST_PUSH)
+        if pace * self._frame_rate > 1 or larger * pace < ahead:
+            self.size = larger
+
+
+class Speech:
+    """One sample, or a chunk of one, on its way through its text."""
+
+    def __init__(
+        self,
+        sample: int,
+        place: int,
+        spans: Sequence[Span],
+        request: Request,
+        prompts: PromptBuilder,
+        reserve: int,
+    ) -> None:
+        self.sample = sample
+        self.sampling = request.sampling
+        self.seed = _seed(request.seed + sample, place)
+        self.opening = prompts.opening(request.references).shape[1] if request.references else 0
+        self._left = list(spans)
+        self._request = request
+        self._prompts, self._reserve = prompts, reserve
+        self._codes: list[Codes] = []  # of the chunk that is being spoken
+        self._spoken: list[Voice] = []
+
+    @property
+    def done(self) -> bool:
+        return not self._left
+
+    def prompt(self) -> Columns:
+        """What asks for the next chunk."""
+        text, references = self._left[0].text, self._request.references
+        if self._request.iterative_prompt:
+            self._spoken = self._prompts.fitting(text, references, self._spoken, self._reserve)
+        else:
+            self._spoken = []
+        prompt = self._prompts.build(text, references, self._spoken, self._reserve)
+        log.debug("sample %d: %r after a prompt of %d positions", self.sample, text, prompt.shape[1])
+        return prompt
+
+    def take(self, codes: Codes, ended: bool | None) -> Frame:
+        """Note what was spoken of the current chunk; after its end the next one is current."""
+        span = self._left[0]
+        self._codes.append(codes)
+        if ended is not None:
+            chunk = np.concatenate(self._codes, axis=1)
+            if chunk.shape[1]:
+                self._spoken.append(Voice(chunk, span.text))
+            self._left, self._codes = self._left[1:], []
+        return Frame(self.sample, span, codes, ended)
+
+
+def draw_seed() -> int:
+    """A seed that nobody asked for, short enough to be typed again."""
+    return secrets.randbelow(2**31)
+
+
+def _seed(seed: int, place: int) -> int:
+    """The seed of the place-th of the parts that a sample is spoken in; of the first, the sample's own."""
+    return seed if place == 0 else int(np.random.SeedSequence((seed, place)).generate_state(1, np.uint64)[0])

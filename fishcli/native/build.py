@@ -1,0 +1,165 @@
+"""The parts of the models that a CPU repeats for every frame, in C++, compiled once on the machine that runs them.
+
+What is compiled is kept in the cache folder, under a name that changes with the sources, the compiler and the
+processor. Where there is no compiler nothing here can be used, and PyTorch does the work.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import filelock
+
+from fishcli import files
+
+log = logging.getLogger(__name__)
+
+_SOURCES = Path(__file__).parent / "csrc"
+_TIMEOUT = 600  # seconds; it takes about ten
+# Nothing that changes a result: errno is not looked at, and no trap is set.
+_FLAGS = ("-std=c++17", "-O3", "-fPIC", "-pthread", "-fno-math-errno", "-fno-trapping-math")
+
+
+class Unavailable(Exception):
+    """Why there is no compiled library: a clause that fits after a colon."""
+
+
+def is_built() -> bool:
+    """Whether `load` would find the library compiled."""
+    return why_not() is None and _target().exists()
+
+
+def why_not() -> str | None:
+    """Why `load` is bound to fail, as far as one can tell without trying; None where it may well succeed."""
+    try:
+        _target()
+    except Unavailable as error:
+        return str(error)
+    return None
+
+
+@functools.cache
+def load() -> ctypes.CDLL:
+    """The library, compiled first where it has not been (about ten seconds). Raises Unavailable."""
+    target = _target()
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Whoever comes second waits and finds the work done; a lock is freed when its holder is killed.
+        with filelock.FileLock(target.with_suffix(".lock"), timeout=_TIMEOUT):
+            if not target.exists():
+                log.info("Compiling for this processor, which takes about ten seconds, once.")
+                files.discard_leftovers(target)
+                with files.replacing(target) as temporary:
+                    _compile(temporary, target.with_suffix(".build"))
+        return ctypes.CDLL(str(target))
+    except OSError as error:
+        raise Unavailable(f"{target} cannot be made or used ({error})") from error
+
+
+@functools.cache
+def pool(threads: int) -> ctypes.c_void_p:
+    """The threads that every model of this process shares; they sleep between two frames. Raises Unavailable."""
+    make = load().fish_pool_new
+    make.restype, make.argtypes = ctypes.c_void_p, [ctypes.c_int]
+    return ctypes.c_void_p(make(threads))
+
+
+def forget(memory: Iterable[tuple[int, int]]) -> None:
+    """Have the system take back what it has read of files that are mapped at these addresses, of so many bytes each.
+
+    It can read them again. What was not mapped from a file stays, and everything where /proc does not tell.
+    """
+    give_back, files_at = load().fish_forget, _mapped_files()
+    give_back.restype, give_back.argtypes = None, [ctypes.c_void_p, ctypes.c_int64]
+    for address, size in memory:
+        if any(address in each and address + size <= each.stop for each in files_at):
+            give_back(address, size)
+
+
+def _mapped_files() -> list[range]:
+    """The addresses at which files are mapped into this process."""
+    try:
+        lines = Path("/proc/self/maps").read_text(errors="replace").splitlines()
+    except OSError:
+        return []
+    fields = [line.split(maxsplit=5) for line in lines]  # addresses, permissions, offset, device, inode, path
+    places = [each[0].split("-") for each in fields if len(each) == 6 and each[5].startswith("/")]
+    return [range(int(start, 16), int(end, 16)) for start, end in places]
+
+
+def compiler() -> str | None:
+    """The path of the C++ compiler: what `CXX` names, else the system's usual one."""
+    usual = ("clang++", "c++") if sys.platform == "darwin" else ("g++", "c++", "clang++")
+    given = os.environ.get("CXX")
+    return next(filter(None, map(shutil.which, (given,) if given else usual)), None)
+
+
+def _compile(target: Path, folder: Path) -> None:
+    """Each source by a process of its own, then all of them into one library.
+
+    What is between lies in `folder`, which a killed process leaves and the next one takes over.
+    """
+    command = [str(compiler()), *_FLAGS, _tuned(), f"-I{_SOURCES}"]
+    folder.mkdir(exist_ok=True)
+    try:
+        with ThreadPoolExecutor() as threads:
+            made = {source: f"{folder}/{source.stem}.o" for source in sorted(_SOURCES.rglob("*.cpp"))}
+            list(threads.map(_run, ([*command, "-c", str(source), "-o", out] for source, out in made.items())))
+        _run([*command, "-shared", *made.values(), "-o", str(target)])
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run(command: list[str]) -> None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=_TIMEOUT)
+    except subprocess.TimeoutExpired as error:
+        raise Unavailable(f"{command[0]} did not end in {_TIMEOUT} s") from error
+    if done.returncode:
+        reason = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip()[:200])
+        raise Unavailable(f"{command[0]} failed ({reason or done.returncode})")
+
+
+def _tuned() -> str:
+    """The flag that has the compiler use all that this processor has."""
+    return "-march=native" if platform.machine().lower() in ("x86_64", "amd64") else "-mcpu=native"
+
+
+def _target() -> Path:
+    """Where the library belongs. Raises Unavailable where none can be made."""
+    if sys.platform == "win32":
+        raise Unavailable("it is not made for Windows")
+    path = compiler()
+    if path is None:
+        raise Unavailable(f"there is no C++ compiler, {os.environ.get('CXX') or 'g++ or clang++'}")
+    return files.folder("cache") / "native" / f"fish-{_key(path)}.so"
+
+
+@functools.cache
+def _key(path: str) -> str:
+    """What the library is made from, and for."""
+    version = subprocess.run([path, "--version"], capture_output=True, text=True, errors="replace").stdout
+    digest = hashlib.sha256("\n".join([path, version, *_FLAGS, _tuned(), _processor()]).encode())
+    for source in sorted(_SOURCES.rglob("*.[ch]pp")):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _processor() -> str:
+    """The processor's name and features: another one in the same home needs a library of its own."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return "\n".join(dict.fromkeys(line for line in lines if line.startswith(("model name", "flags", "Features"))))

@@ -1,0 +1,252 @@
+"""A model on a CPU, run by the C++ of `fishcli.native`: the structures that are passed, and a `Runner` over them.
+
+Keys, values and activations are float32 whatever the weights are stored in.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import weakref
+from collections.abc import Iterable
+from ctypes import POINTER, byref, c_bool, c_float, c_int32, c_int64, c_void_p
+from typing import TypeGuard, cast
+
+import torch
+from torch import Tensor, nn
+
+from fishcli.lm.model import Block, Past, Transformer
+from fishcli.lm.quantize import Linear, QuantizedLinear
+from fishcli.lm.sampling import WINDOW
+from fishcli.lm.settings import StackSettings
+from fishcli.native import build
+from fishcli.runners.base import Rows
+
+_FORMATS = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2, torch.uint8: 3}  # `Format` in product.hpp
+
+
+class _Matrix(ctypes.Structure):
+    _fields_ = [
+        *((name, c_void_p) for name in ("data", "bias")),
+        *((name, c_int32) for name in ("rows", "cols", "format", "tile")),
+    ]
+
+
+class _Source(ctypes.Structure):
+    _fields_ = [
+        *((name, c_void_p) for name in ("weights", "scales")),
+        *((name, c_int32) for name in ("stride", "scale_stride")),
+    ]
+
+
+class _Table(ctypes.Structure):
+    _fields_ = [("data", c_void_p), ("cols", c_int32), ("format", c_int32)]
+
+
+class _Block(ctypes.Structure):
+    _fields_ = [
+        ("attention_norm", c_void_p),
+        *((name, _Matrix) for name in ("wqkv", "wo")),
+        ("ffn_norm", c_void_p),
+        *((name, _Matrix) for name in ("w13", "w2")),
+    ]
+
+
+class _Stack(ctypes.Structure):
+    _fields_ = [
+        *((name, c_int32) for name in ("layers", "dim", "heads", "kv_heads", "head_dim", "inner")),
+        ("eps", c_float),
+        ("blocks", POINTER(_Block)),
+        ("rotation", c_void_p),
+    ]
+
+
+_TABLES = ("embeddings", "codebook_embeddings", "fast_embeddings")
+_MATRICES = ("output", "fast_project_in", "fast_output")
+
+
+class _Model(ctypes.Structure):
+    _fields_ = [
+        *((name, _Stack) for name in ("slow", "fast")),
+        *((name, _Table) for name in _TABLES),
+        *((name, _Matrix) for name in _MATRICES),
+        *((name, c_void_p) for name in ("norm", "fast_norm")),
+        ("semantic", c_int64),
+        *((name, c_int32) for name in ("codebooks", "codebook_size", "codes", "window")),
+    ]
+
+
+class _Past(ctypes.Structure):
+    _fields_ = [("keys", c_void_p), ("values", c_void_p), ("rows", c_int32), ("length", c_int32)]
+
+
+class _Rows(ctypes.Structure):
+    _fields_ = [
+        *((name, c_void_p) for name in ("columns", "positions", "history", "knobs", "noise")),
+        ("count", c_int32),
+    ]
+
+
+class Native:
+    """A `Runner`. Raises `build.Unavailable` where the library or a shape that it needs is not there."""
+
+    def __init__(self, model: Transformer, threads: int) -> None:
+        self.model = model
+        s = model.settings
+        if any(each % 4 for stack in (s.slow, s.fast) for each in (stack.dim, stack.qkv)):
+            raise build.Unavailable("the model's dimensions are not multiples of 4")
+        self._library, pool = _bound(build.load()), build.pool(threads)
+        self._kept: list[object] = []  # what the structures point to
+        self._packed = _Packed(self._library, pool, model)
+        self._runner = c_void_p(_had(self._library.fish_lm_new(byref(self._described()), pool)))
+        weakref.finalize(self, self._library.fish_lm_delete, self._runner)
+
+    def past(self, rows: int, length: int) -> Past:
+        return Past(self.model.settings.slow, rows, length, torch.float32, self.model.device)
+
+    def prefill(self, columns: Tensor, past: Past, row: int, start: int) -> None:
+        self._prefill(columns, past, row, start, None)
+
+    def hidden(self, columns: Tensor, past: Past, row: int, start: int) -> Tensor:
+        hidden = torch.empty(len(columns), self.model.settings.slow.dim)
+        self._prefill(columns, past, row, start, hidden.data_ptr())
+        return hidden.to(self.model.norm.weight.dtype)
+
+    def _prefill(self, columns: Tensor, past: Past, row: int, start: int, hidden: int | None) -> None:
+        columns, described = columns.to(torch.int64).contiguous(), _described_past(past)
+        given = self._runner, columns.data_ptr(), len(columns), byref(described), row, start, hidden
+        _had(self._library.fish_lm_prefill(*given))
+
+    def step(self, past: Past, rows: Rows) -> tuple[Tensor, Tensor]:
+        integers = (each.to(torch.int64).contiguous() for each in (rows.columns, rows.positions, rows.history))
+        given = [*integers, torch.stack(rows.knobs, dim=1).contiguous(), rows.noise.contiguous()]
+        described = _Rows(*(tensor.data_ptr() for tensor in given), len(rows.columns))
+        columns, choices = torch.empty_like(given[0]), given[0].new_empty(rows.noise.shape)
+        _had(
+            self._library.fish_lm_step(
+                self._runner, byref(described), byref(_described_past(past)), columns.data_ptr(), choices.data_ptr()
+            )
+        )
+        return columns, choices
+
+    def _described(self) -> _Model:
+        m, s = self.model, self.model.settings
+        return _Model(
+            slow=self._stack(s.slow, m.layers, m.rotation),
+            fast=self._stack(s.fast, m.fast_layers, m.fast_rotation),
+            norm=self._floats(m.norm.weight),
+            fast_norm=self._floats(m.fast_norm.weight),
+            semantic=m.semantic,
+            codebooks=s.codebooks,
+            codebook_size=s.codebook_size,
+            codes=m.codes,
+            window=WINDOW,
+            **{name: self._table(getattr(m, name).weight) for name in _TABLES},
+            **{name: self._matrix(getattr(m, name, None)) for name in _MATRICES},
+        )
+
+    def _stack(self, s: StackSettings, blocks: Iterable[nn.Module], rotation: Tensor) -> _Stack:
+        described = (_Block * s.layers)(*(self._block(cast(Block, block)) for block in blocks))
+        self._kept.append(described)
+        return _Stack(
+            s.layers, s.dim, s.heads, s.kv_heads, s.head_dim, s.inner, s.eps, described, self._floats(rotation)
+        )
+
+    def _block(self, block: Block) -> _Block:
+        attention, feed_forward = block.attention, block.feed_forward
+        described = _Block(
+            self._floats(block.attention_norm.weight),
+            self._matrix(attention.wqkv),
+            self._matrix(attention.wo),
+            self._floats(block.ffn_norm.weight),
+            self._matrix(feed_forward.w13),
+            self._matrix(feed_forward.w2),
+        )
+        # At once: there is no room for all matrices twice.
+        build.forget((tensor.data_ptr(), tensor.nbytes) for tensor in block.parameters())
+        return described
+
+    def _matrix(self, layer: nn.Module | None) -> _Matrix:
+        if not _linear(layer):
+            return _Matrix()
+        matrix = self._packed.matrix(layer)
+        matrix.bias = None if layer.bias is None else self._floats(layer.bias)
+        return matrix
+
+    def _table(self, weight: Tensor) -> _Table:
+        return _Table(self._pointer(weight), weight.shape[1], _FORMATS[weight.dtype])
+
+    def _floats(self, tensor: Tensor) -> int:
+        return self._pointer(tensor.float())
+
+    def _pointer(self, tensor: Tensor) -> int:
+        tensor = tensor.contiguous()
+        self._kept.append(tensor)
+        return tensor.data_ptr()
+
+
+class _Packed:
+    """The matrices of a model, in the order in which the C++ reads them and in large pages of memory.
+
+    (The processor looks up the place of each page, and with those of 4 KB, that takes a tenth of a frame in bfloat16.)
+    """
+
+    def __init__(self, library: ctypes.CDLL, pool: c_void_p, model: nn.Module) -> None:
+        self._library, self._pool = library, pool
+        size = sum(self._size(layer) for layer in model.modules() if _linear(layer))
+        self._next = _had(library.fish_pages_new(size))
+        weakref.finalize(self, library.fish_pages_delete, self._next)
+
+    def matrix(self, layer: Linear | QuantizedLinear) -> _Matrix:
+        """Pack one of those that the model had when this was made."""
+        weight, scales = layer.weight.contiguous(), _scales(layer)
+        matrix = _Matrix(data=self._next, rows=len(weight), cols=_inputs(layer), format=_FORMATS[weight.dtype])
+        self._next += self._size(layer)
+        source = _Source(weights=weight.data_ptr(), stride=weight.stride(0) * weight.itemsize)
+        if scales is not None:
+            source.scales, source.scale_stride = scales.data_ptr(), scales.stride(0)
+        self._library.fish_lm_pack(self._pool, byref(matrix), byref(source))
+        return matrix
+
+    def _size(self, layer: Linear | QuantizedLinear) -> int:
+        return int(self._library.fish_lm_packed_size(_FORMATS[layer.weight.dtype], len(layer.weight), _inputs(layer)))
+
+
+def _linear(layer: nn.Module | None) -> TypeGuard[Linear | QuantizedLinear]:
+    return isinstance(layer, (Linear, QuantizedLinear))
+
+
+def _inputs(layer: Linear | QuantizedLinear) -> int:
+    return layer.inp if isinstance(layer, QuantizedLinear) else layer.weight.shape[1]
+
+
+def _scales(layer: Linear | QuantizedLinear) -> Tensor | None:
+    return layer.scales.contiguous() if isinstance(layer, QuantizedLinear) else None
+
+
+def _described_past(past: Past) -> _Past:
+    return _Past(past.keys.data_ptr(), past.values.data_ptr(), past.rows, past.length)
+
+
+def _had(result: int) -> int:
+    """What the library returned, which is zero where it had no memory for its work."""
+    if not result:
+        raise MemoryError("There is no memory left for the language model.")
+    return result
+
+
+def _bound(library: ctypes.CDLL) -> ctypes.CDLL:
+    """The library with the types of its functions declared."""
+    pointer, number = c_void_p, ctypes.c_int
+    for name, result, arguments in (
+        ("packed_size", c_int64, [number] * 3),
+        ("pack", None, [pointer, POINTER(_Matrix), POINTER(_Source)]),
+        ("new", pointer, [POINTER(_Model), pointer]),
+        ("delete", None, [pointer]),
+        ("prefill", c_bool, [pointer, pointer, number, POINTER(_Past), number, number, pointer]),
+        ("step", c_bool, [pointer, POINTER(_Rows), POINTER(_Past), pointer, pointer]),
+    ):
+        function = getattr(library, f"fish_lm_{name}")
+        function.restype, function.argtypes = result, arguments
+    library.fish_pages_new.restype, library.fish_pages_new.argtypes = pointer, [c_int64]
+    library.fish_pages_delete.restype, library.fish_pages_delete.argtypes = None, [pointer]
+    return library

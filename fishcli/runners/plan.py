@@ -1,0 +1,102 @@
+"""What the machine can run, and in which number format it is fast."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from fishcli.errors import SettingError
+from fishcli.lm.quantize import Quantize
+from fishcli.native import build
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+
+SMALL = 100_000_000  # bytes of weights; a model below it runs from the processor's cache
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto`: CUDA, else MPS, else the CPU. Raises SettingError for a device that is not there."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device(next(kind for kind, usable in there.items() if usable))
+    if name not in there:
+        raise SettingError(f"There is no device {name!r}; choose auto, cpu, cuda or mps.")
+    if not there[name]:
+        raise SettingError(f"This machine has no usable {name} device; run `fish doctor`, or choose --device auto.")
+    return torch.device(name)
+
+
+def pick_native(device: torch.device, dtype: str, quantize: str, size: int, compile: bool) -> bool:
+    """Whether a model of `size` bytes is run by the C++ of `fishcli.native`, which may have to be compiled first.
+
+    A small model is fast enough as it is: for it nothing is compiled unless somebody asks, for that or for weights
+    that only the compiled code multiplies.
+    """
+    wanted = compile or quantize in ("int8", "int4") or size > SMALL
+    return device.type == "cpu" and dtype != "float16" and (wanted or build.is_built())
+
+
+def pick_dtype(name: str, device: torch.device, size: int, compiled: bool) -> torch.dtype:
+    """`auto`: what the device is fast at for a model of `size` bytes; else the type of that name.
+
+    `compiled`: by `fishcli.native`, which stores weights in the type and computes in float32.
+    """
+    types = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if name != "auto":
+        if name not in types:
+            raise SettingError(f"There is no number format {name!r}; choose auto, {', '.join(types)}.")
+        return types[name]
+    if device.type == "cpu":
+        # Half the bytes help where weights come from memory. A small model stays in the cache: converting
+        # to and fro then costs more than it saves (built-in voice: float32 is 1.5 times as fast).
+        return torch.bfloat16 if size > SMALL and (compiled or cpu_has_bfloat16()) else torch.float32
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.get_device_capability()[0] >= 8 else torch.float16
+    return torch.float16
+
+
+def pick_quantize(name: str, device: torch.device, size: int, compiled: bool) -> Quantize:
+    """`auto`: int8 where the weights of a model of `size` bytes come from a CPU's memory; else what is named."""
+    if name == "auto":
+        return "int8" if device.type == "cpu" and compiled and size > SMALL else "none"
+    if name not in ("none", "int8", "int4"):
+        raise SettingError(f"There is no quantization {name!r}; choose auto, none, int8 or int4.")
+    if name != "none" and device.type == "cpu" and not compiled:
+        raise SettingError(
+            f"{name} on a CPU needs what is compiled for it, which cannot be used here; leave out --quantize."
+        )
+    return name  # type: ignore[return-value]  # one of the three
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether the CPU multiplies bfloat16 itself; where it does not, float32 was 8 times faster (EPYC 7003)."""
+    # torch exposes these only as private functions, and not for every architecture.
+    checks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    return any(getattr(torch.cpu, check, lambda: False)() for check in checks)
+
+
+def pick_threads(wanted: int | None, size: int) -> int:
+    """The threads for a model of `size` bytes: what is wanted, else the physical cores, else one for a small model.
+
+    The matrices of a small model take less time than two threads need to meet, and on a busy machine they wait for
+    each other far longer than they work (built-in voice, one of two cores busy: one thread is 5 to 15 times as fast).
+    """
+    return wanted or (physical_cores() if size > SMALL else 1)
+
+
+def physical_cores() -> int:
+    """Cores that this process may use, each counted once however many threads it runs."""
+    if not hasattr(os, "sched_getaffinity"):
+        # Apple's cores run one thread each, others' mostly two.
+        threads = os.cpu_count() or 1
+        return threads if platform.machine() == "arm64" else max(1, threads // 2)
+    cores = set()
+    for cpu in os.sched_getaffinity(0):
+        siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+        cores.add(siblings.read_text() if siblings.exists() else str(cpu))
+    return max(1, len(cores))

@@ -1,0 +1,1 @@
+"""Random checkpoints of the real layout, for tests and benchmarks."""
