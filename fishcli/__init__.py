@@ -9,23 +9,33 @@
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Engine", "FishError", "Request", "Sampling", "Voice", "__version__", "load"]
+__all__ = [
+    "AudioChunk",
+    "Engine",
+    "FishError",
+    "Frame",
+    "Reference",
+    "Request",
+    "SamplingParams",
+    "__version__",
+    "load",
+]
 
 if TYPE_CHECKING:
     from fishcli.engine import Engine as Engine
     from fishcli.engine import load as load
-    from fishcli.engine.speech import Request as Request
     from fishcli.errors import FishError as FishError
-    from fishcli.lm.prompt import Voice as Voice
-    from fishcli.lm.sampling import Sampling as Sampling
+    from fishcli.request import AudioChunk as AudioChunk
+    from fishcli.request import Frame as Frame
+    from fishcli.request import Reference as Reference
+    from fishcli.request import Request as Request
+    from fishcli.request import SamplingParams as SamplingParams
 
 _HOMES = {
     "Engine": "fishcli.engine",
-    "FishError": "fishcli.errors",
     "load": "fishcli.engine",
-    "Request": "fishcli.engine.speech",
-    "Sampling": "fishcli.lm.sampling",
-    "Voice": "fishcli.lm.prompt",
+    "FishError": "fishcli.errors",
+    **dict.fromkeys(("AudioChunk", "Frame", "Reference", "Request", "SamplingParams"), "fishcli.request"),
 }
 
 

@@ -15,11 +15,10 @@ import time
 import torch
 
 from fishcli import load
-from fishcli.engine.speech import Request
-from fishcli.lm.sampling import Sampling
+from fishcli.request import Request, SamplingParams
 
 STARTS = 4
-REQUEST = Request("Hello, world!", sampling=Sampling(seed=0, max_new_tokens=8))
+REQUEST = Request("Hello, world!", sampling=SamplingParams(seed=0, max_new_tokens=8))
 
 
 def peak() -> int:

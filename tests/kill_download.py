@@ -28,8 +28,8 @@ SIZES = {"config.json": 300, "model.pth": 600_000, "tokenizer.tiktoken": 90_000,
 
 
 def checkpoint(seed: int) -> dict[str, bytes]:
-    noise = random.Random(seed)
-    return {name: noise.randbytes(size) for name, size in (SIZES | {local.CODEC: 150_000}).items()}
+    uniforms = random.Random(seed)
+    return {name: uniforms.randbytes(size) for name, size in (SIZES | {local.CODEC: 150_000}).items()}
 
 
 OLD, NEW = checkpoint(0), checkpoint(1)

@@ -28,7 +28,7 @@ def spreads(fields: object) -> list[dict[str, float]]:
 
 
 def test_json(fish):
-    code, out, err = fish("bench", *SHORT, "--rows", "3,1", "--json", "-q")
+    code, out, err = fish("bench", *SHORT, "--batch", "3,1", "--json", "-q")
     assert (code, err) == (0, "")
     told = json.loads(out)
     machine, bound = told["machine"], told["limit"]
@@ -51,7 +51,7 @@ def test_json(fish):
 @pytest.mark.skipif(build.why_not() is not None, reason="there is no C++ compiler")
 def test_table_with_quality(fish, monkeypatch):
     monkeypatch.setattr(console, "stdout", Console(force_terminal=True, width=120, color_system=None))
-    code, out, err = fish("bench", *SHORT, "--rows", "1", "--quality", "--text", "A short sentence.", "-q")
+    code, out, err = fish("bench", *SHORT, "--batch", "1", "--quality", "--text", "A short sentence.", "-q")
     assert (code, err) == (0, "")
     assert "micro random weights on " in out
     for figure in ("frame, 1 row", "first sound, known voice", "reading the weights allows", "int8, cosine", "int4, "):
@@ -72,9 +72,9 @@ def test_plain_lines(capfd):
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        (["--rows", "0"], "--rows must be numbers from 1 to 64, such as 1,8, not '0'"),
-        (["--rows", "1,,8"], "--rows must be"),
-        (["--rows", "65"], "--rows must be"),
+        (["--batch", "0"], "--batch must be numbers from 1 to 64, such as 1,8, not '0'"),
+        (["--batch", "1,,8"], "--batch must be"),
+        (["--batch", "65"], "--batch must be"),
         (["--size", "tiny"], "'full', 'micro'"),
         (["--size", "tiny"], "'--size': 'tiny' is not one of"),
         (["--repeat", "0"], "greater than or equal to 1"),

@@ -277,11 +277,11 @@ WRONG = {
     "a missing model": (3, "nowhere", ["say", "Hi.", "--checkpoint-path", "nowhere"]),
     "a missing codec": (3, "no codec", ["decode", "good.npy", "--codec-path", "no.pth"]),
     "a silent recording": (1, "silence", ["encode", "silent.wav"]),
-    "an unreadable recording": (1, "noise.wav", ["encode", "noise.wav"]),
+    "an unreadable recording": (1, "uniforms.wav", ["encode", "uniforms.wav"]),
     "a missing recording": (1, "gone.wav", ["say", "Hi.", "--ref", "gone.wav", "--ref-text", "x"]),
     "codes of a wrong shape": (1, "flat.npy", ["decode", "flat.npy"]),
     "codes of a thousand": (1, "1000", ["decode", "high.npy"]),
-    "codes that are text": (1, "noise.wav", ["decode", "noise.wav"]),
+    "codes that are text": (1, "uniforms.wav", ["decode", "uniforms.wav"]),
     "no text": (2, "TEXT", ["say"]),
     "two texts": (2, "both", ["say", "a", "--file", "b"]),
     "empty text": (1, "speak", ["say", ""]),
@@ -311,7 +311,7 @@ WRONG = {
     "two results of one name": (2, "two.npy", ["encode", "two.wav", "two.flac"]),
     "two results on stdout": (2, "--num-samples", ["say", "Hi.", "-o", "-", "--num-samples", "2"]),
     "texts without references": (2, "--ref-text", ["say", "Hi.", "--ref-text", "x"]),
-    "a folder that cannot be made": (1, "noise.wav", ["generate", "Hi.", "--output-dir", "noise.wav/codes"]),
+    "a folder that cannot be made": (1, "uniforms.wav", ["generate", "Hi.", "--output-dir", "uniforms.wav/codes"]),
     "a folder that is not there": (1, "no-folder", ["say", "Hi.", "-o", "no-folder/out.wav", "--max-new-tokens", "3"]),
 }
 
@@ -323,7 +323,7 @@ def test_what_goes_wrong(fish, tmp_path, case):
     np.save(tmp_path / "flat.npy", np.zeros(9, np.int16))
     np.save(tmp_path / "high.npy", np.full((8, 4), 1000, np.int16))
     soundfile.write(tmp_path / "silent.wav", np.zeros(8_000), 8_000)
-    (tmp_path / "noise.wav").write_bytes(bytes(range(256)) * 9)
+    (tmp_path / "uniforms.wav").write_bytes(bytes(range(256)) * 9)
     (tmp_path / "latin.txt").write_bytes("Größe".encode("latin-1"))
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     code, named, arguments = WRONG[case]

@@ -17,15 +17,16 @@ from torch._dynamo.testing import CompileCounter
 
 from fishcli.engine import load
 from fishcli.engine.batch import Batch
-from fishcli.lm.sampling import WINDOW, Knobs, Sampling
+from fishcli.lm.sampling import WINDOW, SamplingTensors
+from fishcli.request import SamplingParams
 from fishcli.runners.base import Eager, Rows
 from fishcli.runners.cuda_graph import Compiled
 
 CPU = torch.device("cpu")
 SAMPLINGS = [
-    Sampling(0.7, 0.7, 1.2, max_new_tokens=9),
-    Sampling(0, max_new_tokens=14),
-    Sampling(1, 1, 1, max_new_tokens=6),
+    SamplingParams(0.7, 0.7, 1.2, max_new_tokens=9),
+    SamplingParams(0, max_new_tokens=14),
+    SamplingParams(1, 1, 1, max_new_tokens=6),
 ]
 
 
@@ -93,8 +94,8 @@ def rows_at(model, *positions):
         columns=torch.randint(0, model.codes, (count, codebooks + 1)),
         positions=torch.tensor(positions),
         history=torch.randint(0, model.codes + 2, (count, codebooks, WINDOW)),
-        knobs=Knobs(*torch.rand(3, count) + 0.1),
-        noise=torch.rand(count, codebooks),
+        params=SamplingTensors(*torch.rand(3, count) + 0.1),
+        uniforms=torch.rand(count, codebooks),
     )
 
 
@@ -106,16 +107,16 @@ def test_frames_are_those_of_the_plain_step(model, compiled, counter):
 
 @torch.inference_mode()
 def test_one_graph_serves_every_step(model, compiled, counter):
-    past, eager = compiled.past(2, 500), Eager(model)
-    other = eager.past(2, 500)
+    cache, eager = compiled.cache(2, 500), Eager(model)
+    other = eager.cache(2, 500)
     for start, width in ((0, 3), (3, 70), (73, 128)):
         for row in (0, 1):
             columns = torch.from_numpy(prompt_of(model, width + row).T)
-            for runner, where in ((compiled, past), (eager, other)):
+            for runner, where in ((compiled, cache), (eager, other)):
                 runner.prefill(columns, where, row, start)
         for positions in ((start, start + width), (start + width + 1,), (start + width, start)):
             rows = rows_at(model, *positions)
-            for expected, got in zip(eager.step(other, rows), compiled.step(past, rows), strict=True):
+            for expected, got in zip(eager.step(other, rows), compiled.step(cache, rows), strict=True):
                 torch.testing.assert_close(got, expected)
     assert counter.frame_count == 1
 
@@ -129,23 +130,23 @@ def test_more_graphs_than_torch_allows_by_default(model, compiled, counter, capl
     shapes = [(rows, length) for rows in (1, 2, 8) for length in (1024, 2048, 4096)]
     assert len(shapes) > torch._dynamo.config.recompile_limit
     for shape in shapes * 2:
-        compiled.step(compiled.past(*shape), rows_at(model, *[5] * shape[0]))
+        compiled.step(compiled.cache(*shape), rows_at(model, *[5] * shape[0]))
     assert counter.frame_count == len(shapes)
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 @torch.inference_mode()
 def test_the_past_is_rounded_up_and_its_place_used_again(compiled):
-    past = compiled.past(3, 1025)
-    assert (past.rows, past.length) == (4, 2048)
-    assert compiled.past(1, 1).length == 1024
-    address = past.keys.data_ptr()
-    past.keys.fill_(torch.nan)
-    assert compiled.past(4, 2000).keys.data_ptr() != address
-    del past
-    again = {compiled.past(4, 2000).keys.data_ptr() for _ in range(3)}
+    cache = compiled.cache(3, 1025)
+    assert (cache.rows, cache.length) == (4, 2048)
+    assert compiled.cache(1, 1).length == 1024
+    address = cache.keys.data_ptr()
+    cache.keys.fill_(torch.nan)
+    assert compiled.cache(4, 2000).keys.data_ptr() != address
+    del cache
+    again = {compiled.cache(4, 2000).keys.data_ptr() for _ in range(3)}
     assert len(again) == 1
-    first, second = compiled.past(4, 2000), compiled.past(4, 2000)
+    first, second = compiled.cache(4, 2000), compiled.cache(4, 2000)
     assert address in (first.keys.data_ptr(), second.keys.data_ptr())
     assert not first.keys.any()
     assert not second.keys.any()
@@ -164,7 +165,7 @@ def test_all_that_a_graph_reads_stays_in_its_place(model):
         return graph.forward
 
     runner = Compiled(model, backend=backend, mode=None)
-    runner.step(runner.past(2, 9), rows_at(model, 3, 8))
+    runner.step(runner.cache(2, 9), rows_at(model, 3, 8))
     torch._dynamo.reset()
     assert not moving
     assert written
@@ -201,7 +202,7 @@ def test_a_cache_that_cannot_be_written(model, compiled, monkeypatch, tmp_path, 
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("FISHCLI_CACHE_DIR", str(tmp_path / "file"))
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "torch"))
-    compiled.step(compiled.past(1, 1), rows_at(model, 5))
+    compiled.step(compiled.cache(1, 1), rows_at(model, 5))
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 

@@ -74,9 +74,9 @@ def test_no_two_settings_share_a_variable_or_an_option_of_one_command():
 
 
 def test_sampling_has_the_same_defaults_and_ranges():
-    from fishcli.lm.sampling import Sampling
+    from fishcli.request import SamplingParams
 
-    usual = Sampling()
+    usual = SamplingParams()
     for name in ("temperature", "top_p", "repetition_penalty", "seed", "max_new_tokens"):
         setting = SETTINGS[f"generate.{name}"]
         assert getattr(usual, name) == setting.default
@@ -84,7 +84,7 @@ def test_sampling_has_the_same_defaults_and_ranges():
             if setting.kind == "int" and not isinstance(value, int):
                 continue
             try:
-                Sampling(**{name: value})
+                SamplingParams(**{name: value})
             except SettingError:
                 assert not setting.accepts(value), (name, value)
             else:

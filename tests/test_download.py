@@ -27,10 +27,10 @@ TESTS = Path(__file__).parent
 
 def checkpoint(seed: int = 0, size: int = 200_000) -> dict[str, bytes]:
     """The files of a repository, with two that are not needed."""
-    noise = random.Random(seed)
+    uniforms = random.Random(seed)
     sizes = {"config.json": 300, "model.pth": size, "tokenizer.tiktoken": 20_000, "special_tokens.json": 900}
     sizes |= {local.CODEC: 60_000, "README.md": 500, "figure.png": 5_000}
-    return {name: noise.randbytes(length) for name, length in sizes.items()}
+    return {name: uniforms.randbytes(length) for name, length in sizes.items()}
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from conftest import TINY
 from listening import SEEDS, card_word_error_rate, speaker_similarity
 
-from fishcli import Request, Sampling, Voice, audio, load
+from fishcli import Reference, Request, SamplingParams, audio, load
 from fishcli.bench.listening import sentences, transcribe, word_error_rate, word_errors, words
 from fishcli.text import normalize
 
@@ -41,13 +41,13 @@ def recording(engine) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def second_voice(engine, recording) -> Voice:
-    return Voice(codes=engine.encode(recording), text=(TINY / "reference.lab").read_text(encoding="utf-8"))
+def second_voice(engine, recording) -> Reference:
+    return Reference(codes=engine.encode(recording), text=(TINY / "reference.lab").read_text(encoding="utf-8"))
 
 
-def speak(engine, text: str, seed: int, samples: int = 1, references: Sequence[Voice] = ()) -> list[np.ndarray]:
+def speak(engine, text: str, seed: int, samples: int = 1, references: Sequence[Reference] = ()) -> list[np.ndarray]:
     """A text on `seed`, `seed` + 1, ... with the default settings -> the sound (N,) of each sample."""
-    request = Request(text, references, Sampling(seed=seed), samples)
+    request = Request(text, references, SamplingParams(seed=seed), samples)
     pieces: list[list[np.ndarray]] = [[] for _ in range(samples)]
     for chunk in engine.speak(request):
         pieces[chunk.sample].append(chunk.samples)
@@ -81,7 +81,9 @@ def test_the_ears_are_good(recording, engine):
 
 def test_the_first_frame_is_heard(engine):
     """Of twelve greetings ten begin with a clear "hello"; without the first frame (46 ms) only five do."""
-    heard = [words(transcribe(sound, engine.sample_rate)) for sound in speak(engine, "Hello, world!", 0, samples=12)]
+    heard = [
+        words(transcribe(sound, engine.sample_rate)) for sound in speak(engine, "Hello, world!", 0, num_samples=12)
+    ]
     assert sum(greeting[:1] == ["hello"] for greeting in heard) >= 8, heard
     assert ["hello", "world"] in heard
 
@@ -134,14 +136,14 @@ def test_a_reference_brings_its_voice_to_nearly_every_sentence(engine, recording
     assert (gains > 0).sum() >= 15, gains
 
 
-def gains_of_reference(engine, recording: np.ndarray, voice: Voice, places: Iterable[int]) -> np.ndarray:
+def gains_of_reference(engine, recording: np.ndarray, voice: Reference, places: Iterable[int]) -> np.ndarray:
     """Places in the card's list, also the seeds -> how much nearer to the recording a reference brings each, (N,)."""
     return np.array(
         [similarity(engine, recording, place, [voice]) - similarity(engine, recording, place) for place in places]
     )
 
 
-def similarity(engine, recording: np.ndarray, place: int, references: Sequence[Voice] = ()) -> float:
+def similarity(engine, recording: np.ndarray, place: int, references: Sequence[Reference] = ()) -> float:
     """How near one sentence of the card is to the recording."""
     (sound,) = speak(engine, sentences()[place], place, references=references)
     return speaker_similarity(sound, recording, engine.sample_rate)
@@ -150,8 +152,8 @@ def similarity(engine, recording: np.ndarray, place: int, references: Sequence[V
 def test_a_page_keeps_the_voice_that_it_was_given(engine, recording, second_voice):
     """The card's sentences as one text of five chunks: measured 0.83 to 0.86 for each chunk, 0.6 without reference."""
     chunks: dict[object, list[np.ndarray]] = {}
-    for piece in engine.speak(Request(" ".join(sentences()), [second_voice], Sampling(seed=1))):
-        chunks.setdefault(piece.span, []).append(piece.samples)
+    for piece in engine.speak(Request(" ".join(sentences()), [second_voice], SamplingParams(seed=1))):
+        chunks.setdefault(piece.text_span, []).append(piece.samples)
     sounds = [np.concatenate(pieces) for pieces in chunks.values()]
     assert len(sounds) > 3
     assert min(speaker_similarity(sound, recording, engine.sample_rate) for sound in sounds) > 0.75

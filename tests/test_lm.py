@@ -13,11 +13,12 @@ from fishcli.engine import load
 from fishcli.engine.batch import Batch
 from fishcli.errors import InputError, SettingError
 from fishcli.lm.model import Where
-from fishcli.lm.prompt import PromptBuilder, Voice
-from fishcli.lm.sampling import Knobs, Sampling, choose, distribution
+from fishcli.lm.prompt import PromptBuilder
+from fishcli.lm.sampling import SamplingTensors, distribution, sample
 from fishcli.lm.settings import LMSettings
 from fishcli.lm.tokenizer import Tokenizer
 from fishcli.native import build
+from fishcli.request import Reference, SamplingParams
 from fishcli.runners.base import Eager
 from fishcli.runners.native_lm import Native
 
@@ -55,8 +56,8 @@ def tokenizer(micro):
 
 def voices_of(golden):
     return [
-        Voice(golden["ref0_codes"], "This is the reference sentence."),
-        Voice(golden["ref1_codes"], "And a ‘second’ one,, isn’t it? 😀"),
+        Reference(golden["ref0_codes"], "This is the reference sentence."),
+        Reference(golden["ref1_codes"], "And a ‘second’ one,, isn’t it? 😀"),
     ]
 
 
@@ -110,7 +111,7 @@ def test_prompts(reference, count):
 
 def test_prompt_drops_the_oldest_chunks_but_the_first(tokenizer, voices):
     builder = PromptBuilder(tokenizer, 8, 512, 21.5)
-    chunks = [Voice(np.full((8, 20), i), f"Chunk {i}.") for i in range(6)]
+    chunks = [Reference(np.full((8, 20), i), f"AudioChunk {i}.") for i in range(6)]
     alone = builder.build(TEXT, voices).shape[1]
     width = builder.build(TEXT, voices, chunks[:1]).shape[1] - alone
     for room, kept in [(6, "012345"), (5, "05"), (4, "05"), (3, "0"), (1, "0"), (0, "")]:
@@ -120,9 +121,9 @@ def test_prompt_drops_the_oldest_chunks_but_the_first(tokenizer, voices):
 
 def test_a_reference_that_is_too_long_names_the_seconds_that_fit(tokenizer):
     builder = PromptBuilder(tokenizer, 8, 512, 20.0)
-    room = 512 - builder.build(TEXT, [Voice(np.zeros((8, 1)), "Hi")]).shape[1] + 1 - 200
+    room = 512 - builder.build(TEXT, [Reference(np.zeros((8, 1)), "Hi")]).shape[1] + 1 - 200
     with pytest.raises(InputError, match=f"last 50 s, but only {room / 20:.0f} s fit"):
-        builder.build(TEXT, [Voice(np.zeros((8, 1000)), "Hi")], reserve=200)
+        builder.build(TEXT, [Reference(np.zeros((8, 1000)), "Hi")], reserve=200)
 
 
 def test_prefill_step_and_fast_logits(reference):
@@ -130,23 +131,23 @@ def test_prefill_step_and_fast_logits(reference):
     prompt = torch.from_numpy(golden["prompt_1_refs"].astype(np.int64))
     width, semantic = prompt.shape[1], model.codes
     with torch.inference_mode():
-        past = model.past(1, width + 1)
+        cache = model.cache(1, width + 1)
         where = Where.prefill(0, 0, width, model.settings.slow.group, CPU)
-        hidden = model.slow(prompt.T[None], past, where)[0, -1:]
+        hidden = model.slow(prompt.T[None], cache, where)[0, -1:]
         np.testing.assert_allclose(hidden[0], golden["prefill_hidden"], atol=1e-4)
         logits = model.logits(hidden)[0]
         np.testing.assert_allclose(logits[:semantic], golden["prefill_logits_semantic"][:semantic], atol=1e-4)
         np.testing.assert_allclose(logits[semantic:], golden["prefill_logit_im_end"], atol=1e-4)
 
         codes = torch.from_numpy(golden["fast_forced_codes"].astype(np.int64))
-        fast_past = model.fast_past(1)
-        model.fast(model.fast_input(hidden)[None], 0, fast_past)
+        fast_cache = model.fast_cache(1)
+        model.fast(model.fast_input(hidden)[None], 0, fast_cache)
         for i in range(1, 8):
-            x = model.fast(model.fast_embeddings(codes[None, i - 1 : i]), i, fast_past)
+            x = model.fast(model.fast_embeddings(codes[None, i - 1 : i]), i, fast_cache)
             np.testing.assert_allclose(model.fast_logits(x)[0, 0], golden["fast_logits"][i - 1, :semantic], atol=1e-4)
 
         column = torch.cat([model.semantic + codes[:1], codes])
-        hidden = model.slow(column[None, None], past, Where.step(torch.tensor([width]), width + 1))[:, 0]
+        hidden = model.slow(column[None, None], cache, Where.step(torch.tensor([width]), width + 1))[:, 0]
         np.testing.assert_allclose(hidden[0], golden["step_hidden"], atol=1e-4)
         logits = model.logits(hidden)[0]
         np.testing.assert_allclose(logits[:semantic], golden["step_logits_semantic"][:semantic], atol=1e-4)
@@ -156,7 +157,7 @@ def test_prefill_step_and_fast_logits(reference):
 @pytest.mark.parametrize(("key", "penalty"), [("greedy_frames", 1.0), ("greedy_frames_penalty_1_2", 1.2)])
 def test_greedy_frames(reference, key, penalty, run):
     golden = reference.golden
-    sampling = Sampling(temperature=0, repetition_penalty=penalty, max_new_tokens=golden[key].shape[1])
+    sampling = SamplingParams(temperature=0, repetition_penalty=penalty, max_new_tokens=golden[key].shape[1])
     np.testing.assert_array_equal(generated(run(reference.folder), golden["prompt_1_refs"], sampling), golden[key][1:])
 
 
@@ -168,32 +169,32 @@ def test_sampling_distributions(reference):
     assert keys
     for key in keys:
         temperature, top_p, penalty = map(float, re.findall(r"[\d.]+", key))
-        knobs = Knobs.of([Sampling(temperature, top_p, penalty)], CPU)
-        probabilities, order = distribution(logits, history, knobs)
+        params = SamplingTensors.of([SamplingParams(temperature, top_p, penalty)], CPU)
+        probabilities, order = distribution(logits, history, params)
         unsorted = torch.zeros_like(logits).scatter(1, order, probabilities)[0]
         np.testing.assert_allclose(unsorted, golden[key], atol=1e-6)
 
 
 def test_draws_follow_the_distribution():
     logits = torch.tensor([[0.0, 2.0, 1.0, -3.0]]).expand(20_000, -1)
-    knobs = Knobs.of([Sampling(1, 1, 1)] * len(logits), CPU)
+    params = SamplingTensors.of([SamplingParams(1, 1, 1)] * len(logits), CPU)
     nothing = torch.full((len(logits), 16), 4)
-    noise = torch.rand(len(logits), generator=torch.Generator().manual_seed(0))
-    shares = torch.bincount(choose(logits, nothing, knobs, noise), minlength=4) / len(logits)
+    uniforms = torch.rand(len(logits), generator=torch.Generator().manual_seed(0))
+    shares = torch.bincount(sample(logits, nothing, params, uniforms), minlength=4) / len(logits)
     torch.testing.assert_close(shares, torch.softmax(logits[0], 0), atol=0.02, rtol=0)
 
 
-@pytest.mark.parametrize("noise", [0.0, 0.5, 1 - 2**-24])
-def test_what_top_p_drops_is_never_drawn(noise):
+@pytest.mark.parametrize("uniforms", [0.0, 0.5, 1 - 2**-24])
+def test_what_top_p_drops_is_never_drawn(uniforms):
     logits = torch.tensor([[5.0, 4.0, 1.0, 0.0]])
     nothing = torch.full((1, 16), 4)
-    drawn = choose(logits, nothing, Knobs.of([Sampling(2, 0.74, 1)], CPU), torch.tensor([noise]))
+    drawn = sample(logits, nothing, SamplingTensors.of([SamplingParams(2, 0.74, 1)], CPU), torch.tensor([uniforms]))
     assert drawn.item() in (0, 1)
 
 
 def test_codes_that_the_codec_lacks_are_never_chosen(runner, golden):
     prompt = golden["prompt_0_refs"]
-    codes = generated(runner, prompt, Sampling(2, 1, 1, max_new_tokens=150), seed=1)
+    codes = generated(runner, prompt, SamplingParams(2, 1, 1, max_new_tokens=150), seed=1)
     assert codes.max() < runner.model.codes
     assert codes.max() > 900  # hot enough to have reached the others, were they there
 
@@ -207,11 +208,11 @@ def test_codes_that_the_codec_lacks_are_never_chosen(runner, golden):
 )
 def test_settings_out_of_range(name, value):
     with pytest.raises(SettingError, match=name):
-        Sampling(**{name: value})
+        SamplingParams(**{name: value})
 
 
 def test_a_seed_repeats_and_another_differs(runner, golden):
-    sampling = Sampling(max_new_tokens=12)
+    sampling = SamplingParams(max_new_tokens=12)
     once, again, other = (generated(runner, golden["prompt_1_refs"], sampling, seed) for seed in (5, 5, 6))
     np.testing.assert_array_equal(once, again)
     assert not np.array_equal(once, other)
@@ -221,9 +222,9 @@ def test_rows_in_company_are_as_alone(runner, golden):
     """Rows with prompts of different lengths, joining and leaving at different times, each with its own sampling."""
     prompts = [golden[f"prompt_{i}_refs"] for i in (0, 1, 2)]
     samplings = [
-        Sampling(0.7, 0.7, 1.2, max_new_tokens=9),
-        Sampling(0, max_new_tokens=14),
-        Sampling(1, 1, 1, max_new_tokens=6),
+        SamplingParams(0.7, 0.7, 1.2, max_new_tokens=9),
+        SamplingParams(0, max_new_tokens=14),
+        SamplingParams(1, 1, 1, max_new_tokens=6),
     ]
     alone = [generated(runner, p, s, seed) for seed, (p, s) in enumerate(zip(prompts, samplings, strict=True))]
     batch = Batch(runner)
@@ -248,11 +249,11 @@ def test_logits_of_a_row_do_not_depend_on_its_company(model, golden):
     last = torch.cat([p[:, -1] for p in prompts])
 
     def filled(prompts):
-        past = model.past(len(prompts), 200)
+        cache = model.cache(len(prompts), 200)
         for row, prompt in enumerate(prompts):
             width = prompt.shape[1] - 1
-            model.slow(prompt[:, :-1], past, Where.prefill(row, 0, width, model.settings.slow.group, CPU))
-        return past
+            model.slow(prompt[:, :-1], cache, Where.prefill(row, 0, width, model.settings.slow.group, CPU))
+        return cache
 
     with torch.inference_mode():
         together = model.logits(model.slow(last[:, None], filled(prompts), Where.step(ends, int(ends.max()) + 1))[:, 0])
@@ -264,7 +265,7 @@ def test_logits_of_a_row_do_not_depend_on_its_company(model, golden):
 
 def test_a_prompt_that_continues_one_is_computed_once(runner, golden, monkeypatch):
     """The second chunk of a speech repeats the first's prompt and frames: only what follows is computed."""
-    sampling = Sampling(max_new_tokens=5)
+    sampling = SamplingParams(max_new_tokens=5)
     batch = Batch(runner)
     row = batch.join(sampling, 0)
     batch.ask(row, golden["prompt_1_refs"])
@@ -281,7 +282,7 @@ def test_a_prompt_that_continues_one_is_computed_once(runner, golden, monkeypatc
 
     fresh = batch.join(sampling, 0)
     for _ in range(5):
-        fresh.noise(8)  # to the same place in the stream of random numbers
+        fresh.uniforms(8)  # to the same place in the stream of random numbers
     batch.leave(row)
     batch.ask(fresh, longer)
     np.testing.assert_array_equal(second, np.concatenate([batch.step()[0][1] for _ in range(5)], axis=1))
@@ -290,7 +291,7 @@ def test_a_prompt_that_continues_one_is_computed_once(runner, golden, monkeypatc
 def test_the_context_bounds_the_frames(runner, golden):
     room = runner.model.settings.max_seq_len - golden["prompt_1_refs"].shape[1]
     batch = Batch(runner)
-    row = batch.join(Sampling(0, max_new_tokens=0, repetition_penalty=1), 0)
+    row = batch.join(SamplingParams(0, max_new_tokens=0, repetition_penalty=1), 0)
     batch.ask(row, golden["prompt_1_refs"])
     assert row.left == room
     row.left = 3

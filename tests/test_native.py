@@ -16,10 +16,11 @@ import torch
 
 from fishcli.engine import load
 from fishcli.lm.model import Transformer
-from fishcli.lm.quantize import LINEAR, quantized, widened
-from fishcli.lm.sampling import Knobs, Sampling
+from fishcli.lm.quantize import LINEAR, dequantize, quantize_weight
+from fishcli.lm.sampling import SamplingTensors
 from fishcli.lm.settings import LMSettings
 from fishcli.native import build
+from fishcli.request import SamplingParams
 from fishcli.runners.base import Eager, Rows
 from fishcli.runners.native_lm import Native
 
@@ -29,10 +30,10 @@ pytestmark = pytest.mark.skipif(build.why_not() is not None, reason="there is no
 def teacher_forced(runner, prompt):
     """The hidden states (T, dim) of a prompt, in blocks of uneven sizes."""
     columns = torch.from_numpy(prompt.T.astype(np.int64))
-    past = runner.past(2, 200)
+    cache = runner.cache(2, 200)
     with torch.inference_mode():
         blocks = [(0, 1), (1, 8), (8, 31), (31, len(columns))]
-        return torch.cat([runner.hidden(columns[a:b], past, 1, a).float() for a, b in blocks])
+        return torch.cat([runner.hidden(columns[a:b], cache, 1, a).float() for a, b in blocks])
 
 
 @pytest.mark.parametrize("kind", ["none", "int8", "int4"])
@@ -52,7 +53,7 @@ def test_hidden_states(micro, golden, kind, dtype, threads):
 def test_keys_and_values_do_not_depend_on_who_needs_the_rest(micro, golden):
     runner = Native(load(micro, device="cpu", dtype="float32", compile=True).lm, 2)
     columns = torch.from_numpy(golden["prompt_1_refs"].T.astype(np.int64))
-    pasts = runner.past(1, len(columns)), runner.past(1, len(columns))
+    pasts = runner.cache(1, len(columns)), runner.cache(1, len(columns))
     runner.hidden(columns, pasts[0], 0, 0)
     runner.prefill(columns, pasts[1], 0, 0)
     assert torch.equal(pasts[0].keys, pasts[1].keys)
@@ -96,14 +97,14 @@ import pathlib, resource, sys, torch
 from fishcli.engine import load
 runner = load(sys.argv[1], device="cpu", dtype="float32", compile=True).runner
 columns = torch.zeros(8000, runner.model.settings.codebooks + 1, dtype=torch.int64)
-past = runner.past(1, 8000)
-runner.hidden(columns[:10], past, 0, 0)
+cache = runner.cache(1, 8000)
+runner.hidden(columns[:10], cache, 0, 0)
 pages = int(pathlib.Path("/proc/self/statm").read_text().split()[0])
 limit = pages * resource.getpagesize() + (32 << 20)
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 for count in (8000, 10):
     try:
-        print(len(runner.hidden(columns[:count], past, 0, 0)))
+        print(len(runner.hidden(columns[:count], cache, 0, 0)))
     except MemoryError as error:
         print(error)
 """
@@ -114,14 +115,19 @@ for count in (8000, 10):
 def rows(model, golden, count):
     """What a step needs of `count` rows at different positions, each sampled in its own way."""
     generator = torch.Generator().manual_seed(count)
-    samplings = [Sampling(0.7, 0.7, 1.2), Sampling(1, 1, 1), Sampling(0), Sampling(1.5, 0.95, 0.8)] * 2
+    samplings = [
+        SamplingParams(0.7, 0.7, 1.2),
+        SamplingParams(1, 1, 1),
+        SamplingParams(0),
+        SamplingParams(1.5, 0.95, 0.8),
+    ] * 2
     k = model.settings.codebooks
     return Rows(
         columns=torch.from_numpy(golden["prompt_1_refs"][: k + 1, -1 - count : -1].T.astype(np.int64)),
         positions=torch.arange(count) * 7 + 20,
         history=torch.randint(0, model.codes + 200, (count, k, 16), generator=generator),
-        knobs=Knobs.of(samplings[:count], torch.device("cpu")),
-        noise=torch.rand(count, k, generator=generator),
+        params=SamplingTensors.of(samplings[:count], torch.device("cpu")),
+        uniforms=torch.rand(count, k, generator=generator),
     )
 
 
@@ -129,13 +135,13 @@ def stepped(runner, golden, count):
     """Columns and choices of three steps of `count` rows, after a prefill of each."""
     k = runner.model.settings.codebooks
     columns = torch.from_numpy(golden["prompt_1_refs"][: k + 1].T.astype(np.int64))
-    past, given = runner.past(count, 128), rows(runner.model, golden, count)
+    cache, given = runner.cache(count, 128), rows(runner.model, golden, count)
     made = []
     with torch.inference_mode():
         for row, position in enumerate(given.positions.tolist()):
-            runner.prefill(columns[:position], past, row, 0)
+            runner.prefill(columns[:position], cache, row, 0)
         for _ in range(3):
-            column, choices = runner.step(past, given)
+            column, choices = runner.step(cache, given)
             made += [column, choices]
             given = given._replace(columns=column, positions=given.positions + 1)
     return torch.cat([each.flatten() for each in made])
@@ -182,11 +188,11 @@ def test_a_shape_that_is_not_compiled_for(micro):
 def test_quantized_weights(kind, error, inp):
     weight = torch.randn(12, inp, generator=torch.Generator().manual_seed(inp))
     weight[3] = 0
-    stored, scales = quantized(weight, kind)
+    stored, scales = quantize_weight(weight, kind)
     layer = LINEAR[kind](inp, 12)
     assert (layer.weight.shape, layer.weight.dtype) == (stored.shape, stored.dtype)
     assert (layer.scales.shape, layer.scales.dtype) == (scales.shape, scales.dtype)
-    back = widened(stored, scales, inp, torch.float32)
+    back = dequantize(stored, scales, inp, torch.float32)
     assert (back - weight).norm() / weight.norm() < error
     assert (back[3] == 0).all()
 
@@ -226,7 +232,7 @@ def test_a_cache_that_cannot_be_written(monkeypatch, tmp_path):
 
 def test_two_at_once_compile_once(tmp_path):
     environment = {**os.environ, "FISHCLI_CACHE_DIR": str(tmp_path)}
-    program = "import logging; logging.basicConfig(level='INFO'); from fishcli import native; build.load()"
+    program = "import logging; logging.basicConfig(level='INFO'); from fishcli.native import build; build.load()"
     both = [subprocess.Popen([sys.executable, "-c", program], env=environment, stderr=-1, text=True) for _ in range(2)]
     said = "".join(process.communicate(timeout=300)[1] for process in both)
     assert [process.returncode for process in both] == [0, 0]

@@ -6,13 +6,14 @@ import itertools
 import numpy as np
 import pytest
 
-from fishcli import Request, Sampling, Voice, load
-from fishcli.checkpoints.tensor_cache import Store
-from fishcli.engine.prefix_cache import Openings
+from fishcli import Reference, Request, SamplingParams, load
+from fishcli.checkpoints.tensor_cache import TensorCache
+from fishcli.engine.prefix_cache import PrefixCache
 from fishcli.engine.speech import FIRST_PUSH, LONGEST_PUSH, Schedule
+from fishcli.text import spoken
 
 TEXT = "One sentence stands here. Another one stands here. A third one is the last."
-SHORT = Sampling(seed=5, max_new_tokens=6)
+SHORT = SamplingParams(seed=5, max_new_tokens=6)
 
 
 @pytest.fixture(scope="module")
@@ -24,26 +25,26 @@ def by_sample(frames):
     """(sample, text) -> codes (K, T), in the order of the frames."""
     parts = {}
     for frame in frames:
-        parts.setdefault((frame.sample, frame.span.text), []).append(frame.codes)
+        parts.setdefault((frame.sample, frame.text_span.text), []).append(frame.codes)
     return {key: np.concatenate(codes, axis=1) for key, codes in parts.items()}
 
 
 def test_chunks_side_by_side_come_in_the_order_of_the_text(engine, monkeypatch):
-    request = Request(TEXT, sampling=SHORT, samples=2, chunk_length=30, iterative_prompt=False)
-    spans = [span.text for span in request.spans()]
+    request = Request(TEXT, sampling=SHORT, num_samples=2, chunk_length=30, iterative_prompt=False)
+    spans = [span.text for span in spoken(request.text, request.chunk_length)]
     assert len(spans) == 3
     widths = []
     step = engine.runner.step
-    monkeypatch.setattr(engine.runner, "step", lambda past, rows: widths.append(len(rows.columns)) or step(past, rows))
-    frames = list(engine.frames(request))
+    monkeypatch.setattr(engine.runner, "step", lambda c, rows: widths.append(len(rows.columns)) or step(c, rows))
+    frames = list(engine.generate(request))
     assert max(widths) == 6  # two samples of three chunks
     for sample in range(2):
-        order = [key for key, _ in itertools.groupby(frame.span.text for frame in frames if frame.sample == sample)]
+        order = [key for key, _ in itertools.groupby(f.text_span.text for f in frames if f.sample == sample)]
         assert order == spans
     ends = [frame for frame in frames if frame.ended is not None]
     assert len(ends) == 6
     monkeypatch.setattr("fishcli.engine.speech._ROWS", 1)
-    alone = by_sample(engine.frames(request))
+    alone = by_sample(engine.generate(request))
     for key, codes in by_sample(frames).items():
         np.testing.assert_array_equal(codes, alone[key])
     assert len({codes.tobytes() for codes in alone.values()}) == 6  # no two share their random numbers
@@ -51,8 +52,8 @@ def test_chunks_side_by_side_come_in_the_order_of_the_text(engine, monkeypatch):
 
 def test_the_first_chunk_is_the_same_side_by_side_or_not(engine):
     request = Request(TEXT, sampling=SHORT, chunk_length=30)
-    one = next(iter(by_sample(engine.frames(request)).values()))
-    other = next(iter(by_sample(engine.frames(dataclasses.replace(request, iterative_prompt=False))).values()))
+    one = next(iter(by_sample(engine.generate(request)).values()))
+    other = next(iter(by_sample(engine.generate(dataclasses.replace(request, iterative_prompt=False))).values()))
     np.testing.assert_array_equal(one, other)
 
 
@@ -66,14 +67,14 @@ def test_sound_of_chunks_side_by_side(engine):
 
 @pytest.fixture
 def voice(golden):
-    return Voice(golden["ref0_codes"], "This is the reference sentence.")
+    return Reference(golden["ref0_codes"], "This is the reference sentence.")
 
 
 @pytest.fixture
 def store(monkeypatch, tmp_path):
     """An empty store of voices."""
     monkeypatch.setenv("FISHCLI_CACHE_DIR", str(tmp_path))
-    fresh = lambda: monkeypatch.setattr("fishcli.engine.prefix_cache._STORE", Store("voices", 10_000_000, 10_000_000))  # noqa: E731
+    fresh = lambda: monkeypatch.setattr("fishcli.engine.prefix_cache._STORE", TensorCache("voices", 10**7, 10**7))  # noqa: E731
     fresh()
     return fresh
 
@@ -89,7 +90,7 @@ def test_a_voice_is_computed_once(engine, voice, monkeypatch, store):
 
     def spoken(text, voices=(voice,)):
         widths.clear()
-        codes = [frame.codes for frame in engine.frames(Request(text, list(voices), SHORT))]
+        codes = [frame.codes for frame in engine.generate(Request(text, list(voices), SHORT))]
         return np.concatenate(codes, axis=1), sum(widths)
 
     first, computed = spoken("Again.")
@@ -101,12 +102,12 @@ def test_a_voice_is_computed_once(engine, voice, monkeypatch, store):
     assert spoken("Other words.")[1] < opening
     other = dataclasses.replace(voice, text="Other words that are said in it.")
     assert spoken("Again.", [other])[1] > opening  # another voice, though of the same sound
-    monkeypatch.setattr(engine, "_openings", Openings("another model"))
+    monkeypatch.setattr(engine, "_openings", PrefixCache("another model"))
     assert spoken("Again.")[1] == computed
 
 
 def test_a_recording_is_encoded_once(engine, monkeypatch, store):
-    monkeypatch.setattr("fishcli.engine.engine._RECORDINGS", Store("recordings", 10_000, 10_000))
+    monkeypatch.setattr("fishcli.engine.engine._RECORDINGS", TensorCache("recordings", 10_000, 10_000))
     encoded = []
     encode = engine.codec.encode
     monkeypatch.setattr(engine.codec, "encode", lambda samples: encoded.append(1) or encode(samples))

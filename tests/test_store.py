@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fishcli.checkpoints.tensor_cache import Store
+from fishcli.checkpoints.tensor_cache import TensorCache
 
 
 @pytest.fixture
@@ -21,15 +21,15 @@ def same(found, number: int) -> bool:
 
 
 def test_found_again_in_this_process_and_the_next(folder):
-    one = Store("things", memory=10_000, disk=10_000)
+    one = TensorCache("things", memory=10_000, disk=10_000)
     assert one.find("1") is None
     one.keep("1", thing(1))
     assert same(one.find("1"), 1)
-    assert same(Store("things", memory=10_000, disk=10_000).find("1"), 1)
+    assert same(TensorCache("things", memory=10_000, disk=10_000).find("1"), 1)
 
 
 def test_the_least_recently_used_go_first(folder, monkeypatch):
-    store = Store("things", memory=2_500, disk=2_900)  # two in memory, with their headers two on disk
+    store = TensorCache("things", memory=2_500, disk=2_900)  # two in memory, with their headers two on disk
     for i in (1, 2):
         store.keep(str(i), thing(i))
     assert same(store.find("1"), 1)
@@ -40,28 +40,28 @@ def test_the_least_recently_used_go_first(folder, monkeypatch):
 
 
 def test_one_that_is_larger_than_the_memory_is_held_alone(folder):
-    store = Store("things", memory=10, disk=0)
+    store = TensorCache("things", memory=10, disk=0)
     store.keep("1", thing(1))
     assert same(store.find("1"), 1)
     assert list(folder.iterdir()) == []
 
 
 def test_no_damaged_or_foreign_file_is_used(folder):
-    Store("things", 10_000, 10_000).keep("1", thing(1))
+    TensorCache("things", 10_000, 10_000).keep("1", thing(1))
     (path,) = folder.iterdir()
     whole = path.read_bytes()
     for i in range(0, len(whole), 7):
         for damaged in (whole[:i], whole[:i] + bytes([whole[i] ^ 4]) + whole[i + 1 :]):
             path.write_bytes(damaged)
-            found = Store("things", 10_000, 10_000).find("1")
+            found = TensorCache("things", 10_000, 10_000).find("1")
             assert found is None or same(found, 1), i
     path.with_name("2.safetensors").write_bytes(whole)
-    assert Store("things", 10_000, 10_000).find("2") is None
+    assert TensorCache("things", 10_000, 10_000).find("2") is None
 
 
 def test_a_disk_that_cannot_be_written(monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("FISHCLI_CACHE_DIR", str(tmp_path / "file"))
-    store = Store("things", 10_000, 10_000)
+    store = TensorCache("things", 10_000, 10_000)
     store.keep("1", thing(1))
     assert same(store.find("1"), 1)

@@ -16,10 +16,8 @@ from torch import Tensor
 from fishcli.bench import listening
 from fishcli.bench.task import During, Task
 from fishcli.engine import Engine
-from fishcli.engine.speech import Codes, Request
 from fishcli.errors import FishError, SettingError
-from fishcli.lm.prompt import Voice
-from fishcli.lm.sampling import Sampling
+from fishcli.request import Codes, Reference, Request, SamplingParams
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +75,7 @@ def measure(task: Task, utterances: int, during: During = contextlib.nullcontext
 def compare(task: Task, engines: Mapping[str, Engine]) -> list[Fidelity]:
     """Each engine but `none` against that one, both given the frames that it drew."""
     full = engines["none"]
-    voice = Voice(_drawn(full, task), task.text)
+    voice = Reference(_drawn(full, task), task.text)
     columns = torch.from_numpy(task.prompts.build(task.text, [voice]).T)
     semantic = full.lm.semantic
     speech = (columns[:, 0] >= semantic) & (columns[:, 0] < semantic + full.lm.codes)
@@ -100,8 +98,8 @@ def _fidelity(kind: str, got: Tensor, expected: Tensor) -> Fidelity:
 @torch.inference_mode()
 def _logits(engine: Engine, full: Engine, columns: Tensor) -> Tensor:
     """Columns (T, K + 1) -> logits (T, codes + 1) float32: the engine's hidden states through the end of `full`."""
-    past = engine.runner.past(1, len(columns))
-    hidden = engine.runner.hidden(columns.to(engine.device), past, 0, 0)
+    cache = engine.runner.cache(1, len(columns))
+    hidden = engine.runner.hidden(columns.to(engine.device), cache, 0, 0)
     norm, output = (copy.deepcopy(module).float() for module in (full.lm.norm, full.lm.output))
     return output(norm(hidden.float()))
 
@@ -114,7 +112,7 @@ def _drawn(engine: Engine, task: Task) -> Codes:
         if not missing:
             return np.concatenate(codes, axis=1)
         request = task.request(seed=seed, frames=missing)
-        codes.append(np.concatenate([frame.codes for frame in engine.frames(request)], axis=1)[:, :missing])
+        codes.append(np.concatenate([frame.codes for frame in engine.generate(request)], axis=1)[:, :missing])
     raise FishError("The model ends every sentence before it has begun; give another --text.")
 
 
@@ -159,6 +157,6 @@ def _shares(utterances: int) -> Iterator[tuple[str, int]]:
 def _sounds(engine: Engine, sentence: str, seeds: int) -> Iterator[np.ndarray]:
     """The sentence on seeds from 0 on, each (N,)."""
     pieces: list[list[np.ndarray]] = [[] for _ in range(seeds)]
-    for chunk in engine.speak(Request(sentence, sampling=Sampling(seed=0), samples=seeds)):
+    for chunk in engine.speak(Request(sentence, sampling=SamplingParams(seed=0), num_num_samples=seeds)):
         pieces[chunk.sample].append(chunk.samples)
     return map(np.concatenate, pieces)

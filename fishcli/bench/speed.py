@@ -14,8 +14,9 @@ from torch import Tensor
 from fishcli.bench.task import REFERENCE, TRIES, Task
 from fishcli.bench.timing import Spread, seconds
 from fishcli.engine.batch import Batch
-from fishcli.engine.speech import FIRST_PUSH, Request
-from fishcli.lm.sampling import WINDOW, Knobs, Sampling
+from fishcli.engine.speech import FIRST_PUSH
+from fishcli.lm.sampling import WINDOW, SamplingTensors
+from fishcli.request import Request, SamplingParams
 from fishcli.runners.base import Rows
 
 _CONTEXT = 300  # positions before the frame that is timed
@@ -92,7 +93,7 @@ def prefill(task: Task) -> Prefill:
     columns, times = 0, []
     for _ in range(task.repeat):
         prompt, batch = task.prompts.build(task.text, [task.voice()]), Batch(task.engine.runner)
-        row = batch.join(Sampling(max_new_tokens=1), seed=0)
+        row = batch.join(SamplingParams(max_new_tokens=1), seed=0)
         times.append(seconds(task.engine.device, lambda: batch.ask(row, prompt)))  # noqa: B023 (called at once)
         columns = prompt.shape[1] - 1  # the last one is left to the first step
     spread = Spread.of(times)
@@ -105,16 +106,16 @@ def frame(task: Task, rows: int, between: Callable[[], object] = lambda: None) -
     runner, device = task.engine.runner, task.engine.device
     limit = runner.model.settings.max_seq_len
     context = min(_CONTEXT, limit - 1)
-    past = runner.past(rows, min(512, limit))
+    cache = runner.cache(rows, min(512, limit))
     columns = _speech(task, context + 1).to(device)
-    runner.prefill(columns[:context], past, 0, 0)
+    runner.prefill(columns[:context], cache, 0, 0)
     for row in range(1, rows):
-        past.move(0, row, context)
+        cache.move(0, row, context)
     given = _rows(task, columns[-1], context, rows)
 
     def burst() -> None:
         for _ in range(_BURST):
-            runner.step(past, given)
+            runner.step(cache, given)
 
     burst()
     times = []
@@ -133,8 +134,8 @@ def _rows(task: Task, column: Tensor, position: int, rows: int) -> Rows:
         columns=column.repeat(rows, 1),
         positions=torch.full((rows,), position, device=device),
         history=_codes(task, rows * codebooks * WINDOW).view(rows, codebooks, WINDOW).to(device),
-        knobs=Knobs.of([Sampling()] * rows, device),
-        noise=torch.rand(rows, codebooks, generator=generator).to(device),
+        params=SamplingTensors.of([SamplingParams()] * rows, device),
+        uniforms=torch.rand(rows, codebooks, generator=generator).to(device),
     )
 
 
@@ -208,7 +209,7 @@ def _spoken(task: Task, known: bool) -> tuple[int, float]:
     for seed in range(TRIES):
         voice = task.voice()
         if known:
-            next(task.engine.frames(task.request(voice, frames=1)))
+            next(task.engine.generate(task.request(voice, frames=1)))
         request, began = task.request(voice, seed=seed, frames=_SENTENCE), time.perf_counter()
         frames = sum(chunk.codes.shape[1] for chunk in task.engine.speak(request))
         tries.append((frames, time.perf_counter() - began))

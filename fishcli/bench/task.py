@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 
 from fishcli.engine import Engine, load
-from fishcli.engine.speech import Request
 from fishcli.errors import FishError
-from fishcli.lm.prompt import PromptBuilder, Voice
-from fishcli.lm.sampling import Sampling
+from fishcli.lm.prompt import PromptBuilder
+from fishcli.request import Reference, Request, SamplingParams
 
 During = Callable[[str], AbstractContextManager[object]]  # what a person is told while something is done
 
@@ -37,15 +36,15 @@ class Task:
     codec: Path | None = None
     text: str = TEXT
 
-    def voice(self) -> Voice:
+    def voice(self) -> Reference:
         """Ten seconds of random codes that no request has seen, since what all of them begin with is kept."""
         settings, frames = self.engine.codec_settings, round(REFERENCE * self.engine.frame_rate)
         codes = np.random.default_rng().integers(settings.codes, size=(settings.codebooks, frames))
-        return Voice(codes.astype(np.int16), _SPOKEN)
+        return Reference(codes.astype(np.int16), _SPOKEN)
 
-    def request(self, *references: Voice, seed: int = 0, frames: int, text: str = "") -> Request:
+    def request(self, *references: Reference, seed: int = 0, frames: int, text: str = "") -> Request:
         """A request for at most `frames` frames of each chunk of the text."""
-        return Request(text or self.text, references, Sampling(seed=seed, max_new_tokens=frames))
+        return Request(text or self.text, references, SamplingParams(seed=seed, max_new_tokens=frames))
 
     def silent(self) -> FishError:
         """What to raise where the model has nothing to say."""

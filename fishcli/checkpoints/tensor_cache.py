@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 Tensors = dict[str, Tensor]
 
 
-class Store:
+class TensorCache:
     """At most `memory` bytes in memory and `disk` bytes in the cache folder's `name`; the least recently used go.
 
     Nothing is lost with it: what is not found, or cannot be kept, is computed again. Safe to use from threads.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fishcli.bench import Speed, Spread
     from fishcli.bench.quality import Quality
 
-_MOST_ROWS = 64
+_MAX_BATCH = 64
 _REPEAT = 5
 _UTTERANCES = 160
 _MODEL_OPTIONS = ("checkpoint_path", "codec_path")
@@ -34,9 +34,7 @@ class BenchOptions:
         Literal["full", "micro"] | None,
         typer.Option("--size", help="Measure a checkpoint of random weights: as large as Fish Speech 1.5, or a toy."),
     ] = None
-    rows: Annotated[
-        str, typer.Option("--rows", help="How many speeches at once, of which each count is measured.", metavar="N,N")
-    ] = "1,8"
+    batch: Annotated[str, typer.Option("--batch", help="Batch sizes to measure, such as 1,8.", metavar="N,N")] = "1,8"
     repeat: Annotated[int, typer.Option("--repeat", help="How often each is measured.", min=1)] = _REPEAT
     quality: Annotated[bool, typer.Option("--quality", help="Compare int8 and int4 with full precision too.")] = False
     utterances: Annotated[
@@ -44,13 +42,13 @@ class BenchOptions:
     ] = _UTTERANCES
 
     def counts(self) -> list[int]:
-        """What --rows names."""
+        """What --batch names."""
         try:
-            counts = [int(word) for word in self.rows.split(",")]
+            counts = [int(word) for word in self.batch.split(",")]
         except ValueError:
             counts = [0]
-        if not all(1 <= count <= _MOST_ROWS for count in counts):
-            raise SettingError(f"--rows must be numbers from 1 to {_MOST_ROWS}, such as 1,8, not {self.rows!r}.")
+        if not all(1 <= count <= _MAX_BATCH for count in counts):
+            raise SettingError(f"--batch must be numbers from 1 to {_MAX_BATCH}, such as 1,8, not {self.batch!r}.")
         return counts
 
 
@@ -59,7 +57,7 @@ def bench(context: typer.Context, model: options.ModelOptions, asked: BenchOptio
     """Measure how fast a model speaks here, part by part: medians, with the least and the most.
 
     [cyan]fish bench[/cyan]
-    [cyan]fish bench --size micro --rows 1,4,16 --repeat 2[/cyan]
+    [cyan]fish bench --size micro --batch 1,4,16 --repeat 2[/cyan]
     """
     counts = asked.counts()
     if asked.size is not None:

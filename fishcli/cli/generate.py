@@ -9,7 +9,7 @@ from fishcli.cli import console, options, signals
 from fishcli.cli.app import app, command
 
 if TYPE_CHECKING:
-    from fishcli.engine.speech import Codes
+    from fishcli.request import Codes
 
 
 @command(app)
@@ -47,9 +47,9 @@ def generate(
     request = speech.request(words, inputs.references(engine, voice))
     inputs.check_language(engine, words, speech.language)
     with console.status("loading"):
-        frames = engine.frames(request)
+        frames = engine.generate(request)
     signals.clean_up()
-    made: list[list[Codes]] = [[] for _ in range(request.samples)]
+    made: list[list[Codes]] = [[] for _ in range(request.num_samples)]
     with speaking.Speaking(engine, request) as progress:
         for frame in frames:
             progress.saw(frame)

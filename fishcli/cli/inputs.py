@@ -19,8 +19,7 @@ from fishcli.files import open_regular
 if TYPE_CHECKING:
     from fishcli.cli.options import TextOptions, VoiceOptions
     from fishcli.engine import Engine
-    from fishcli.engine.speech import Codes
-    from fishcli.lm.prompt import Voice
+    from fishcli.request import Codes, Reference
 
 _MAX_TEXT = 4 * text.MAX_CHARACTERS  # bytes; no character has more than four
 
@@ -72,16 +71,16 @@ def readable(path: Path, limit: int = audio.MAX_BYTES) -> Iterator[Path]:
         yield spooled
 
 
-def references(engine: Engine, given: VoiceOptions) -> list[Voice]:
+def references(engine: Engine, given: VoiceOptions) -> list[Reference]:
     """The voices to speak like, each with the words that are said in it."""
-    from fishcli.lm.prompt import Voice
+    from fishcli.request import Reference
 
     paths = given.ref or []
     for path in paths:
         if str(path) != "-":
             open_regular(path).close()  # what is not there is told before its words are missed
     spoken = given.ref_text or [_transcript(path) for path in paths]
-    return [Voice(_codes(engine, path), said) for path, said in zip(paths, spoken, strict=True)]
+    return [Reference(_codes(engine, path), said) for path, said in zip(paths, spoken, strict=True)]
 
 
 def _codes(engine: Engine, path: Path) -> Codes:

@@ -16,11 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fishcli.engine import Engine
-    from fishcli.engine.speech import Request
-    from fishcli.lm.prompt import Voice
+    from fishcli.request import Reference, Request
 
 MODEL = "Model"
-VOICE = "Voice"
+VOICE = "Reference"
 SPEAKING = "Speaking"
 OUTPUT = "Output"
 
@@ -170,12 +169,11 @@ class SpeakingOptions:
 
     language: Annotated[str | None, setting("language", SPEAKING, "CODE")] = None
 
-    def request(self, words: str, references: Sequence[Voice] = ()) -> Request:
+    def request(self, words: str, references: Sequence[Reference] = ()) -> Request:
         """What to ask of the Engine; without a seed one is drawn, so that it can be told."""
-        from fishcli.engine.speech import Request, draw_seed
-        from fishcli.lm.sampling import Sampling
+        from fishcli.request import Request, SamplingParams, draw_seed
 
-        sampling = Sampling(
+        sampling = SamplingParams(
             temperature=self.temperature,
             top_p=self.top_p,
             repetition_penalty=self.repetition_penalty,
@@ -186,7 +184,7 @@ class SpeakingOptions:
             words,
             references,
             sampling,
-            samples=self.num_samples,
+            num_samples=self.num_samples,
             chunk_length=self.chunk_length,
             iterative_prompt=self.iterative_prompt,
             language=self.language,

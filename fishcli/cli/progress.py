@@ -15,7 +15,7 @@ from fishcli.errors import FishError
 
 if TYPE_CHECKING:
     from fishcli.engine import Engine
-    from fishcli.engine.speech import Chunk, Frame, Request
+    from fishcli.request import AudioChunk, Frame, Request
 
 _WORTH_TELLING = 5.0  # seconds; what takes longer is announced
 _SETTLED = 1.0  # seconds of work after which its speed can be told
@@ -26,11 +26,11 @@ class Speaking:
 
     def __init__(self, engine: Engine, request: Request) -> None:
         self._engine, self._request = engine, request
-        self._spans = request.spans()
+        self._spans = text.spoken(request.text, request.chunk_length, request.language)
         seconds = sum(text.seconds(span.text) for span in self._spans)
-        self._expected = max(1, round(seconds * engine.frame_rate * request.samples))  # frames
-        self.frames = [0] * request.samples
-        self._chunk = [0] * request.samples  # frames of the chunk that is being spoken
+        self._expected = max(1, round(seconds * engine.frame_rate * request.num_samples))  # frames
+        self.frames = [0] * request.num_samples
+        self._chunk = [0] * request.num_samples  # frames of the chunk that is being spoken
         self._first: tuple[float, int] | None = None  # seconds and frames of the first event
         self._announced = False
 
@@ -49,7 +49,7 @@ class Speaking:
         if kind is None and not any(self.frames):
             raise FishError("Nothing was spoken: the model ended at once; try another --seed, or another text.")
 
-    def saw(self, event: Frame | Chunk) -> None:
+    def saw(self, event: Frame | AudioChunk) -> None:
         """Count the frames of an event, show how it goes, and name a chunk that was cut."""
         elapsed = time.perf_counter() - self._start
         self.frames[event.sample] += event.codes.shape[1]
@@ -64,9 +64,9 @@ class Speaking:
             self._judge(event)
             self._chunk[event.sample] = 0
 
-    def _judge(self, event: Frame | Chunk) -> None:
+    def _judge(self, event: Frame | AudioChunk) -> None:
         """Name a chunk of the text that came out wrong."""
-        words = _short(event.span.text)
+        words = _short(event.text_span.text)
         if event.ended is False:
             limit = self._request.sampling.max_new_tokens or "the context's last"
             console.warn(
@@ -91,9 +91,9 @@ class Speaking:
         seconds, frames = self._first or (0.0, 0)
         return (sum(self.frames) - frames) / max(elapsed - seconds, 1e-3)
 
-    def _place(self, event: Frame | Chunk) -> str:
+    def _place(self, event: Frame | AudioChunk) -> str:
         chunks = len(self._spans)
-        return f"{self._spans.index(event.span) + 1}/{chunks}" if chunks > 1 else "speaking"
+        return f"{self._spans.index(event.text_span) + 1}/{chunks}" if chunks > 1 else "speaking"
 
     def _announce(self, rate: float) -> None:
         self._announced = True
@@ -105,7 +105,7 @@ class Speaking:
 def report(figures: dict[str, float], request: Request, outputs: Sequence[Path]) -> None:
     """What came of a request: a few lines, or JSON."""
     first = request.sampling.seed or 0
-    seeds = [first + i for i in range(request.samples)]
+    seeds = [first + i for i in range(request.num_samples)]
     console.summary(
         {
             "audio": f"{figures['seconds']:.2f} s",

@@ -11,8 +11,8 @@ from fishcli.codec.layers import (
     CausalConv,
     Chain,
     ConvNeXt,
+    ConvState,
     LayerNorm,
-    Past,
     PointwiseConv,
     ResBlocks,
     TransposedConv,
@@ -40,9 +40,9 @@ class Backbone(nn.Module):
         )
         self.norm = LayerNorm(dims[-1])
 
-    def forward(self, x: Tensor, past: Past) -> Tensor:
+    def forward(self, x: Tensor, state: ConvState) -> Tensor:
         for widen, stage in zip(self.downsample_layers, self.stages, strict=True):
-            x = stage(widen(x, past), past)
+            x = stage(widen(x, state), state)
         return self.norm(x)
 
 
@@ -74,11 +74,11 @@ class Head(nn.Module):
         )
         self.conv_post = CausalConv(widths[-1], 1, settings.post_kernel_size)
 
-    def forward(self, x: Tensor, past: Past) -> Tensor:
-        x = self.conv_pre(x.to(self.conv_pre.conv.weight.dtype), past)
+    def forward(self, x: Tensor, state: ConvState) -> Tensor:
+        x = self.conv_pre(x.to(self.conv_pre.conv.weight.dtype), state)
         for up, blocks in zip(self.ups, self.resblocks, strict=True):
-            x = blocks(up(F.silu(x, inplace=True), past), past)
-        return torch.tanh(self.conv_post(F.silu(x, inplace=True), past)).flatten()
+            x = blocks(up(F.silu(x, inplace=True), state), state)
+        return torch.tanh(self.conv_post(F.silu(x, inplace=True), state)).flatten()
 
 
 class Firefly(nn.Module):
@@ -120,9 +120,9 @@ class Firefly(nn.Module):
         overlap = self.settings.n_fft - hop
         block = _ENCODE_BLOCK * self.settings.frame
         frames = (len(audio) - overlap) // hop
-        past: Past = {}
+        state: ConvState = {}
         parts = [
-            self._project(log_mel(audio[start : start + block + overlap], self.settings), past)
+            self._project(log_mel(audio[start : start + block + overlap], self.settings), state)
             for start in range(0, frames * hop, block)
         ]
         return torch.cat(parts)
@@ -135,9 +135,9 @@ class Firefly(nn.Module):
             raise InputError("Audio to encode holds values that are not finite; repair the recording first.")
         return padded(samples, self.settings)
 
-    def _project(self, mel: Tensor, past: Past) -> Tensor:
-        x = self.backbone(mel.to(self.backbone.norm.weight.dtype), past)
-        return self.quantizer.residual_fsq.project(self.quantizer.downsample(x, past))
+    def _project(self, mel: Tensor, state: ConvState) -> Tensor:
+        x = self.backbone(mel.to(self.backbone.norm.weight.dtype), state)
+        return self.quantizer.residual_fsq.project(self.quantizer.downsample(x, state))
 
     def decode(self, codes: Tensor) -> Tensor:
         """codes (K, T) -> samples (T * frame,) float32. Raises InputError."""
@@ -156,7 +156,7 @@ class Stream:
 
     def __init__(self, codec: Firefly) -> None:
         self._codec = codec
-        self._past: Past = {}
+        self._cache: ConvState = {}
 
     @torch.inference_mode()
     def push(self, codes: Tensor) -> Tensor:
@@ -168,8 +168,8 @@ class Stream:
 
     def _decode(self, codes: Tensor) -> Tensor:
         quantizer = self._codec.quantizer
-        x = quantizer.upsample(quantizer.residual_fsq.values(codes), self._past)
-        return self._codec.head(x, self._past).float()
+        x = quantizer.upsample(quantizer.residual_fsq.values(codes), self._cache)
+        return self._codec.head(x, self._cache).float()
 
 
 def check_codes(codes: Tensor, settings: CodecSettings) -> None:

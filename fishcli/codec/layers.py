@@ -4,7 +4,7 @@ Activations are (T, C), time first. That is the memory order of a channels-last 
 the CPU's convolutions read without reordering (1.2 to 2.5 times as fast as (C, T) with 256 to 16 channels);
 joining in time is one contiguous copy, and norms and linear layers over channels need no transpose.
 
-A layer that looks back takes the `past` of one stream: each layer's last inputs, kept here between calls.
+A layer that looks back takes the `state` of one stream: each layer's last inputs, kept here between calls.
 A layer that is not in it yet starts from zeros. The layers themselves hold weights only.
 """
 
@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Past = dict[nn.Module, Tensor]
+ConvState = dict[nn.Module, Tensor]
 
 # From this many channels on a matrix product is the faster convolution: PyTorch runs a short float32 input
 # through its slow native kernel (1 frame, 256 channels: 0.39 ms against 0.15), and a long one gains nothing.
@@ -22,18 +22,18 @@ _WIDE = 256
 
 
 class Causal(nn.Module):
-    """A layer that is called as `layer(x, past)`."""
+    """A layer that is called as `layer(x, state)`."""
 
 
 class Chain(nn.ModuleList):
-    """Layers one after another; those that look back get the past."""
+    """Layers one after another; those that look back get the state."""
 
     def __init__(self, layers: Iterable[nn.Module]) -> None:
         super().__init__(layers)
 
-    def forward(self, x: Tensor, past: Past) -> Tensor:
+    def forward(self, x: Tensor, state: ConvState) -> Tensor:
         for layer in self:
-            x = layer(x, past) if isinstance(layer, Causal | Chain) else layer(x)
+            x = layer(x, state) if isinstance(layer, Causal | Chain) else layer(x)
         return x
 
 
@@ -51,8 +51,8 @@ class CausalConv(Causal):
         self.wide = groups == 1 and inp >= _WIDE
         self.register_load_state_dict_post_hook(_lay_out)  # type: ignore[no-untyped-call]
 
-    def forward(self, x: Tensor, past: Past) -> Tensor:
-        x = _after(x, self.reach, past, self)
+    def forward(self, x: Tensor, state: ConvState) -> Tensor:
+        x = _after(x, self.reach, state, self)
         if missing := (self.reach - len(x)) % self.stride:
             x = F.pad(x, (0, 0, 0, missing))
         return self._multiply(x) if self.wide else self._convolve(x)
@@ -90,8 +90,8 @@ class TransposedConv(Causal):
         self.reach = -(-kernel // stride) - 1
         self.register_load_state_dict_post_hook(_lay_out)  # type: ignore[no-untyped-call]
 
-    def forward(self, x: Tensor, past: Past) -> Tensor:
-        x = _after(x, self.reach, past, self)
+    def forward(self, x: Tensor, state: ConvState) -> Tensor:
+        x = _after(x, self.reach, state, self)
         y = F.conv_transpose2d(_as_image(x), self.conv.weight.unsqueeze(2), self.conv.bias, stride=(1, self.stride))
         return _as_sequence(y)[self.reach * self.stride : len(x) * self.stride]
 
@@ -124,8 +124,8 @@ class ConvNeXt(Causal):
         self.pwconv2 = nn.Linear(4 * dim, dim)
         self.gamma = nn.Parameter(torch.empty(dim))
 
-    def forward(self, x: Tensor, past: Past) -> Tensor:
-        y = F.gelu(self.pwconv1(self.norm(self.dwconv(x, past))))
+    def forward(self, x: Tensor, state: ConvState) -> Tensor:
+        y = F.gelu(self.pwconv1(self.norm(self.dwconv(x, state))))
         return torch.addcmul(x, self.pwconv2(y), self.gamma)
 
 
@@ -137,10 +137,10 @@ class ResBlock(Causal):
         self.convs1 = nn.ModuleList(CausalConv(dim, dim, kernel, dilation=d) for d in dilations)
         self.convs2 = nn.ModuleList(CausalConv(dim, dim, kernel, dilation=d) for d in dilations)
 
-    def forward(self, x: Tensor, past: Past) -> Tensor:
+    def forward(self, x: Tensor, state: ConvState) -> Tensor:
         for first, second in zip(self.convs1, self.convs2, strict=True):
-            y = F.silu(first(F.silu(x), past), inplace=True)
-            x = second(y, past).add_(x)
+            y = F.silu(first(F.silu(x), state), inplace=True)
+            x = second(y, state).add_(x)
         return x
 
 
@@ -151,20 +151,20 @@ class ResBlocks(Causal):
         super().__init__()
         self.blocks = nn.ModuleList(ResBlock(dim, kernel, dilations) for kernel in kernels)
 
-    def forward(self, x: Tensor, past: Past) -> Tensor:
-        total = self.blocks[0](x, past)
+    def forward(self, x: Tensor, state: ConvState) -> Tensor:
+        total = self.blocks[0](x, state)
         for block in list(self.blocks)[1:]:
-            total += block(x, past)
+            total += block(x, state)
         return total.div_(len(self.blocks))
 
 
-def _after(x: Tensor, reach: int, past: Past, layer: nn.Module) -> Tensor:
-    """x with the `reach` inputs before it, (reach + T, C); the last `reach` of them are the layer's new past."""
+def _after(x: Tensor, reach: int, state: ConvState, layer: nn.Module) -> Tensor:
+    """x with the `reach` inputs before it, (reach + T, C); the last `reach` of them are the layer's new state."""
     if reach == 0:
         return x
-    before = past.get(layer)
+    before = state.get(layer)
     x = F.pad(x, (0, 0, reach, 0)) if before is None else torch.cat((before, x))
-    past[layer] = x[-reach:].clone()  # a view would keep all of x alive
+    state[layer] = x[-reach:].clone()  # a view would keep all of x alive
     return x
 
 

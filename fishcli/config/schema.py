@@ -82,7 +82,7 @@ _TABLE = (
     Setting("", "codec_path", "path", None, "The codec's file, if it lies elsewhere.", example="~/codec.pth"),
     Setting("", "device", "text", "auto", "Where the model runs.", ("auto", "cpu", "cuda", "mps")),
     Setting("", "dtype", "text", "auto", "What the model computes in; auto follows the device.", _DTYPES),
-    Setting("", "quantize", "text", "auto", "Store weights in 8 or 4 bits; auto: 8 where that is faster.",
+    Setting("", "quantize", "text", "auto", "TensorCache weights in 8 or 4 bits; auto: 8 where that is faster.",
             ("auto", "none", "int8", "int4")),
     Setting("", "compile", "bool", False, "Compile the model for this machine: slow once, then faster."),
     Setting("", "threads", "int", None, "Processor threads.", minimum=1, maximum=1024, example=8),

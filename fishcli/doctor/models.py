@@ -15,7 +15,7 @@ from fishcli.errors import FishError, InputError
 
 if TYPE_CHECKING:
     from fishcli.engine import Engine
-    from fishcli.engine.speech import Request
+    from fishcli.request import Request
 
 _LOADED_WITH = ("checkpoint_path", "codec_path", "device", "dtype", "quantize", "compile", "threads")
 _TRIAL = 12  # frames: two pieces of sound
@@ -111,8 +111,7 @@ def trial(settings: Settings, verify: bool) -> Check:
     every key and shape of which is then checked.
     """
     from fishcli.engine import load
-    from fishcli.engine.speech import Request
-    from fishcli.lm.sampling import Sampling
+    from fishcli.request import Request, SamplingParams
 
     values = {name: settings.find(name).value for name in _LOADED_WITH}
     try:
@@ -127,7 +126,7 @@ def trial(settings: Settings, verify: bool) -> Check:
         )
         if not verify:
             return Check("speed", "not measured", remedy="run `fish doctor --verify`")
-        request = Request("This is how fast it is.", sampling=Sampling(seed=0, max_new_tokens=_TRIAL))
+        request = Request("This is how fast it is.", sampling=SamplingParams(seed=0, max_new_tokens=_TRIAL))
         rate = _frames_per_second(engine, request)
     except (FishError, RuntimeError) as error:  # torch raises the latter where a device does not work
         reason = str(error).split("\n", 1)[0]

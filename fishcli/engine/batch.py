@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fishcli.engine.prefix_cache import Openings
+from fishcli.engine.prefix_cache import PrefixCache
 from fishcli.lm.prompt import Columns
-from fishcli.lm.sampling import WINDOW, Knobs, Sampling
+from fishcli.lm.sampling import WINDOW, SamplingTensors
+from fishcli.request import SamplingParams
 from fishcli.runners.base import Rows, Runner
 
 _BLOCK = 128  # positions of a prompt that are computed at once; bounds the memory of its attention
@@ -20,7 +21,7 @@ _BLOCK = 128  # positions of a prompt that are computed at once; bounds the memo
 class Row:
     """One speech in a batch. It is asked for chunk after chunk; what its prompts share is computed once."""
 
-    def __init__(self, sampling: Sampling, seed: int, codebooks: int) -> None:
+    def __init__(self, sampling: SamplingParams, seed: int, codebooks: int) -> None:
         self.sampling = sampling
         self.ended: bool | None = None  # None: speaking; True: came to its end; False: was cut off
         self.left = 0  # frames that the chunk may still take
@@ -48,7 +49,7 @@ class Row:
         missing = np.full((len(self._columns[0]) - 1, WINDOW - len(choices)), nothing)
         return np.concatenate([missing, *choices], axis=1)
 
-    def noise(self, codebooks: int) -> Tensor:
+    def uniforms(self, codebooks: int) -> Tensor:
         """The random numbers of one frame, from this row's own stream."""
         return torch.rand(codebooks, generator=self._generator)
 
@@ -70,14 +71,14 @@ class Row:
 class Batch:
     """Steps its rows together. They lie side by side in the cache, so that a step copies nothing."""
 
-    def __init__(self, runner: Runner, openings: Openings | None = None) -> None:
+    def __init__(self, runner: Runner, openings: PrefixCache | None = None) -> None:
         self.model = runner.model
         self._openings = openings
         self.rows: list[Row] = []
         self._runner = runner
-        self._past = runner.past(rows=1, length=min(512, self.model.settings.max_seq_len))
+        self._cache = runner.cache(rows=1, length=min(512, self.model.settings.max_seq_len))
 
-    def join(self, sampling: Sampling, seed: int) -> Row:
+    def join(self, sampling: SamplingParams, seed: int) -> Row:
         """Add a row; `ask` it for a chunk before the next step."""
         self.rows.append(Row(sampling, seed, self.model.settings.codebooks))
         return self.rows[-1]
@@ -96,14 +97,14 @@ class Batch:
         openings = self._openings if done < opening else None
         found = openings.find(prompt[:, :opening]) if openings else None
         if found:
-            self._past.put(index, *found)
+            self._cache.put(index, *found)
             done = opening
         # The prompt's last column is left to the first step, so that every frame comes from the same code.
         for start in range(done, width - 1, _BLOCK):
             block = torch.from_numpy(prompt[:, start : min(start + _BLOCK, width - 1)].T).to(self.model.device)
-            self._runner.prefill(block, self._past, index, start)
+            self._runner.prefill(block, self._cache, index, start)
         if openings and not found:
-            openings.keep(prompt[:, :opening], *self._past.take(index, opening))
+            openings.keep(prompt[:, :opening], *self._cache.take(index, opening))
         row.begin(prompt, limit)
 
     @torch.inference_mode()
@@ -117,10 +118,10 @@ class Batch:
             columns=torch.from_numpy(np.stack([row.column for row in self.rows])).to(device),
             positions=torch.tensor([row.position for row in self.rows], device=device),
             history=torch.from_numpy(np.stack([row.history(self.model.codes + 1) for row in self.rows])).to(device),
-            knobs=Knobs.of([row.sampling for row in self.rows], device),
-            noise=torch.stack([row.noise(codebooks) for row in self.rows]).to(device),
+            params=SamplingTensors.of([row.sampling for row in self.rows], device),
+            uniforms=torch.stack([row.uniforms(codebooks) for row in self.rows]).to(device),
         )
-        columns, choices = (t.cpu().numpy() for t in self._runner.step(self._past, rows))
+        columns, choices = (t.cpu().numpy() for t in self._runner.step(self._cache, rows))
         ended = (choices[:, 0] == self.model.codes).tolist()
         return [(row, row.advance(*state)) for row, *state in zip(self.rows, columns, choices, ended, strict=True)]
 
@@ -129,15 +130,15 @@ class Batch:
         """Remove a row; the last one takes its place in the cache."""
         index, last = self.rows.index(row), self.rows.pop()
         if last is not row:
-            self._past.move(len(self.rows), index, last.position)
+            self._cache.move(len(self.rows), index, last.position)
             self.rows[index] = last
 
     def _reserve(self, rows: int, length: int) -> None:
         """Make room before the steps, so that no step allocates."""
-        if rows > self._past.rows or length > self._past.length:
-            wanted = max(self._past.rows, rows), max(self._past.length, length)
-            smaller, self._past = self._past, self._runner.past(*wanted)
-            self._past.copy(smaller)
+        if rows > self._cache.rows or length > self._cache.length:
+            wanted = max(self._cache.rows, rows), max(self._cache.length, length)
+            smaller, self._cache = self._cache, self._runner.cache(*wanted)
+            self._cache.copy(smaller)
 
 
 def _shared(held: Columns, prompt: Columns) -> int:

@@ -1,6 +1,6 @@
 """`load()` and the Engine: frames of codes below, sound above.
 
-Everything that speaks (command line, server, page) consumes `Engine.frames` or `Engine.speak`; there is no
+Everything that speaks (command line, server, page) consumes `Engine.generate` or `Engine.speak`; there is no
 other generation loop.
 """
 
@@ -19,12 +19,12 @@ import torch
 
 from fishcli.checkpoints import convert as checkpoint
 from fishcli.checkpoints import local
-from fishcli.checkpoints.tensor_cache import Store
+from fishcli.checkpoints.tensor_cache import TensorCache
 from fishcli.codec import CodecSettings, Firefly, canonical, shapes
 from fishcli.engine import speech
 from fishcli.engine.batch import Batch
-from fishcli.engine.prefix_cache import Openings
-from fishcli.engine.speech import LONGEST_PUSH, Chunk, Codes, Frame, Request, Samples
+from fishcli.engine.prefix_cache import PrefixCache
+from fishcli.engine.speech import LONGEST_PUSH
 from fishcli.errors import InputError, ModelMissing
 from fishcli.lm import weights
 from fishcli.lm.model import Transformer
@@ -33,6 +33,7 @@ from fishcli.lm.quantize import Quantize
 from fishcli.lm.settings import LMSettings
 from fishcli.lm.tokenizer import Tokenizer
 from fishcli.native import build
+from fishcli.request import AudioChunk, Codes, Frame, Request, Samples
 from fishcli.runners.base import Eager, Runner
 from fishcli.runners.cuda_graph import Compiled
 from fishcli.runners.native_codec import NativeDecoder
@@ -42,7 +43,7 @@ from fishcli.runners.plan import pick_device, pick_dtype, pick_native, pick_quan
 log = logging.getLogger(__name__)
 
 # The codes of an hour of speech take 1.3 MB.
-_RECORDINGS = Store("recordings", memory=16_000_000, disk=64_000_000)
+_RECORDINGS = TensorCache("recordings", memory=16_000_000, disk=64_000_000)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +97,7 @@ class Engine:
         for start in range(0, codes.shape[1], LONGEST_PUSH):
             yield decode(codes[:, start : start + LONGEST_PUSH])
 
-    def frames(self, request: Request | str) -> Iterator[Frame]:
+    def generate(self, request: Request | str) -> Iterator[Frame]:
         """The frames of every sample, as they are made. Closing the iterator stops the work.
 
         The samples are rows of one batch; sample i uses seed + i. The model is loaded, and text or references
@@ -106,14 +107,14 @@ class Engine:
         wanted = speech.speeches(request, self._prompts)
         return speech.frames(Batch(self.runner, self._openings), wanted)
 
-    def speak(self, request: Request | str) -> Iterator[Chunk]:
+    def speak(self, request: Request | str) -> Iterator[AudioChunk]:
         """The same as sound, piece by piece as the codec makes it: short pieces first, longer ones later.
 
         A piece never spans two chunks of the text.
         """
         request = _request(request)
-        decoders = [self._decoder() for _ in range(request.samples)]
-        return speech.sound(self.frames(request), decoders, request, self.frame_rate)
+        decoders = [self._decoder() for _ in range(request.num_samples)]
+        return speech.sound(self.generate(request), decoders, request, self.frame_rate)
 
     def _decoder(self) -> Callable[[Codes], Samples]:
         """What turns the codes of one speech, piece by piece, into its samples."""
@@ -141,9 +142,9 @@ class Engine:
         return f"{checkpoint.identity(self._codec_path)} {self.codec_settings!r} {self.device.type}"
 
     @functools.cached_property
-    def _openings(self) -> Openings:
+    def _openings(self) -> PrefixCache:
         source, plan = checkpoint.identity(self.model.path / "model.pth"), self.plan
-        return Openings(
+        return PrefixCache(
             f"{source} {self._codec_identity} {plan.device} {plan.dtype} {plan.quantize} {type(self.runner).__name__}"
         )
 
@@ -216,7 +217,7 @@ class Engine:
 
 def _request(request: Request | str) -> Request:
     """The request with all that it left open: a plain text is spoken as it is by default."""
-    return (Request(request) if isinstance(request, str) else request).seeded()
+    return (Request(request) if isinstance(request, str) else request).with_seed()
 
 
 _engines: dict[tuple[object, ...], Engine] = {}

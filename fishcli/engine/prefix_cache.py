@@ -6,16 +6,16 @@ import hashlib
 
 from torch import Tensor
 
-from fishcli.checkpoints.tensor_cache import Store
+from fishcli.checkpoints.tensor_cache import TensorCache
 from fishcli.lm.prompt import Columns
 
 _LEAST = 32  # columns, below which computing them again is as fast
 
 # 10 seconds of the full-size model take 6 MB.
-_STORE = Store("voices", memory=256_000_000, disk=1_000_000_000)
+_STORE = TensorCache("voices", memory=256_000_000, disk=1_000_000_000)
 
 
-class Openings:
+class PrefixCache:
     """Those of one model. `identity` is all that they depend on besides the columns: weights, number format, runner."""
 
     def __init__(self, identity: str) -> None:

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
-import secrets
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from fishcli.engine.batch import Batch
-from fishcli.errors import SettingError
-from fishcli.lm.prompt import Columns, PromptBuilder, Voice
-from fishcli.lm.sampling import Sampling
-from fishcli.text import Span, spoken
+from fishcli.lm.prompt import Columns, PromptBuilder
+from fishcli.request import AudioChunk, Codes, Frame, Reference, Request, Samples, Span
+from fishcli.text import spoken
 
 log = logging.getLogger(__name__)
 
-Codes = npt.NDArray[np.int16]  # (K, T)
-Samples = npt.NDArray[np.float32]  # (N,), in -1..1
-
-MAX_SAMPLES = 64
 # Frames decoded at once. On a CPU, one alone takes twice as long as one of four does; a hundred milliseconds of waiting
 # for the first sound then buy a tenth of the time of all others.
 FIRST_PUSH, LONGEST_PUSH = 4, 32
@@ -32,84 +23,17 @@ _RESERVE = 1024  # frames kept free for a chunk that may last as long as the con
 _ROWS = 8  # spoken side by side; on a CPU more of them are not faster
 
 
-class Frame(NamedTuple):
-    """One frame of one sample: its codes (K, 1), or (K, 0) where the chunk came to its end instead.
-
-    `span` is the chunk of the text that is being spoken. `ended` is None while it goes on, True at its end,
-    False where it was cut at `max_new_tokens`.
-    """
-
-    sample: int
-    span: Span
-    codes: Codes
-    ended: bool | None
-
-
-class Chunk(NamedTuple):
-    """Some sound of one sample: samples (frames * `Engine.frame`,) and the codes (K, frames) they came from.
-
-    `span` and `ended` are those of the last frame in it; `seed` repeats the sample.
-    """
-
-    sample: int
-    span: Span
-    codes: Codes
-    ended: bool | None
-    samples: Samples
-    seed: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Request:
-    """What is to be spoken, and how: `samples` times, in chunks of at most `chunk_length` UTF-8 bytes of text.
-
-    The text is spoken as it stands: `fishcli.text.normalize` turns numbers, dates and the like into words.
-    With `iterative_prompt`, each chunk sees the earlier ones, which keeps one voice from start to end; without, they
-    are spoken side by side, which is faster. `language`
-    (ISO 639-1; None: guessed) says where sentences end.
-    """
-
-    text: str
-    references: Sequence[Voice] = ()
-    sampling: Sampling = dataclasses.field(default_factory=Sampling)
-    samples: int = 1
-    chunk_length: int = 200
-    iterative_prompt: bool = True
-    language: str | None = None
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.samples <= MAX_SAMPLES:
-            raise SettingError(f"num_samples must be between 1 and {MAX_SAMPLES}, not {self.samples}.")
-        if self.chunk_length < 1:
-            raise SettingError(f"chunk_length must be a positive number of bytes, not {self.chunk_length}.")
-
-    def spans(self) -> list[Span]:
-        """The chunks that the text is spoken in. Raises InputError for text that cannot be spoken."""
-        return spoken(self.text, self.chunk_length, self.language)
-
-    @property
-    def seed(self) -> int:
-        """The seed of the first sample; that of each other is one higher."""
-        return self.sampling.seed or 0
-
-    def seeded(self) -> Request:
-        """The same, on a seed of our own where it has none."""
-        if self.sampling.seed is not None:
-            return self
-        return dataclasses.replace(self, sampling=dataclasses.replace(self.sampling, seed=draw_seed()))
-
-
 def speeches(request: Request, prompts: PromptBuilder) -> list[Speech]:
     """What has to be spoken for a request, in the order in which it is begun. Raises InputError for what cannot be.
 
     A sample whose chunks do not see each other is as many speeches as it has chunks.
     """
-    spans = request.spans()
+    spans = spoken(request.text, request.chunk_length, request.language)
     reserve = min(request.sampling.max_new_tokens or _RESERVE, prompts.max_seq_len // 2)
     for span in spans:  # what cannot be asked fails here, before anything was spoken
         prompts.build(span.text, request.references, (), reserve)
     parts = [spans] if request.iterative_prompt else [[span] for span in spans]
-    samples = range(request.samples)
+    samples = range(request.num_samples)
     return [Speech(i, place, part, request, prompts, reserve) for place, part in enumerate(parts) for i in samples]
 
 
@@ -149,7 +73,7 @@ def _side_by_side(batch: Batch, wanted: Sequence[Speech]) -> Iterator[tuple[Spee
 
 def sound(
     events: Iterable[Frame], decoders: Sequence[Callable[[Codes], Samples]], request: Request, frame_rate: float
-) -> Iterator[Chunk]:
+) -> Iterator[AudioChunk]:
     """Frames as sound, piece by piece, by a decoder for each sample. A piece never spans two chunks of the text."""
     schedules = [Schedule(frame_rate) for _ in decoders]
     waiting: list[list[Codes]] = [[] for _ in decoders]
@@ -161,7 +85,7 @@ def sound(
         waiting[sample] = []
         samples = decoders[sample](piece)
         schedules[sample].sent(piece.shape[1])
-        yield Chunk(sample, span, piece, ended, samples, request.seed + sample)
+        yield AudioChunk(sample, span, piece, ended, samples, request.seed + sample)
 
 
 class Schedule:
@@ -212,7 +136,7 @@ class Speech:
         self._request = request
         self._prompts, self._reserve = prompts, reserve
         self._codes: list[Codes] = []  # of the chunk that is being spoken
-        self._spoken: list[Voice] = []
+        self._spoken: list[Reference] = []
 
     @property
     def done(self) -> bool:
@@ -236,14 +160,9 @@ class Speech:
         if ended is not None:
             chunk = np.concatenate(self._codes, axis=1)
             if chunk.shape[1]:
-                self._spoken.append(Voice(chunk, span.text))
+                self._spoken.append(Reference(chunk, span.text))
             self._left, self._codes = self._left[1:], []
         return Frame(self.sample, span, codes, ended)
-
-
-def draw_seed() -> int:
-    """A seed that nobody asked for, short enough to be typed again."""
-    return secrets.randbelow(2**31)
 
 
 def _seed(seed: int, place: int) -> int:

@@ -16,7 +16,7 @@ from fishcli.lm.quantize import LINEAR, Linear, Quantize
 from fishcli.lm.settings import LMSettings, StackSettings
 
 
-class Past:
+class KVCache:
     """The keys and values of a stack: each (layers, rows, kv_heads, positions, head_dim)."""
 
     def __init__(self, stack: StackSettings, rows: int, length: int, dtype: torch.dtype, device: torch.device) -> None:
@@ -33,7 +33,7 @@ class Past:
     def length(self) -> int:
         return self.keys.shape[3]
 
-    def copy(self, smaller: Past) -> None:
+    def copy(self, smaller: KVCache) -> None:
         """Take over what a smaller one holds."""
         for old, new in ((smaller.keys, self.keys), (smaller.values, self.values)):
             new[:, : old.shape[1], :, : old.shape[3]] = old
@@ -57,7 +57,7 @@ class Past:
 
 
 class Where(NamedTuple):
-    """Which rows and positions of a Past one pass writes, and up to which position it looks."""
+    """Which rows and positions of a KVCache one pass writes, and up to which position it looks."""
 
     first: int  # first row
     rows: Tensor  # (B, 1)
@@ -187,13 +187,13 @@ class Transformer(nn.Module):
     def device(self) -> torch.device:
         return self.norm.weight.device
 
-    def past(self, rows: int, length: int) -> Past:
+    def cache(self, rows: int, length: int) -> KVCache:
         """Room for the keys and values of the slow transformer."""
-        return Past(self.settings.slow, rows, length, self.norm.weight.dtype, self.device)
+        return KVCache(self.settings.slow, rows, length, self.norm.weight.dtype, self.device)
 
-    def fast_past(self, rows: int) -> Past:
+    def fast_cache(self, rows: int) -> KVCache:
         """Room for the keys and values of the fast transformer: one position for each code."""
-        return Past(self.settings.fast, rows, self.settings.codebooks, self.norm.weight.dtype, self.device)
+        return KVCache(self.settings.fast, rows, self.settings.codebooks, self.norm.weight.dtype, self.device)
 
     def embed(self, columns: Tensor) -> Tensor:
         """columns (..., K + 1) -> (..., dim): the token's embedding, and the codes' where it is speech."""
@@ -202,20 +202,20 @@ class Transformer(nn.Module):
         voiced = self.codebook_embeddings(codes + self.codebook_offsets).sum(-2)
         return self.embeddings(tokens) + voiced * speech[..., None]
 
-    def slow(self, columns: Tensor, past: Past, where: Where) -> Tensor:
-        """columns (B, T, K + 1) -> hidden states (B, T, dim) before the last norm; writes `past`."""
+    def slow(self, columns: Tensor, cache: KVCache, where: Where) -> Tensor:
+        """columns (B, T, K + 1) -> hidden states (B, T, dim) before the last norm; writes `cache`."""
         x = self.embed(columns)
         rotation = self.rotation[where.positions]
         for i, block in enumerate(self.layers):
-            x = block(x, rotation, past.keys[i], past.values[i], where)
+            x = block(x, rotation, cache.keys[i], cache.values[i], where)
         return x
 
     def logits(self, hidden: Tensor) -> Tensor:
         """hidden (B, dim) -> (B, codes + 1)."""
         return self.output(self.norm(hidden))
 
-    def fast(self, x: Tensor, place: int, past: Past) -> Tensor:
-        """Some places of the fast transformer, from `place` on: x (B, T, fast dim) -> hidden; writes `past`."""
+    def fast(self, x: Tensor, place: int, cache: KVCache) -> Tensor:
+        """Some places of the fast transformer, from `place` on: x (B, T, fast dim) -> hidden; writes `cache`."""
         rows, end = torch.arange(len(x), device=x.device)[:, None], place + x.shape[1]
         places = torch.arange(place, end, device=x.device)
         mask = None
@@ -224,7 +224,7 @@ class Transformer(nn.Module):
         where = Where(0, rows, places[None].expand(len(x), -1), end, mask)
         rotation = self.fast_rotation[where.positions]
         for i, block in enumerate(self.fast_layers):
-            x = block(x, rotation, past.keys[i], past.values[i], where)
+            x = block(x, rotation, cache.keys[i], cache.values[i], where)
         return x
 
     def fast_input(self, hidden: Tensor) -> Tensor:

@@ -6,26 +6,18 @@ Columns are positions. Row 0 holds token ids; rows 1..K hold the codes of a posi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from fishcli.errors import InputError
 from fishcli.lm.tokenizer import Tokenizer
+from fishcli.request import Reference
 from fishcli.text import clean
 
 Columns = npt.NDArray[np.int64]  # (K + 1, T)
 
 _SYSTEM = "Speak out the provided text."
-
-
-@dataclass(frozen=True, eq=False)
-class Voice:
-    """A recording to speak like: its codes (K, T) and the words that are said in it."""
-
-    codes: npt.NDArray[np.integer]
-    text: str
 
 
 class PromptBuilder:
@@ -41,7 +33,7 @@ class PromptBuilder:
         self.frame_rate = frame_rate
 
     def build(
-        self, text: str, references: Sequence[Voice] = (), earlier: Sequence[Voice] = (), reserve: int = 0
+        self, text: str, references: Sequence[Reference] = (), earlier: Sequence[Reference] = (), reserve: int = 0
     ) -> Columns:
         """The prompt (K + 1, T) that asks for `text` in the voice of `references`, leaving `reserve` columns free.
 
@@ -54,11 +46,13 @@ class PromptBuilder:
             raise InputError(self._no_room(references, excess))
         return prompt
 
-    def opening(self, references: Sequence[Voice]) -> Columns:
+    def opening(self, references: Sequence[Reference]) -> Columns:
         """What all prompts in a voice begin with."""
         return np.concatenate([self._message("system", _SYSTEM), *map(self._turn, references)], axis=1)
 
-    def fitting(self, text: str, references: Sequence[Voice], earlier: Sequence[Voice], reserve: int) -> list[Voice]:
+    def fitting(
+        self, text: str, references: Sequence[Reference], earlier: Sequence[Reference], reserve: int
+    ) -> list[Reference]:
         """The earlier chunks that a prompt has room for: all of them, else the first and the latest.
 
         The first anchors the voice. Where some must go, the latest keep half of the room: if each chunk pushed
@@ -75,7 +69,7 @@ class PromptBuilder:
             left -= widths[start]
         return [*earlier[:first], *earlier[start:]]
 
-    def _no_room(self, references: Sequence[Voice], excess: int) -> str:
+    def _no_room(self, references: Sequence[Reference], excess: int) -> str:
         spoken = sum(voice.codes.shape[1] for voice in references)
         if spoken <= excess:
             return (
@@ -88,7 +82,7 @@ class PromptBuilder:
             "use a shorter recording or fewer of them."
         )
 
-    def _turn(self, voice: Voice) -> Columns:
+    def _turn(self, voice: Reference) -> Columns:
         """A text and the speech that answered it."""
         return np.concatenate([self._message("user", voice.text), self._answer(voice.codes)], axis=1)
 

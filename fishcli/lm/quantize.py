@@ -77,7 +77,7 @@ class QuantizedLinear(nn.Module):
         self.bias = nn.Parameter(torch.empty(out), requires_grad=False) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, widened(self.weight, self.scales, self.inp, x.dtype), self.bias)
+        return F.linear(x, dequantize(self.weight, self.scales, self.inp, x.dtype), self.bias)
 
 
 LINEAR: dict[Quantize, Callable[..., nn.Module]] = {
@@ -87,7 +87,7 @@ LINEAR: dict[Quantize, Callable[..., nn.Module]] = {
 }
 
 
-def quantized(weight: Tensor, kind: Literal["int8", "int4"]) -> tuple[Tensor, Tensor]:
+def quantize_weight(weight: Tensor, kind: Literal["int8", "int4"]) -> tuple[Tensor, Tensor]:
     """A matrix (out, inp) -> what `QuantizedLinear` holds of it: weight int8 or uint8, scales bfloat16."""
     layout, inp = _LAYOUTS[kind], weight.shape[1]
     groups = layout.groups(weight.float())
@@ -99,7 +99,7 @@ def quantized(weight: Tensor, kind: Literal["int8", "int4"]) -> tuple[Tensor, Te
     return (lower | upper << 4).flatten(1), scales.flatten(1)
 
 
-def widened(weight: Tensor, scales: Tensor, inp: int, dtype: torch.dtype) -> Tensor:
+def dequantize(weight: Tensor, scales: Tensor, inp: int, dtype: torch.dtype) -> Tensor:
     """What `quantized` made -> the matrix (out, inp) that it stands for."""
     layout = _LAYOUTS["int8" if weight.dtype == torch.int8 else "int4"]
     if weight.dtype == torch.int8:

@@ -3,48 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fishcli.errors import SettingError
+from fishcli.request import SamplingParams
 
 WINDOW = 16  # frames that the repetition penalty looks back
 
 
-@dataclass(frozen=True)
-class Sampling:
-    """How one speech is sampled. `temperature` 0 is greedy; without a `seed` the Engine draws one.
-
-    `max_new_tokens` bounds the frames of each chunk of text; 0: as many as the context holds.
-    """
-
-    temperature: float = 0.7
-    top_p: float = 0.7
-    repetition_penalty: float = 1.2
-    seed: int | None = None
-    max_new_tokens: int = 1024
-
-    def __post_init__(self) -> None:
-        _between("temperature", self.temperature, 0, 2)
-        _between("top_p", self.top_p, 0, 1, open_below=True)
-        _between("repetition_penalty", self.repetition_penalty, 0, 2, open_below=True)
-        if self.seed is not None:
-            _between("seed", self.seed, 0, 2**63 - 1)
-        _between("max_new_tokens", self.max_new_tokens, 0, 2**31)
-
-
-def _between(name: str, value: float, low: float, high: float, open_below: bool = False) -> None:
-    """NaN and infinities fail every comparison, so they are refused like any other value out of range."""
-    if not (low < value if open_below else low <= value) or not value <= high or not math.isfinite(value):
-        bounds = f"{'more than' if open_below else 'at least'} {low} and at most {high}"
-        raise SettingError(f"{name} must be {bounds}, not {value}.")
-
-
-class Knobs(NamedTuple):
+class SamplingTensors(NamedTuple):
     """The sampling settings of B rows as tensors, each (B,) float32."""
 
     temperature: Tensor
@@ -52,38 +22,38 @@ class Knobs(NamedTuple):
     repetition_penalty: Tensor
 
     @classmethod
-    def of(cls, samplings: list[Sampling], device: torch.device) -> Knobs:
+    def of(cls, samplings: list[SamplingParams], device: torch.device) -> SamplingTensors:
         """Stack the settings of each row."""
         rows = [(s.temperature, s.top_p, s.repetition_penalty) for s in samplings]
         return cls(*torch.tensor(rows, dtype=torch.float32, device=device).unbind(1))
 
 
-def choose(logits: Tensor, history: Tensor, knobs: Knobs, noise: Tensor) -> Tensor:
-    """Logits (B, V), history (B, W) of earlier choices and noise (B,) in [0, 1) -> choices (B,).
+def sample(logits: Tensor, history: Tensor, params: SamplingTensors, uniforms: Tensor) -> Tensor:
+    """Logits (B, V), history (B, W) of earlier choices and uniforms (B,) in [0, 1) -> choices (B,).
 
     Draws by inverting the cumulative distribution, so that one number from a row's own generator decides it.
     """
-    probabilities, order = distribution(logits, history, knobs)
+    probabilities, order = distribution(logits, history, params)
     cumulative = probabilities.cumsum(-1)
-    place = (cumulative <= noise[:, None] * cumulative[:, -1:]).sum(-1, keepdim=True)
-    # Rounding must not carry a draw past the last entry that may be chosen, and greedy takes the first.
+    place = (cumulative <= uniforms[:, None] * cumulative[:, -1:]).sum(-1, keepdim=True)
+    # Rounding must not carry a draw cache the last entry that may be chosen, and greedy takes the first.
     last = (probabilities > 0).sum(-1, keepdim=True) - 1
-    place = torch.where(knobs.temperature[:, None] > 0, place.minimum(last), 0)
+    place = torch.where(params.temperature[:, None] > 0, place.minimum(last), 0)
     return order.gather(1, place).squeeze(1)
 
 
-def distribution(logits: Tensor, history: Tensor, knobs: Knobs) -> tuple[Tensor, Tensor]:
+def distribution(logits: Tensor, history: Tensor, params: SamplingTensors) -> tuple[Tensor, Tensor]:
     """Logits (B, V) -> probabilities (B, V), highest first, and the entries they belong to (B, V).
 
     Top-p looks at the distribution before temperature: entries beyond a cumulative probability of p go,
     the first stays always.
     """
-    penalised = penalise(logits.float(), history, knobs.repetition_penalty)
+    penalised = penalise(logits.float(), history, params.repetition_penalty)
     ordered, order = penalised.sort(dim=-1, descending=True, stable=True)
-    beyond = F.softmax(ordered, dim=-1).cumsum(-1) > knobs.top_p[:, None]
+    beyond = F.softmax(ordered, dim=-1).cumsum(-1) > params.top_p[:, None]
     beyond[:, 0] = False
     ordered = ordered.masked_fill(beyond, -math.inf)
-    return F.softmax(ordered / knobs.temperature[:, None].clamp_min(1e-6), dim=-1), order
+    return F.softmax(ordered / params.temperature[:, None].clamp_min(1e-6), dim=-1), order
 
 
 def penalise(logits: Tensor, history: Tensor, penalty: Tensor) -> Tensor:

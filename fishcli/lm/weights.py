@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fishcli.lm.quantize import Quantize, quantized
+from fishcli.lm.quantize import Quantize, quantize_weight
 from fishcli.lm.settings import LMSettings, StackSettings
 
 Shapes = dict[str, tuple[int, ...]]
@@ -94,4 +94,4 @@ def _put(state: Tensors, key: str, weight: Tensor, quantize: Quantize) -> None:
     if quantize == "none":
         state[key] = weight
     else:
-        state[key], state[key.removesuffix("weight") + "scales"] = quantized(weight, quantize)
+        state[key], state[key.removesuffix("weight") + "scales"] = quantize_weight(weight, quantize)

@@ -14,7 +14,7 @@ from typing import TypeGuard, cast
 import torch
 from torch import Tensor, nn
 
-from fishcli.lm.model import Block, Past, Transformer
+from fishcli.lm.model import Block, KVCache, Transformer
 from fishcli.lm.quantize import Linear, QuantizedLinear
 from fishcli.lm.sampling import WINDOW
 from fishcli.lm.settings import StackSettings
@@ -81,7 +81,7 @@ class _Past(ctypes.Structure):
 
 class _Rows(ctypes.Structure):
     _fields_ = [
-        *((name, c_void_p) for name in ("columns", "positions", "history", "knobs", "noise")),
+        *((name, c_void_p) for name in ("columns", "positions", "history", "params", "uniforms")),
         ("count", c_int32),
     ]
 
@@ -100,30 +100,30 @@ class Native:
         self._runner = c_void_p(_had(self._library.fish_lm_new(byref(self._described()), pool)))
         weakref.finalize(self, self._library.fish_lm_delete, self._runner)
 
-    def past(self, rows: int, length: int) -> Past:
-        return Past(self.model.settings.slow, rows, length, torch.float32, self.model.device)
+    def cache(self, rows: int, length: int) -> KVCache:
+        return KVCache(self.model.settings.slow, rows, length, torch.float32, self.model.device)
 
-    def prefill(self, columns: Tensor, past: Past, row: int, start: int) -> None:
-        self._prefill(columns, past, row, start, None)
+    def prefill(self, columns: Tensor, cache: KVCache, row: int, start: int) -> None:
+        self._prefill(columns, cache, row, start, None)
 
-    def hidden(self, columns: Tensor, past: Past, row: int, start: int) -> Tensor:
+    def hidden(self, columns: Tensor, cache: KVCache, row: int, start: int) -> Tensor:
         hidden = torch.empty(len(columns), self.model.settings.slow.dim)
-        self._prefill(columns, past, row, start, hidden.data_ptr())
+        self._prefill(columns, cache, row, start, hidden.data_ptr())
         return hidden.to(self.model.norm.weight.dtype)
 
-    def _prefill(self, columns: Tensor, past: Past, row: int, start: int, hidden: int | None) -> None:
-        columns, described = columns.to(torch.int64).contiguous(), _described_past(past)
+    def _prefill(self, columns: Tensor, cache: KVCache, row: int, start: int, hidden: int | None) -> None:
+        columns, described = columns.to(torch.int64).contiguous(), _described_cache(cache)
         given = self._runner, columns.data_ptr(), len(columns), byref(described), row, start, hidden
         _had(self._library.fish_lm_prefill(*given))
 
-    def step(self, past: Past, rows: Rows) -> tuple[Tensor, Tensor]:
+    def step(self, cache: KVCache, rows: Rows) -> tuple[Tensor, Tensor]:
         integers = (each.to(torch.int64).contiguous() for each in (rows.columns, rows.positions, rows.history))
-        given = [*integers, torch.stack(rows.knobs, dim=1).contiguous(), rows.noise.contiguous()]
+        given = [*integers, torch.stack(rows.params, dim=1).contiguous(), rows.uniforms.contiguous()]
         described = _Rows(*(tensor.data_ptr() for tensor in given), len(rows.columns))
-        columns, choices = torch.empty_like(given[0]), given[0].new_empty(rows.noise.shape)
+        columns, choices = torch.empty_like(given[0]), given[0].new_empty(rows.uniforms.shape)
         _had(
             self._library.fish_lm_step(
-                self._runner, byref(described), byref(_described_past(past)), columns.data_ptr(), choices.data_ptr()
+                self._runner, byref(described), byref(_described_cache(cache)), columns.data_ptr(), choices.data_ptr()
             )
         )
         return columns, choices
@@ -223,8 +223,8 @@ def _scales(layer: Linear | QuantizedLinear) -> Tensor | None:
     return layer.scales.contiguous() if isinstance(layer, QuantizedLinear) else None
 
 
-def _described_past(past: Past) -> _Past:
-    return _Past(past.keys.data_ptr(), past.values.data_ptr(), past.rows, past.length)
+def _described_cache(cache: KVCache) -> _Past:
+    return _Past(cache.keys.data_ptr(), cache.values.data_ptr(), cache.rows, cache.length)
 
 
 def _had(result: int) -> int:

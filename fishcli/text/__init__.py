@@ -3,7 +3,8 @@
 All functions are pure.
 """
 
-from fishcli.text.chunks import Span, split, spoken
+from fishcli.request import Span
+from fishcli.text.chunks import split, spoken
 from fishcli.text.cleaning import MAX_CHARACTERS, check, clean, decode, finished, seconds, speakable
 from fishcli.text.language import guess_language
 from fishcli.text.normalize import can_normalize, needs_extra, normalize

@@ -7,23 +7,15 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from itertools import accumulate, pairwise
-from typing import NamedTuple
 
 import regex
 
 from fishcli.errors import SettingError
+from fishcli.request import Span
 from fishcli.text.cleaning import check, finished, speakable
 from fishcli.text.language import guess_language
 
 CHUNK_BYTES = 200  # The reference's default.
-
-
-class Span(NamedTuple):
-    """A chunk: `text` is what `start` to `end` of the whole covers, on one line."""
-
-    text: str
-    start: int
-    end: int
 
 
 def spoken(text: str, limit: int = CHUNK_BYTES, language: str | None = None) -> list[Span]:
