@@ -157,6 +157,6 @@ def _shares(utterances: int) -> Iterator[tuple[str, int]]:
 def _sounds(engine: Engine, sentence: str, seeds: int) -> Iterator[np.ndarray]:
     """The sentence on seeds from 0 on, each (N,)."""
     pieces: list[list[np.ndarray]] = [[] for _ in range(seeds)]
-    for chunk in engine.speak(Request(sentence, sampling=SamplingParams(seed=0), num_num_samples=seeds)):
+    for chunk in engine.speak(Request(sentence, sampling=SamplingParams(seed=0), num_samples=seeds)):
         pieces[chunk.sample].append(chunk.samples)
     return map(np.concatenate, pieces)
