@@ -12,14 +12,14 @@ from fishcli.checkpoints import convert as checkpoint
 from fishcli.engine import load
 from fishcli.engine.batch import Batch
 from fishcli.errors import InputError, SettingError
-from fishcli.lm.model import Where
+from fishcli.lm.kv_cache import KVIndex
 from fishcli.lm.prompt import PromptBuilder
 from fishcli.lm.sampling import SamplingTensors, distribution, sample
 from fishcli.lm.settings import LMSettings
 from fishcli.lm.tokenizer import Tokenizer
 from fishcli.native import build
 from fishcli.request import Reference, SamplingParams
-from fishcli.runners.base import Eager
+from fishcli.runners.eager import Eager
 from fishcli.runners.native_lm import Native
 
 CPU = torch.device("cpu")
@@ -131,8 +131,8 @@ def test_prefill_step_and_fast_logits(reference):
     prompt = torch.from_numpy(golden["prompt_1_refs"].astype(np.int64))
     width, semantic = prompt.shape[1], model.codes
     with torch.inference_mode():
-        cache = model.cache(1, width + 1)
-        where = Where.prefill(0, 0, width, model.settings.slow.group, CPU)
+        cache = model.cache(width + 1)
+        where = KVIndex.prefill(0, 0, width, model.settings.slow.group, CPU)
         hidden = model.slow(prompt.T[None], cache, where)[0, -1:]
         np.testing.assert_allclose(hidden[0], golden["prefill_hidden"], atol=1e-4)
         logits = model.logits(hidden)[0]
@@ -147,7 +147,9 @@ def test_prefill_step_and_fast_logits(reference):
             np.testing.assert_allclose(model.fast_logits(x)[0, 0], golden["fast_logits"][i - 1, :semantic], atol=1e-4)
 
         column = torch.cat([model.semantic + codes[:1], codes])
-        hidden = model.slow(column[None, None], cache, Where.step(torch.tensor([width]), width + 1))[:, 0]
+        hidden = model.slow(
+            column[None, None], cache, KVIndex.step(torch.tensor([0]), torch.tensor([width]), width + 1)
+        )[:, 0]
         np.testing.assert_allclose(hidden[0], golden["step_hidden"], atol=1e-4)
         logits = model.logits(hidden)[0]
         np.testing.assert_allclose(logits[:semantic], golden["step_logits_semantic"][:semantic], atol=1e-4)
@@ -169,7 +171,7 @@ def test_sampling_distributions(reference):
     assert keys
     for key in keys:
         temperature, top_p, penalty = map(float, re.findall(r"[\d.]+", key))
-        params = SamplingTensors.of([SamplingParams(temperature, top_p, penalty)], CPU)
+        params = SamplingTensors.stack([SamplingParams(temperature, top_p, penalty)], CPU)
         probabilities, order = distribution(logits, history, params)
         unsorted = torch.zeros_like(logits).scatter(1, order, probabilities)[0]
         np.testing.assert_allclose(unsorted, golden[key], atol=1e-6)
@@ -177,7 +179,7 @@ def test_sampling_distributions(reference):
 
 def test_draws_follow_the_distribution():
     logits = torch.tensor([[0.0, 2.0, 1.0, -3.0]]).expand(20_000, -1)
-    params = SamplingTensors.of([SamplingParams(1, 1, 1)] * len(logits), CPU)
+    params = SamplingTensors.stack([SamplingParams(1, 1, 1)] * len(logits), CPU)
     nothing = torch.full((len(logits), 16), 4)
     uniforms = torch.rand(len(logits), generator=torch.Generator().manual_seed(0))
     shares = torch.bincount(sample(logits, nothing, params, uniforms), minlength=4) / len(logits)
@@ -188,7 +190,7 @@ def test_draws_follow_the_distribution():
 def test_what_top_p_drops_is_never_drawn(uniforms):
     logits = torch.tensor([[5.0, 4.0, 1.0, 0.0]])
     nothing = torch.full((1, 16), 4)
-    drawn = sample(logits, nothing, SamplingTensors.of([SamplingParams(2, 0.74, 1)], CPU), torch.tensor([uniforms]))
+    drawn = sample(logits, nothing, SamplingTensors.stack([SamplingParams(2, 0.74, 1)], CPU), torch.tensor([uniforms]))
     assert drawn.item() in (0, 1)
 
 
@@ -249,16 +251,17 @@ def test_logits_of_a_row_do_not_depend_on_its_company(model, golden):
     last = torch.cat([p[:, -1] for p in prompts])
 
     def filled(prompts):
-        cache = model.cache(len(prompts), 200)
+        cache = model.cache(len(prompts) * 200)
         for row, prompt in enumerate(prompts):
             width = prompt.shape[1] - 1
-            model.slow(prompt[:, :-1], cache, Where.prefill(row, 0, width, model.settings.slow.group, CPU))
+            model.slow(prompt[:, :-1], cache, KVIndex.prefill(row * 200, 0, width, model.settings.slow.group, CPU))
         return cache
 
     with torch.inference_mode():
-        together = model.logits(model.slow(last[:, None], filled(prompts), Where.step(ends, int(ends.max()) + 1))[:, 0])
+        index = KVIndex.step(torch.arange(3) * 200, ends, int(ends.max()) + 1)
+        together = model.logits(model.slow(last[:, None], filled(prompts), index)[:, 0])
         for i, prompt in enumerate(prompts):
-            where = Where.step(ends[i : i + 1], int(ends[i]) + 1)
+            where = KVIndex.step(torch.tensor([0]), ends[i : i + 1], int(ends[i]) + 1)
             alone = model.logits(model.slow(last[i : i + 1, None], filled([prompt]), where)[:, 0])
             torch.testing.assert_close(together[i : i + 1], alone, atol=1e-4, rtol=0)
 

@@ -17,7 +17,7 @@ from fishcli.engine.batch import Batch
 from fishcli.engine.speech import FIRST_PUSH
 from fishcli.lm.sampling import WINDOW, SamplingTensors
 from fishcli.request import Request, SamplingParams
-from fishcli.runners.base import Rows
+from fishcli.runners import base as runners
 
 _CONTEXT = 300  # positions before the frame that is timed
 _BURST = 8  # frames that are timed at once
@@ -106,12 +106,13 @@ def frame(task: Task, rows: int, between: Callable[[], object] = lambda: None) -
     runner, device = task.engine.runner, task.engine.device
     limit = runner.model.settings.max_seq_len
     context = min(_CONTEXT, limit - 1)
-    cache = runner.cache(rows, min(512, limit))
+    length = min(512, limit)
+    cache = runner.cache(rows * length)
     columns = _speech(task, context + 1).to(device)
     runner.prefill(columns[:context], cache, 0, 0)
     for row in range(1, rows):
-        cache.move(0, row, context)
-    given = _rows(task, columns[-1], context, rows)
+        cache.copy(0, row * length, context)
+    given = _batch(task, columns[-1], context, torch.arange(rows) * length)
 
     def burst() -> None:
         for _ in range(_BURST):
@@ -126,15 +127,17 @@ def frame(task: Task, rows: int, between: Callable[[], object] = lambda: None) -
     return Frame(rows, context, spread, spread.rate(rows))
 
 
-def _rows(task: Task, column: Tensor, position: int, rows: int) -> Rows:
-    """What a step is given: the column (K + 1,) in every row, and some choices before it."""
+def _batch(task: Task, column: Tensor, position: int, slots: Tensor) -> runners.Batch:
+    """The input of a decode step: the column (K + 1,) in every slot, and some choices before it."""
+    rows = len(slots)
     device, codebooks = task.engine.device, len(column) - 1
     generator = torch.Generator().manual_seed(0)
-    return Rows(
+    return runners.Batch(
         columns=column.repeat(rows, 1),
+        slots=slots.to(device),
         positions=torch.full((rows,), position, device=device),
         history=_codes(task, rows * codebooks * WINDOW).view(rows, codebooks, WINDOW).to(device),
-        params=SamplingTensors.of([SamplingParams()] * rows, device),
+        params=SamplingTensors.stack([SamplingParams()] * rows, device),
         uniforms=torch.rand(rows, codebooks, generator=generator).to(device),
     )
 

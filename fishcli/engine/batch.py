@@ -13,7 +13,8 @@ from fishcli.engine.prefix_cache import PrefixCache
 from fishcli.lm.prompt import Columns
 from fishcli.lm.sampling import WINDOW, SamplingTensors
 from fishcli.request import SamplingParams
-from fishcli.runners.base import Rows, Runner
+from fishcli.runners import base as runners
+from fishcli.runners.base import Runner
 
 _BLOCK = 128  # positions of a prompt that are computed at once; bounds the memory of its attention
 
@@ -76,7 +77,8 @@ class Batch:
         self._openings = openings
         self.rows: list[Row] = []
         self._runner = runner
-        self._cache = runner.cache(rows=1, length=min(512, self.model.settings.max_seq_len))
+        self._rows, self._length = 1, min(512, self.model.settings.max_seq_len)
+        self._cache = runner.cache(self._length)
 
     def join(self, sampling: SamplingParams, seed: int) -> Row:
         """Add a row; `ask` it for a chunk before the next step."""
@@ -97,14 +99,14 @@ class Batch:
         openings = self._openings if done < opening else None
         found = openings.find(prompt[:, :opening]) if openings else None
         if found:
-            self._cache.put(index, *found)
+            self._cache.write(index * self._length, *found)
             done = opening
         # The prompt's last column is left to the first step, so that every frame comes from the same code.
         for start in range(done, width - 1, _BLOCK):
             block = torch.from_numpy(prompt[:, start : min(start + _BLOCK, width - 1)].T).to(self.model.device)
-            self._runner.prefill(block, self._cache, index, start)
+            self._runner.prefill(block, self._cache, index * self._length, start)
         if openings and not found:
-            openings.keep(prompt[:, :opening], *self._cache.take(index, opening))
+            openings.keep(prompt[:, :opening], *self._cache.read(index * self._length, opening))
         row.begin(prompt, limit)
 
     @torch.inference_mode()
@@ -114,11 +116,12 @@ class Batch:
         `row.ended` says afterwards how it stands; a row that has ended is asked again, or leaves.
         """
         device, codebooks = self.model.device, self.model.settings.codebooks
-        rows = Rows(
+        rows = runners.Batch(
             columns=torch.from_numpy(np.stack([row.column for row in self.rows])).to(device),
+            slots=torch.arange(len(self.rows), device=device) * self._length,
             positions=torch.tensor([row.position for row in self.rows], device=device),
             history=torch.from_numpy(np.stack([row.history(self.model.codes + 1) for row in self.rows])).to(device),
-            params=SamplingTensors.of([row.sampling for row in self.rows], device),
+            params=SamplingTensors.stack([row.sampling for row in self.rows], device),
             uniforms=torch.stack([row.uniforms(codebooks) for row in self.rows]).to(device),
         )
         columns, choices = (t.cpu().numpy() for t in self._runner.step(self._cache, rows))
@@ -130,15 +133,17 @@ class Batch:
         """Remove a row; the last one takes its place in the cache."""
         index, last = self.rows.index(row), self.rows.pop()
         if last is not row:
-            self._cache.move(len(self.rows), index, last.position)
+            self._cache.copy(len(self.rows) * self._length, index * self._length, last.position)
             self.rows[index] = last
 
     def _reserve(self, rows: int, length: int) -> None:
         """Make room before the steps, so that no step allocates."""
-        if rows > self._cache.rows or length > self._cache.length:
-            wanted = max(self._cache.rows, rows), max(self._cache.length, length)
-            smaller, self._cache = self._cache, self._runner.cache(*wanted)
-            self._cache.copy(smaller)
+        if rows > self._rows or length > self._length:
+            old, cache, before = self._length, self._cache, self._rows
+            self._rows, self._length = max(self._rows, rows), max(self._length, length)
+            self._cache = self._runner.cache(self._rows * self._length)
+            for row in range(before):
+                self._cache.write(row * self._length, *cache.read(row * old, old))
 
 
 def _shared(held: Columns, prompt: Columns) -> int:

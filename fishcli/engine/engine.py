@@ -34,8 +34,9 @@ from fishcli.lm.settings import LMSettings
 from fishcli.lm.tokenizer import Tokenizer
 from fishcli.native import build
 from fishcli.request import AudioChunk, Codes, Frame, Request, Samples
-from fishcli.runners.base import Eager, Runner
+from fishcli.runners.base import Runner
 from fishcli.runners.cuda_graph import Compiled
+from fishcli.runners.eager import Eager
 from fishcli.runners.native_codec import NativeDecoder
 from fishcli.runners.native_lm import Native
 from fishcli.runners.plan import pick_device, pick_dtype, pick_native, pick_quantize, pick_threads

@@ -14,12 +14,13 @@ from typing import TypeGuard, cast
 import torch
 from torch import Tensor, nn
 
-from fishcli.lm.model import Block, KVCache, Transformer
+from fishcli.lm.kv_cache import KVCache
+from fishcli.lm.model import Block, Transformer
 from fishcli.lm.quantize import Linear, QuantizedLinear
 from fishcli.lm.sampling import WINDOW
 from fishcli.lm.settings import StackSettings
 from fishcli.native import build
-from fishcli.runners.base import Rows
+from fishcli.runners.base import Batch
 
 _FORMATS = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2, torch.uint8: 3}  # `Format` in product.hpp
 
@@ -75,19 +76,21 @@ class _Model(ctypes.Structure):
     ]
 
 
-class _Past(ctypes.Structure):
-    _fields_ = [("keys", c_void_p), ("values", c_void_p), ("rows", c_int32), ("length", c_int32)]
+class _KVCache(ctypes.Structure):
+    _fields_ = [("keys", c_void_p), ("values", c_void_p), ("positions", c_int64)]
 
 
 class _Rows(ctypes.Structure):
     _fields_ = [
-        *((name, c_void_p) for name in ("columns", "positions", "history", "params", "uniforms")),
+        *((name, c_void_p) for name in ("columns", "slots", "positions", "history", "params", "uniforms")),
         ("count", c_int32),
     ]
 
 
 class Native:
     """A `Runner`. Raises `build.Unavailable` where the library or a shape that it needs is not there."""
+
+    exact = True
 
     def __init__(self, model: Transformer, threads: int) -> None:
         self.model = model
@@ -100,27 +103,29 @@ class Native:
         self._runner = c_void_p(_had(self._library.fish_lm_new(byref(self._described()), pool)))
         weakref.finalize(self, self._library.fish_lm_delete, self._runner)
 
-    def cache(self, rows: int, length: int) -> KVCache:
-        return KVCache(self.model.settings.slow, rows, length, torch.float32, self.model.device)
+    def cache(self, positions: int) -> KVCache:
+        return KVCache(self.model.settings.slow, positions, torch.float32, self.model.device)
 
-    def prefill(self, columns: Tensor, cache: KVCache, row: int, start: int) -> None:
-        self._prefill(columns, cache, row, start, None)
+    def prefill(self, columns: Tensor, cache: KVCache, slot: int, start: int) -> None:
+        self._prefill(columns, cache, slot, start, None)
 
-    def hidden(self, columns: Tensor, cache: KVCache, row: int, start: int) -> Tensor:
+    def hidden(self, columns: Tensor, cache: KVCache, slot: int, start: int) -> Tensor:
         hidden = torch.empty(len(columns), self.model.settings.slow.dim)
-        self._prefill(columns, cache, row, start, hidden.data_ptr())
+        self._prefill(columns, cache, slot, start, hidden.data_ptr())
         return hidden.to(self.model.norm.weight.dtype)
 
-    def _prefill(self, columns: Tensor, cache: KVCache, row: int, start: int, hidden: int | None) -> None:
+    def _prefill(self, columns: Tensor, cache: KVCache, slot: int, start: int, hidden: int | None) -> None:
         columns, described = columns.to(torch.int64).contiguous(), _described_cache(cache)
-        given = self._runner, columns.data_ptr(), len(columns), byref(described), row, start, hidden
+        given = self._runner, columns.data_ptr(), len(columns), byref(described), slot, start, hidden
         _had(self._library.fish_lm_prefill(*given))
 
-    def step(self, cache: KVCache, rows: Rows) -> tuple[Tensor, Tensor]:
-        integers = (each.to(torch.int64).contiguous() for each in (rows.columns, rows.positions, rows.history))
-        given = [*integers, torch.stack(rows.params, dim=1).contiguous(), rows.uniforms.contiguous()]
-        described = _Rows(*(tensor.data_ptr() for tensor in given), len(rows.columns))
-        columns, choices = torch.empty_like(given[0]), given[0].new_empty(rows.uniforms.shape)
+    def step(self, cache: KVCache, batch: Batch) -> tuple[Tensor, Tensor]:
+        integers = (
+            each.to(torch.int64).contiguous() for each in (batch.columns, batch.slots, batch.positions, batch.history)
+        )
+        given = [*integers, torch.stack(batch.params, dim=1).contiguous(), batch.uniforms.contiguous()]
+        described = _Rows(*(tensor.data_ptr() for tensor in given), len(batch.columns))
+        columns, choices = torch.empty_like(given[0]), given[0].new_empty(batch.uniforms.shape)
         _had(
             self._library.fish_lm_step(
                 self._runner, byref(described), byref(_described_cache(cache)), columns.data_ptr(), choices.data_ptr()
@@ -223,8 +228,8 @@ def _scales(layer: Linear | QuantizedLinear) -> Tensor | None:
     return layer.scales.contiguous() if isinstance(layer, QuantizedLinear) else None
 
 
-def _described_cache(cache: KVCache) -> _Past:
-    return _Past(cache.keys.data_ptr(), cache.values.data_ptr(), cache.rows, cache.length)
+def _described_cache(cache: KVCache) -> _KVCache:
+    return _KVCache(cache.keys.data_ptr(), cache.values.data_ptr(), cache.positions)
 
 
 def _had(result: int) -> int:
@@ -242,8 +247,8 @@ def _bound(library: ctypes.CDLL) -> ctypes.CDLL:
         ("pack", None, [pointer, POINTER(_Matrix), POINTER(_Source)]),
         ("new", pointer, [POINTER(_Model), pointer]),
         ("delete", None, [pointer]),
-        ("prefill", c_bool, [pointer, pointer, number, POINTER(_Past), number, number, pointer]),
-        ("step", c_bool, [pointer, POINTER(_Rows), POINTER(_Past), pointer, pointer]),
+        ("prefill", c_bool, [pointer, pointer, number, POINTER(_KVCache), c_int64, number, pointer]),
+        ("step", c_bool, [pointer, POINTER(_Rows), POINTER(_KVCache), pointer, pointer]),
     ):
         function = getattr(library, f"fish_lm_{name}")
         function.restype, function.argtypes = result, arguments

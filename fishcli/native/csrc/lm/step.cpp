@@ -21,7 +21,7 @@ struct Model {
 };
 
 struct Rows {
-    const int64_t *columns, *positions, *history;  // (B, K + 1), (B,), (B, K, window)
+    const int64_t *columns, *slots, *positions, *history;  // (B, K + 1), (B,), (B,), (B, K, window)
     const Knobs* knobs;                            // (B,)
     const float* noise;                            // (B, K)
     int32_t count;
@@ -50,36 +50,36 @@ public:
 
     // columns (count, K + 1) of one row at the positions from `start` on: their keys and values, and hidden (count, dim)
     // if it is wanted.
-    void prefill(const int64_t* columns, int count, const Past& past, int row, int start, float* hidden) {
+    void prefill(const int64_t* columns, int count, const KVCache& cache, int64_t slot, int start, float* hidden) {
         std::lock_guard<std::mutex> alone(working);
         where.clear();
-        for (int i = 0; i < count; i++) where.push_back({row, start + i});
+        for (int i = 0; i < count; i++) where.push_back({slot, start + i});
         shape(slow, m.slow, count);
         pool.run([&] {
             embed(columns, count);
-            Forward(pool, m.slow, past, slow, where).run(hidden);
+            Forward(pool, m.slow, cache, slow, where).run(hidden);
         });
         for (int c = 0; hidden && c < count; c++) std::copy_n(slow.x[c], m.slow.dim, hidden + (size_t)c * m.slow.dim);
     }
 
     // As `step` in step.py: writes columns (B, K + 1) and choices (B, K).
-    void step(const Rows& rows, const Past& past, int64_t* columns, int64_t* choices) {
+    void step(const Rows& rows, const KVCache& cache, int64_t* columns, int64_t* choices) {
         std::lock_guard<std::mutex> alone(working);
         const int K = m.codebooks, count = rows.count;
         where.clear(), first.clear();
         for (int b = 0; b < count; b++) {
-            where.push_back({b, (int)rows.positions[b]});
-            first.push_back({b, 0}), first.push_back({b, 1});
+            where.push_back({rows.slots[b], (int)rows.positions[b]});
+            first.push_back({(int64_t)b * K, 0}), first.push_back({(int64_t)b * K, 1});
         }
         shape(slow, m.slow, count), shape(fast, m.fast, 2 * count);
         const int most = std::max(m.output.rows, m.fast_output.rows);
         logits.shape(count, most);
         samplers.resize(std::max(samplers.size(), (size_t)count));
         for (Sampler& sampler : samplers) sampler.reserve(most);
-        const Past fast_past = room(count);
+        const KVCache fast_past = room(count);
         pool.run([&] {
             embed(rows.columns, count);
-            Forward(pool, m.slow, past, slow, where).run();
+            Forward(pool, m.slow, cache, slow, where).run();
             choose(slow, m.norm, m.slow, m.output, 1, 0, rows, 0, columns, choices);
             enter(count, columns);
             // The first two places are known at once, and one pass over the weights serves both.
@@ -88,7 +88,7 @@ public:
                 if (place > 1) {
                     pool.share(count, [&](int b) {
                         follow(b, place, columns, fast.x[b]);
-                        where[b].position = place;
+                        where[b] = {(int64_t)b * K, place};
                     });
                     Forward(pool, m.fast, fast_past, fast, where).run();
                 }
@@ -153,10 +153,10 @@ private:
         });
     }
 
-    Past room(int rows) {
+    KVCache room(int rows) {
         const size_t size = (size_t)m.fast.layers * rows * m.fast.kv_heads * m.codebooks * m.fast.head_dim;
         keys.resize(size), values.resize(size);
-        return {keys.data(), values.data(), rows, m.codebooks};
+        return {keys.data(), values.data(), (int64_t)rows * m.codebooks};
     }
 
     const Model m;
@@ -190,10 +190,10 @@ Runner* fish_lm_new(const Model* model, Pool* pool) {
     return made([&] { return new Runner(*model, *pool); });
 }
 void fish_lm_delete(Runner* runner) { delete runner; }
-bool fish_lm_prefill(Runner* r, const int64_t* columns, int count, const Past* past, int row, int start, float* hidden) {
-    return made([&] { return r->prefill(columns, count, *past, row, start, hidden), true; });
+bool fish_lm_prefill(Runner* r, const int64_t* columns, int count, const KVCache* cache, int64_t slot, int start, float* hidden) {
+    return made([&] { return r->prefill(columns, count, *cache, slot, start, hidden), true; });
 }
-bool fish_lm_step(Runner* r, const Rows* rows, const Past* past, int64_t* columns, int64_t* choices) {
-    return made([&] { return r->step(*rows, *past, columns, choices), true; });
+bool fish_lm_step(Runner* r, const Rows* rows, const KVCache* cache, int64_t* columns, int64_t* choices) {
+    return made([&] { return r->step(*rows, *cache, columns, choices), true; });
 }
 }
