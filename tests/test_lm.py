@@ -81,6 +81,11 @@ def generated(runner, prompt, sampling, seed=0):
     return np.concatenate(frames, axis=1)
 
 
+def prompts(tokenizer, frame_rate=21.5):
+    """The builder of the micro checkpoint's prompts."""
+    return PromptBuilder(tokenizer, codebooks=8, codes=1000, max_seq_len=512, frame_rate=frame_rate)
+
+
 def test_tokens(reference):
     tokenizer = loaded(reference).tokenizer
     for case in reference.texts:
@@ -104,26 +109,91 @@ def test_no_text_reaches_a_control_token(tokenizer):
 
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_prompts(reference, count):
-    builder = PromptBuilder(loaded(reference).tokenizer, 8, 512, 21.5)
-    built = builder.build(TEXT, voices_of(reference.golden)[:count])
+    builder = prompts(loaded(reference).tokenizer)
+    built = builder.build(TEXT, builder.prefix(voices_of(reference.golden)[:count]))
     np.testing.assert_array_equal(built, reference.golden[f"prompt_{count}_refs"])
 
 
 def test_prompt_drops_the_oldest_chunks_but_the_first(tokenizer, voices):
-    builder = PromptBuilder(tokenizer, 8, 512, 21.5)
-    chunks = [Reference(np.full((8, 20), i), f"AudioChunk {i}.") for i in range(6)]
-    alone = builder.build(TEXT, voices).shape[1]
-    width = builder.build(TEXT, voices, chunks[:1]).shape[1] - alone
+    builder = prompts(tokenizer)
+    prefix = builder.prefix(voices)
+    turns = [builder.turn(f"Chunk {i}.", np.full((8, 20), i)) for i in range(6)]
+    alone, width = builder.build(TEXT, prefix).shape[1], turns[0].shape[1]
     for room, kept in [(6, "012345"), (5, "05"), (4, "05"), (3, "0"), (1, "0"), (0, "")]:
-        fitting = builder.fitting(TEXT, voices, chunks, reserve=512 - alone - room * width)
-        assert fitting == [chunks[int(i)] for i in kept], room
+        fitting = builder.fit(TEXT, prefix, turns, reserve=512 - alone - room * width)
+        assert [id(turn) for turn in fitting] == [id(turns[int(i)]) for i in kept], room
+
+
+def test_an_earlier_chunk_is_a_turn_like_a_reference(tokenizer, voices):
+    builder = prompts(tokenizer)
+    first, second = (builder.turn(voice.text, voice.codes) for voice in voices)
+    expected = builder.build(TEXT, builder.prefix(voices))
+    np.testing.assert_array_equal(builder.build(TEXT, builder.prefix(voices[:1]), [second]), expected)
+    np.testing.assert_array_equal(builder.build(TEXT, builder.prefix([]), [first, second]), expected)
 
 
 def test_a_reference_that_is_too_long_names_the_seconds_that_fit(tokenizer):
-    builder = PromptBuilder(tokenizer, 8, 512, 20.0)
-    room = 512 - builder.build(TEXT, [Reference(np.zeros((8, 1)), "Hi")]).shape[1] + 1 - 200
+    builder = prompts(tokenizer, frame_rate=20.0)
+    short, long = (builder.prefix([Reference(np.zeros((8, frames), np.int16), "Hi")]) for frames in (1, 1000))
+    room = 512 - builder.build(TEXT, short).shape[1] + 1 - 200
     with pytest.raises(InputError, match=f"last 50 s, but only {room / 20:.0f} s fit"):
-        builder.build(TEXT, [Reference(np.zeros((8, 1000)), "Hi")], reserve=200)
+        builder.build(TEXT, long, reserve=200)
+
+
+@pytest.mark.parametrize(
+    ("codes", "said"),
+    [
+        (np.full((8, 40), 2_000_000_000), "0 to 999, not 2000000000 to 2000000000"),
+        (np.full((8, 3), 1000), "0 to 999, not 1000 to 1000"),
+        (np.array([[5, -3]] * 8), "not -3 to 5"),
+        (np.full((8, 2), 2**64 - 1, np.uint64), "0 to 999"),
+        (np.zeros((8, 2)), r"integers of shape \(8, T\), not float64"),
+        (np.full((8, 2), np.nan, np.float16), "not float16"),
+        (np.zeros((8, 2), bool), "not bool"),
+        (np.zeros((8, 2), complex), "not complex128"),
+        (np.full((8, 2), "1"), "not <U1"),
+        (np.full((8, 2), None), "not object"),
+        (np.zeros((8, 2), "m8[s]"), "not timedelta64"),
+        (np.zeros((7, 2), int), r"of shape \(7, 2\)"),
+        (np.zeros(8, int), r"of shape \(8,\)"),
+        (np.zeros((8, 2, 1), int), r"of shape \(8, 2, 1\)"),
+        (np.array(0), r"of shape \(\)"),
+        (np.zeros((8, 0), int), "at least one frame"),
+    ],
+)
+def test_codes_that_no_codec_made_are_refused(tokenizer, codes, said):
+    builder = prompts(tokenizer)
+    with pytest.raises(InputError, match=said):
+        builder.turn("Hi", codes)
+    with pytest.raises(InputError, match=said):
+        builder.prefix([Reference(codes, "Hi")])
+
+
+def random_codes(random):
+    """An array whose dtype, shape and range are drawn: about one in six is good."""
+    dtype = np.dtype(random.choice(["i1", "u1", "i2", ">i2", "i4", "i8", "u8", "f2", "f8", "?", "c8", "U3", "O"]))
+    shape = (8, random.integers(0, 5)) if random.random() < 0.7 else random.integers(0, 10, random.integers(0, 4))
+    low, high = [(0, 100), (0, 1000), (-3, 1003), (-(2**31), 2**31)][random.integers(4)]
+    with np.errstate(over="ignore"):
+        values = random.integers(low, high, tuple(shape)).astype(dtype)
+    return np.asfortranarray(values) if random.random() < 0.2 else values
+
+
+def test_a_thousand_random_arrays_are_built_or_refused(tokenizer):
+    random = np.random.default_rng(0)
+    builder = prompts(tokenizer)
+    built = 0
+    for _ in range(1000):
+        codes = random_codes(random)
+        try:
+            prompt = builder.build(TEXT, builder.prefix([Reference(codes, "Hi")]))
+        except InputError:
+            continue
+        built += 1
+        speech = prompt[:, prompt[0] >= tokenizer.semantic]
+        np.testing.assert_array_equal(speech[1:], codes)
+        np.testing.assert_array_equal(speech[0], tokenizer.semantic + codes[0].astype(int))
+    assert 100 < built < 500
 
 
 def test_prefill_step_and_fast_logits(reference):

@@ -86,7 +86,7 @@ def test_a_voice_is_computed_once(engine, voice, monkeypatch, store):
     monkeypatch.setattr(
         engine.runner, "prefill", lambda columns, *at: widths.append(len(columns)) or prefill(columns, *at)
     )
-    opening = engine._prompts.opening([voice]).shape[1]
+    opening = engine._prompts.prefix([voice]).shape[1]
 
     def spoken(text, voices=(voice,)):
         widths.clear()

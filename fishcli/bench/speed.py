@@ -92,7 +92,7 @@ def prefill(task: Task) -> Prefill:
     """Every time in another voice: what is measured has not been computed before."""
     columns, times = 0, []
     for _ in range(task.repeat):
-        prompt, batch = task.prompts.build(task.text, [task.voice()]), Batch(task.engine.runner)
+        prompt, batch = task.prompt(task.voice()), Batch(task.engine.runner)
         row = batch.join(SamplingParams(max_new_tokens=1), seed=0)
         times.append(seconds(task.engine.device, lambda: batch.ask(row, prompt)))  # noqa: B023 (called at once)
         columns = prompt.shape[1] - 1  # the last one is left to the first step

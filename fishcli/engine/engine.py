@@ -135,7 +135,13 @@ class Engine:
     @functools.cached_property
     def _prompts(self) -> PromptBuilder:
         s = self.lm_settings
-        return PromptBuilder(self.tokenizer, s.codebooks, s.max_seq_len, self.frame_rate)
+        return PromptBuilder(
+            self.tokenizer,
+            codebooks=s.codebooks,
+            codes=self.codec_settings.codes,
+            max_seq_len=s.max_seq_len,
+            frame_rate=self.frame_rate,
+        )
 
     @functools.cached_property
     def _codec_identity(self) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from fishcli.engine.batch import Batch
 from fishcli.lm.prompt import Columns, PromptBuilder
-from fishcli.request import AudioChunk, Codes, Frame, Reference, Request, Samples, Span
+from fishcli.request import AudioChunk, Codes, Frame, Request, Samples, Span
 from fishcli.text import spoken
 
 log = logging.getLogger(__name__)
@@ -30,11 +30,14 @@ def speeches(request: Request, prompts: PromptBuilder) -> list[Speech]:
     """
     spans = spoken(request.text, request.chunk_length, request.language)
     reserve = min(request.sampling.max_new_tokens or _RESERVE, prompts.max_seq_len // 2)
+    prefix = prompts.prefix(request.references)
     for span in spans:  # what cannot be asked fails here, before anything was spoken
-        prompts.build(span.text, request.references, (), reserve)
+        prompts.build(span.text, prefix, (), reserve)
     parts = [spans] if request.iterative_prompt else [[span] for span in spans]
     samples = range(request.num_samples)
-    return [Speech(i, place, part, request, prompts, reserve) for place, part in enumerate(parts) for i in samples]
+    return [
+        Speech(i, place, part, request, prompts, prefix, reserve) for place, part in enumerate(parts) for i in samples
+    ]
 
 
 def frames(batch: Batch, wanted: Sequence[Speech]) -> Iterator[Frame]:
@@ -126,17 +129,18 @@ class Speech:
         spans: Sequence[Span],
         request: Request,
         prompts: PromptBuilder,
+        prefix: Columns,
         reserve: int,
     ) -> None:
         self.sample = sample
         self.sampling = request.sampling
         self.seed = _seed(request.seed + sample, place)
-        self.opening = prompts.opening(request.references).shape[1] if request.references else 0
+        self.opening = prefix.shape[1] if request.references else 0
         self._left = list(spans)
         self._request = request
-        self._prompts, self._reserve = prompts, reserve
+        self._prompts, self._prefix, self._reserve = prompts, prefix, reserve
         self._codes: list[Codes] = []  # of the chunk that is being spoken
-        self._spoken: list[Reference] = []
+        self._spoken: list[Columns] = []  # the turns of earlier chunks
 
     @property
     def done(self) -> bool:
@@ -144,12 +148,12 @@ class Speech:
 
     def prompt(self) -> Columns:
         """What asks for the next chunk."""
-        text, references = self._left[0].text, self._request.references
+        text = self._left[0].text
         if self._request.iterative_prompt:
-            self._spoken = self._prompts.fitting(text, references, self._spoken, self._reserve)
+            self._spoken = self._prompts.fit(text, self._prefix, self._spoken, self._reserve)
         else:
             self._spoken = []
-        prompt = self._prompts.build(text, references, self._spoken, self._reserve)
+        prompt = self._prompts.build(text, self._prefix, self._spoken, self._reserve)
         log.debug("sample %d: %r after a prompt of %d positions", self.sample, text, prompt.shape[1])
         return prompt
 
@@ -160,7 +164,7 @@ class Speech:
         if ended is not None:
             chunk = np.concatenate(self._codes, axis=1)
             if chunk.shape[1]:
-                self._spoken.append(Reference(chunk, span.text))
+                self._spoken.append(self._prompts.turn(span.text, chunk))
             self._left, self._codes = self._left[1:], []
         return Frame(self.sample, span, codes, ended)
 
