@@ -13,7 +13,7 @@ from typer.completion import completion_init, get_completion_script  # type: ign
 
 from fishcli.cli import console
 from fishcli.cli.app import app, command
-from fishcli.files import naming_failures, replacing
+from fishcli.files import replacing, report_write_errors
 
 _VARIABLE = "_FISH_COMPLETE"  # what the scripts ask this program through
 # zsh runs a file that it loads on the first Tab as the completion itself; typer's script only prepares the second.
@@ -77,7 +77,7 @@ def _folder(variable: str, custom: str) -> Path:
 
 
 def _write(target: Path, text: str) -> None:
-    with naming_failures(target):
+    with report_write_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         with replacing(target) as temporary:
             temporary.write_text(text, encoding="utf-8")

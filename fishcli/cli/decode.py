@@ -42,7 +42,7 @@ def decode(
     for path, file in zip(codes, files, strict=True):
         with inputs.readable(path) as source:
             given = read(source, codebooks=layout.codebooks, size=layout.codes)
-        with audio.Writer(outputs.target(file), engine.sample_rate, subtype=subtype) as out:
+        with audio.Encoder(outputs.target(file), engine.sample_rate, subtype=subtype) as out:
             for samples in engine.decode(given):
                 out.write(samples)
         console.note(f"{path}: {out.seconds:.2f} s -> {file}")

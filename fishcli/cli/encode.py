@@ -50,7 +50,7 @@ def encode(
         console.note(f"{path}: {seconds:.1f} s, codes {encoded.shape} -> {file}")
         done.append({"input": str(path), "output": str(file), "frames": encoded.shape[1], "seconds": round(seconds, 3)})
         for sound in again:
-            with audio.Writer(outputs.target(sound), engine.sample_rate) as out:
+            with audio.Encoder(outputs.target(sound), engine.sample_rate) as out:
                 for samples in engine.decode(encoded):
                     out.write(samples)
     console.result({"files": done})

@@ -32,7 +32,7 @@ def generate(
     from fishcli.audio import codes
     from fishcli.cli import inputs, outputs
     from fishcli.cli import progress as speaking
-    from fishcli.files import naming_failures
+    from fishcli.files import report_write_errors
     from fishcli.text import spoken
 
     words = inputs.words(text, speech.language)
@@ -41,7 +41,7 @@ def generate(
     if dry_run:
         speaking.show_chunks(spoken(words, speech.chunk_length, speech.language), files)
         return
-    with naming_failures(output_dir):
+    with report_write_errors(output_dir):
         output_dir.mkdir(parents=True, exist_ok=True)
     engine = model.load()
     request = speech.request(words, inputs.references(engine, voice))

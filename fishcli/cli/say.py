@@ -12,7 +12,7 @@ from fishcli.errors import SettingError
 from fishcli.files import next_free
 
 if TYPE_CHECKING:
-    from fishcli.audio import Writer
+    from fishcli.audio import Encoder
     from fishcli.audio.playback import Player
     from fishcli.engine import Engine
 
@@ -77,16 +77,16 @@ def _files(output: Path | None, samples: int, play: bool) -> list[Path]:
 
 def _sinks(
     stack: contextlib.ExitStack, engine: Engine, files: list[Path], subtype: str | None, play: bool
-) -> list[list[Writer | Player]]:
+) -> list[list[Encoder | Player]]:
     """Where the sound of each sample goes."""
-    from fishcli.audio import Writer
+    from fishcli.audio import Encoder
     from fishcli.audio.playback import Player
     from fishcli.cli import outputs
 
     rate = engine.sample_rate
-    sinks: list[list[Writer | Player]] = [[] for _ in range(max(1, len(files)))]
+    sinks: list[list[Encoder | Player]] = [[] for _ in range(max(1, len(files)))]
     if play:  # the first to be entered and so the last to end: the files are safe when it fails there
         sinks[0].append(stack.enter_context(Player(rate)))
     for sample, path in zip(sinks, files, strict=bool(files)):
-        sample.append(stack.enter_context(Writer(outputs.target(path), rate, subtype=subtype)))
+        sample.append(stack.enter_context(Encoder(outputs.target(path), rate, subtype=subtype)))
     return sinks

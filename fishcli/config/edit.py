@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from fishcli.config.read import decoded, placed, toml
 from fishcli.config.schema import SETTINGS, Value, checked, from_text, named, shown, spelled
 from fishcli.errors import SettingError
-from fishcli.files import naming_failures, replacing
+from fishcli.files import replacing, report_write_errors
 
 if TYPE_CHECKING:
     from tomlkit import TOMLDocument
@@ -89,7 +89,7 @@ def _text(document: "TOMLDocument", path: Path) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    with naming_failures(path):
+    with report_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
             temporary.write_bytes(text.encode())
