@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from fishcli.errors import SettingError
+from fishcli.errors import InputError, SettingError
 
 Codes = npt.NDArray[np.int16]  # (K, T): K codebooks, T frames
 Samples = npt.NDArray[np.float32]  # (N,), in -1..1
@@ -194,6 +194,7 @@ class Request:
     chunk_length: int = 200
     iterative_prompt: bool = True
     language: str | None = None
+    normalize: bool = True
 
     def __post_init__(self) -> None:
         if not 1 <= self.num_samples <= MAX_SAMPLES:
@@ -238,6 +239,14 @@ class AudioChunk(NamedTuple):
     ended: bool | None
     samples: Samples
     seed: int
+
+
+def check_codes(codes: npt.NDArray[np.integer], codebooks: int, size: int) -> None:
+    """Raise InputError unless these are codes (codebooks, T), integers from 0 to size - 1."""
+    if codes.dtype.kind not in "iu" or codes.ndim != 2 or len(codes) != codebooks:
+        raise InputError(f"Codes must be integers of shape ({codebooks}, T), not {codes.dtype} of shape {codes.shape}.")
+    if codes.shape[1] and not 0 <= int(codes.min()) <= int(codes.max()) < size:
+        raise InputError(f"Codes must be from 0 to {size - 1}, not {int(codes.min())} to {int(codes.max())}.")
 
 
 def draw_seed() -> int:

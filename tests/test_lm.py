@@ -7,10 +7,10 @@ import re
 import numpy as np
 import pytest
 import torch
+from fishcli.engine.batch import Batch
 
 from fishcli.checkpoints import convert as checkpoint
 from fishcli.engine import load
-from fishcli.engine.batch import Batch
 from fishcli.errors import InputError, SettingError
 from fishcli.lm.kv_cache import KVIndex
 from fishcli.lm.prompt import PromptBuilder

@@ -13,8 +13,7 @@ from torch import Tensor
 
 from fishcli.bench.task import REFERENCE, TRIES, Task
 from fishcli.bench.timing import Spread, seconds
-from fishcli.engine.batch import Batch
-from fishcli.engine.speech import FIRST_PUSH
+from fishcli.engine.vocoder import FIRST_PIECE as FIRST_PUSH
 from fishcli.lm.sampling import WINDOW, SamplingTensors
 from fishcli.request import Request, SamplingParams
 from fishcli.runners import base as runners

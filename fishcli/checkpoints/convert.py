@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 Tensors = dict[str, Tensor]
 
-_FORMAT = "2"  # raise it when a conversion changes: what was converted before is then converted anew
+FORMAT = "2"  # raise it when a conversion changes: what was converted before is then converted anew
 _LARGE = 100_000_000  # bytes, from which a conversion takes long enough to be told
 _LOCK_TIMEOUT = 600  # seconds; a conversion takes less than one minute
 
@@ -143,7 +143,7 @@ def identity(path: Path) -> str:
 def _identity(path: Path, dtype: torch.dtype, recipe: Mapping[str, Any]) -> str:
     """What a converted file must have been made from to be used."""
     status = _status(path)
-    return json.dumps([_FORMAT, status.st_size, status.st_mtime_ns, str(dtype), recipe], sort_keys=True)
+    return json.dumps([FORMAT, status.st_size, status.st_mtime_ns, str(dtype), recipe], sort_keys=True)
 
 
 def _status(path: Path) -> os.stat_result:

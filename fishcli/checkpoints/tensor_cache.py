@@ -32,6 +32,11 @@ class TensorCache:
         self._held: OrderedDict[str, Tensors] = OrderedDict()
         self._lock = threading.Lock()
 
+    def find_in_memory(self, key: str) -> Tensors | None:
+        """Return what `find` returns, without looking on disk."""
+        with self._lock:
+            return self._held.get(key)
+
     def find(self, key: str) -> Tensors | None:
         """What was kept under a key, on the CPU; not to be changed."""
         with self._lock:
@@ -40,12 +45,12 @@ class TensorCache:
                 return self._held[key]
         tensors = _read(self._path(key), key)
         if tensors is not None:
-            self._hold(key, tensors)
+            self.hold(key, tensors)
         return tensors
 
     def keep(self, key: str, tensors: Tensors) -> None:
         """Keep CPU tensors, which must not change afterwards."""
-        self._hold(key, tensors)
+        self.hold(key, tensors)
         path = self._path(key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,7 +61,8 @@ class TensorCache:
         except OSError as error:
             log.debug("%s is not kept on disk (%s)", path, error)
 
-    def _hold(self, key: str, tensors: Tensors) -> None:
+    def hold(self, key: str, tensors: Tensors) -> None:
+        """Keep CPU tensors in memory alone."""
         with self._lock:
             self._held[key] = tensors
             while len(self._held) > 1 and sum(map(_size, self._held.values())) > self._memory:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 import os
 import platform
 from pathlib import Path
@@ -11,7 +13,10 @@ import torch
 
 from fishcli.errors import SettingError
 from fishcli.lm.quantize import Quantize
+from fishcli.lm.settings import LMSettings
 from fishcli.native import build
+
+log = logging.getLogger(__name__)
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
@@ -100,3 +105,63 @@ def physical_cores() -> int:
         siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
         cores.add(siblings.read_text() if siblings.exists() else str(cpu))
     return max(1, len(cores))
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How a model runs. `native`: by the C++ kernels; `compile`: by what torch compiles for a GPU.
+
+    `kv_memory`: megabytes of the KV cache; None: enough for 8 sequences of 4,096 positions.
+    """
+
+    device: torch.device
+    dtype: torch.dtype  # of the weights that are not quantized
+    quantize: Quantize = "none"
+    native: bool = False
+    compile: bool = False
+    threads: int = 1
+    kv_memory: int | None = None
+
+
+def make_plan(
+    size: int, device: str, dtype: str, quantize: str, compile: bool, threads: int | None, kv_memory: int | None = None
+) -> Plan:
+    """Return how a model of `size` bytes runs, for the arguments of `load`. Raises SettingError."""
+    where = pick_device(device)
+    compiled = pick_native(where, dtype, quantize, size, compile)
+    if compiled:
+        try:
+            build.load()
+        except build.Unavailable as error:
+            compiled = False
+            log.warning("The C++ kernels cannot be used, so the model runs slower in PyTorch: %s.", error)
+    elif compile and where.type != "cuda":
+        log.warning("compile has no effect for %s in %s.", where.type, dtype)
+    return Plan(
+        device=where,
+        dtype=pick_dtype(dtype, where, size, compiled),
+        quantize=pick_quantize(quantize, where, size, compiled),
+        native=compiled,
+        compile=compile and where.type == "cuda",
+        threads=pick_threads(threads, size),
+        kv_memory=kv_memory,
+    )
+
+
+_SEQUENCES, _POSITIONS = 8, 4096  # that the KV cache holds by default: a page of text each, or two whole contexts
+
+
+def kv_positions(settings: LMSettings, plan: Plan) -> int:
+    """Return the positions of the KV cache, those of all sequences together, within `plan.kv_memory`.
+
+    Memory is taken as positions are written, so a single speaker needs little of it.
+    """
+    if plan.kv_memory is None:
+        return _SEQUENCES * min(_POSITIONS, settings.max_seq_len)
+    return max(1, plan.kv_memory * 1_000_000 // kv_position_bytes(settings, plan))
+
+
+def kv_position_bytes(settings: LMSettings, plan: Plan) -> int:
+    """Return the bytes of the keys and values of one position. The C++ keeps them in float32."""
+    slow = settings.slow
+    return 2 * slow.layers * slow.kv_heads * slow.head_dim * (4 if plan.native else plan.dtype.itemsize)
