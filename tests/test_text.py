@@ -7,6 +7,7 @@ import pytest
 import regex
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from texts import TEXTS
 
 from fishcli.errors import InputError, SettingError
 from fishcli.text import (
@@ -191,39 +192,6 @@ def test_a_limit_that_cuts_nothing_is_refused():
 
 def graphemes(text):
     return [match.end() for match in regex.finditer(r"\X", text)]
-
-
-PARTS = st.sampled_from(
-    [
-        *(
-            "a",
-            "word",
-            " ",
-            "  ",
-            "\n",
-            "\n\n",
-            "\r\n",
-            ". ",
-            ".",
-            "? ",
-            "!",
-            ", ",
-            "...",
-            "…",
-            "—",
-            "“",
-            "”",
-            '"',
-            "(",
-        ),
-        *(") ", "'", "Mr. ", "e.g. ", "3.14", "1,250.50", "5 kg", "\t", "\u2029", "#", "\u3000", "¿", "«", "»", "你好"),
-        *("。", "，", "「", "」", "日本語は", "ー", "สวัสดี", "한국어", "हिन्दी", "।", "؟ ", "، ", "e\u0301", "\u0301"),
-        *("👨\u200d👩\u200d👧", "🇩🇪", "\u1112\u1161\u11ab", "\u200d"),
-    ]
-)
-TEXTS = st.lists(PARTS, max_size=60).map("".join) | st.text(
-    st.characters(exclude_categories=("Cs", "Cc")), max_size=120
-)
 
 
 @settings(max_examples=400, deadline=None)

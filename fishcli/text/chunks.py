@@ -77,12 +77,12 @@ _ABBREVIATION = regex.compile(
 
 def _sentence_ends(text: str, start: int, end: int, language: str) -> Iterator[int]:
     """Positions inside start..end where one sentence ends and the next begins."""
-    for position in _segmented(text[start:end], language):
-        if _ends_sentence(text, start + position):
+    for position in segmented(text[start:end], language):
+        if ends_sentence(text, start + position):
             yield start + position
 
 
-def _segmented(text: str, language: str) -> Iterator[int]:
+def segmented(text: str, language: str) -> Iterator[int]:
     """The inner boundaries that `sentencex` finds, window by window; each window starts at the last boundary."""
     import sentencex
 
@@ -95,7 +95,7 @@ def _segmented(text: str, language: str) -> Iterator[int]:
         start = ends[-1] if ends and start + _WINDOW < len(text) else start + _WINDOW
 
 
-def _ends_sentence(text: str, position: int) -> bool:
+def ends_sentence(text: str, position: int) -> bool:
     """Whether a boundary keeps words, addresses, closing marks and abbreviations whole."""
     before, after = text[position - 1], text[position]
     if _CLOSING.match(after) or before == "\u200d":
@@ -111,9 +111,9 @@ def _fitted(text: str, start: int, end: int, limit: int, language: str) -> Itera
         yield start, end
         return
     unquoted = text[start:end].translate(_QUOTES)
-    ends = [start + at for at in _segmented(unquoted, language) if _ends_sentence(text, start + at)]
+    ends = [start + at for at in segmented(unquoted, language) if ends_sentence(text, start + at)]
     for left, right in _between(text, start, end, ends):
-        yield from _between(text, left, right, _even_cuts(text[left:right], left, limit))
+        yield from _between(text, left, right, even_cuts(text[left:right], left, limit))
 
 
 def _size(text: str, start: int, end: int) -> int:
@@ -122,7 +122,7 @@ def _size(text: str, start: int, end: int) -> int:
 
 # Where a sentence that is too long may be cut, best first. The index of the alternative that matches is the rank.
 # Thai, Lao, Khmer, Burmese, Tibetan, Chinese and Japanese are written without spaces.
-_UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}ー]"
+UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}ー]"
 _CUTS = regex.compile(
     r"""
       (\n\s*)                                                    # 1 a line of a list or a verse
@@ -132,7 +132,7 @@ _CUTS = regex.compile(
     | ((?<![.\p{N}\s])\s++(?!\p{N}))                             # 3 a space, but not in "Dr. Who", "No. 5" or "12 kg"
     | (\s+)                                                      # 4 any space
     | ((?<!LEADING)(?!TRAILING)(?:(?<=UNSPACED)(?=[\w(（「『《“])|(?<=\w)(?=UNSPACED)))   # 5 unspaced script
-    """.replace("UNSPACED", _UNSPACED)
+    """.replace("UNSPACED", UNSPACED)
     .replace("LEADING", "[เแโใไ]")  # vowels that Thai writes before their consonant
     .replace(
         "TRAILING", "[ーぁぃぅぇぉっゃゅょァィゥェォッャュョะาำๆฯ]"
@@ -142,7 +142,7 @@ _CUTS = regex.compile(
 _WORST = 6
 
 
-def _even_cuts(sentence: str, offset: int, limit: int) -> Iterator[int]:
+def even_cuts(sentence: str, offset: int, limit: int) -> Iterator[int]:
     """Cuts that make pieces of at most `limit` bytes, as even as the good places to cut allow."""
     edges = [0, *_grapheme_ends(sentence)]
     sizes = [0, *accumulate(_size(sentence, left, right) for left, right in pairwise(edges))]

@@ -29,21 +29,32 @@ def decode(data: bytes) -> str:
 
 
 def check(text: str) -> str:
-    """The text, if there is something in it to speak and nothing that cannot be.
+    """Return the text with page breaks as newlines. Raises InputError for one that is too long or cannot be spoken."""
+    check_length(len(text))
+    text = legible(text)
+    if not speakable(text):
+        raise InputError("There is nothing to speak: the text has neither a letter nor a number; give it some words.")
+    return text
 
-    Form feeds and their like become newlines, one for one. Other control characters are refused, not dropped:
-    a NUL means UTF-16 or a binary file, an escape would leave its `[31m` to be read aloud.
-    """
-    if len(text) > MAX_CHARACTERS:
+
+def check_length(characters: int) -> None:
+    """Raise InputError for a text of more than MAX_CHARACTERS."""
+    if characters > MAX_CHARACTERS:
         raise InputError(
-            f"The text has {len(text):,} characters and at most {MAX_CHARACTERS:,} are taken; split it into several."
+            f"The text has {characters:,} characters and at most {MAX_CHARACTERS:,} are taken; split it into several."
         )
+
+
+def legible(text: str, offset: int = 0) -> str:
+    """Return the text with form feeds and other page breaks as newlines, one for one.
+
+    Raises InputError for other control characters, with their position from `offset` on. They are refused, not dropped:
+    a NUL means UTF-16 or a binary file, and an escape would leave its `[31m` to be read aloud.
+    """
     text = text.translate(_PAGE_BREAKS)
     if bad := _REFUSED.search(text):
         kind = "a lone surrogate" if "\ud800" <= bad[0] <= "\udfff" else "a control character"
-        raise InputError(f"The text has {kind}, U+{ord(bad[0]):04X}, at character {bad.start()}; remove it.")
-    if not speakable(text):
-        raise InputError("There is nothing to speak: the text has neither a letter nor a number; give it some words.")
+        raise InputError(f"The text has {kind}, U+{ord(bad[0]):04X}, at character {offset + bad.start()}; remove it.")
     return text
 
 
