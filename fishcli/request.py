@@ -142,6 +142,21 @@ def _deliver(reader: TextReader, piece: str | None) -> None:
 
 
 @dataclass(frozen=True)
+class Script:
+    """A text as it will be spoken, which `fishcli.text.prepare` makes: normalised, and cut into chunks.
+
+    `text` is the text after normalisation. `spans` are its chunks in order, each with a terminal mark, which `text`
+    itself may lack; their positions count characters of `text`. `language` is an ISO 639-1 code, given or guessed;
+    `seconds` the expected duration of the speech.
+    """
+
+    text: str
+    spans: tuple[Span, ...]
+    language: str
+    seconds: float
+
+
+@dataclass(frozen=True)
 class SamplingParams:
     """How codes are sampled. Temperature 0 is greedy; without a seed the engine draws one.
 
@@ -187,7 +202,7 @@ class Request:
     sentences end. Text that is not there yet is a TextFeed. Raises SettingError.
     """
 
-    text: str | TextFeed
+    text: str | Script | TextFeed
     references: Sequence[Reference] = ()
     sampling: SamplingParams = dataclasses.field(default_factory=SamplingParams)
     num_samples: int = 1

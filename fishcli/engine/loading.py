@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import threading
 from collections.abc import Callable
@@ -39,7 +38,7 @@ class part(Generic[T]):  # noqa: N801 (used like `property`)
 
     def __init__(self, make: Callable[[Any], T]) -> None:
         self._make = make
-        functools.update_wrapper(self, make)
+        self.__doc__ = make.__doc__
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
@@ -54,7 +53,7 @@ class part(Generic[T]):  # noqa: N801 (used like `property`)
         with instance.lock:
             if self._name not in instance.__dict__:
                 instance.__dict__[self._name] = self._make(instance)
-        return instance.__dict__[self._name]  # type: ignore[no-any-return]
+        return instance.__dict__[self._name]
 
 
 class Model:

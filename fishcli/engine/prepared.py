@@ -10,7 +10,7 @@ from torch import Tensor
 from fishcli import text
 from fishcli.errors import InputError
 from fishcli.lm.prompt import Columns, PromptBuilder
-from fishcli.request import Codes, Request, Span, TextFeed
+from fishcli.request import Codes, Request, Script, Span, TextFeed
 
 _OPEN_RESERVE = 1024  # frames kept free for a chunk that may last as long as the context holds
 _FEED_CONTEXT = 4096  # positions of a text that arrives over time, whose length nobody knows
@@ -78,9 +78,12 @@ class Prepared:
         return min(self.prefix.shape[1] + needed, self.context)
 
 
-def _script(request: Request) -> text.Script | None:
+def _script(request: Request) -> Script | None:
+    """Return the chunks of a request's text, prepared here unless the caller has done so; None: they are to come."""
     if isinstance(request.text, TextFeed):
         return None
+    if isinstance(request.text, Script):
+        return request.text
     return text.prepare(request.text, request.chunk_length, request.language, request.normalize)
 
 

@@ -10,8 +10,7 @@ from types import TracebackType
 from typing import Generic, TypeVar
 
 from fishcli.errors import FishError
-from fishcli.request import AudioChunk, Frame
-from fishcli.text import Script
+from fishcli.request import AudioChunk, Frame, Script
 
 T = TypeVar("T")
 

@@ -3,13 +3,13 @@
 All functions are pure. `prepare` runs them in order; `IncrementalScript` does so for a text that arrives over time.
 """
 
-from fishcli.request import Span
+from fishcli.request import Script, Span
 from fishcli.text.chunks import split, spoken
 from fishcli.text.cleaning import MAX_CHARACTERS, check, clean, decode, finished, seconds, speakable
 from fishcli.text.incremental import IncrementalScript
 from fishcli.text.language import guess_language
 from fishcli.text.normalize import can_normalize, needs_extra, normalize
-from fishcli.text.script import Script, prepare
+from fishcli.text.script import prepare
 
 __all__ = [
     "MAX_CHARACTERS",

@@ -1,30 +1,10 @@
 """A text prepared for speech, once: the dry run, the progress bar and the engine read the same chunks."""
 
-from dataclasses import dataclass
-
-from fishcli.request import Span
+from fishcli.request import Script
 from fishcli.text.chunks import CHUNK_BYTES, split
 from fishcli.text.cleaning import check, finished, seconds
 from fishcli.text.language import guess_language
 from fishcli.text.normalize import normalize as written_out
-
-
-@dataclass(frozen=True)
-class Script:
-    """A text as it will be spoken: normalised, and cut into chunks.
-
-    `text` is the text after normalisation. `spans` are its chunks in order, each with a terminal mark, which `text`
-    itself may lack; their positions count characters of `text`. `language` is an ISO 639-1 code, given or guessed.
-    """
-
-    text: str
-    spans: tuple[Span, ...]
-    language: str
-
-    @property
-    def seconds(self) -> float:
-        """The expected duration of the speech, in seconds."""
-        return sum(seconds(span.text) for span in self.spans)
 
 
 def prepare(text: str, chunk_length: int = CHUNK_BYTES, language: str | None = None, normalize: bool = True) -> Script:
@@ -39,4 +19,4 @@ def prepare(text: str, chunk_length: int = CHUNK_BYTES, language: str | None = N
         text = written_out(text, spoken_language)
     # `language`, not the guess above: it was made from digits and signs that are words by now.
     spans = [span._replace(text=finished(span.text)) for span in split(text, chunk_length, language)]
-    return Script(text, tuple(spans), spoken_language)
+    return Script(text, tuple(spans), spoken_language, sum(seconds(span.text) for span in spans))
