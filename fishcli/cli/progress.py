@@ -122,7 +122,7 @@ def report(figures: dict[str, float], request: Request, outputs: Sequence[Path])
 def show_chunks(spans: Sequence[text.Span], outputs: Sequence[Path]) -> None:
     """What would be spoken, chunk by chunk, with the seconds that it is expected to last."""
     chunks = [(span.text, text.seconds(span.text)) for span in spans]
-    if console.manner.json:
+    if console.flags.json:
         fields = [{"text": said, "seconds": round(seconds, 1)} for said, seconds in chunks]
         console.result({"chunks": fields, "outputs": [str(path) for path in outputs]})
         return

@@ -244,7 +244,7 @@ def load(
     found = local.find(model, tuple(name for name in local.NEEDED if codec is None or name != local.CODEC))
     codec_path = Path(codec) if codec else found.path / local.CODEC
     if not codec_path.is_file():
-        raise ModelMissing(f"There is no codec at {codec_path}; name its .pth file with --codec-path.")
+        raise ModelMissing(f"codec_path does not exist: {codec_path}.", field="codec_path")
     plan = make_plan((found.path / "model.pth").stat().st_size, device, dtype, quantize, compile, threads)
     torch.set_num_threads(plan.threads)
     torch.backends.cudnn.allow_tf32 = False  # ten bits of a float32 convolution would be lost, and heard
@@ -267,7 +267,7 @@ def make_plan(size: int, device: str, dtype: str, quantize: str, compile: bool, 
             compiled = False
             log.warning("The model cannot be compiled for this processor, and is slower without: %s.", error)
     elif compile and where.type != "cuda":
-        log.warning("--compile does nothing for %s in %s.", where.type, dtype)
+        log.warning("compile has no effect on %s in %s.", where.type, dtype)
     return Plan(
         device=where,
         dtype=pick_dtype(dtype, where, size, compiled),

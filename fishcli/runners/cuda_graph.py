@@ -77,7 +77,7 @@ class Compiled(Eager):
                 return self._step(cache, rows)
             except Exception as error:  # no list is complete: torch, Triton and the C++ compiler have their own
                 # Nothing was lost: a step writes the same places of the cache again. A fault of its own comes again.
-                log.warning("--compile does not work here (%s); going on without it.", _reason(error))
+                log.warning("compile failed (%s); continuing without it.", _reason(error))
                 self._works = False
         return super().step(cache, rows)
 
@@ -112,7 +112,7 @@ class Compiled(Eager):
         if not mark.exists():
             log.info(
                 "Compiling the model's step for this GPU, which takes about a minute, once. "
-                "The next run starts without it; a short text alone is faster without --compile."
+                "The next run reuses it; a short text alone is faster without it."
             )
         limits = {"recompile_limit": _MOST_GRAPHS, "accumulated_recompile_limit": _MOST_GRAPHS}
         # The fused kernels of attention go through the keys of a head one after another. As plain operations, which
