@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fishcli.engine.batch import Batch
 from torch._dynamo.testing import CompileCounter
 
 from fishcli.engine import load
-from fishcli.engine.batch import Batch
 from fishcli.lm.sampling import WINDOW, SamplingTensors
 from fishcli.request import SamplingParams
 from fishcli.runners import base as runners

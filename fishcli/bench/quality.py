@@ -113,7 +113,7 @@ def _drawn(engine: Engine, task: Task) -> Codes:
             return np.concatenate(codes, axis=1)
         request = task.request(seed=seed, frames=missing)
         codes.append(np.concatenate([frame.codes for frame in engine.generate(request)], axis=1)[:, :missing])
-    raise FishError("The model ends every sentence before it has begun; give another --text.")
+    raise FishError("The model ends every sentence before it has begun; use another text.")
 
 
 def _engines(task: Task) -> dict[str, Engine]:

@@ -1,4 +1,4 @@
-"""Tensors that take long to compute, kept under a key: in memory, and on disk for the next process."""
+"""A cache of tensors that are expensive to compute, in memory and on disk."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ Tensors = dict[str, Tensor]
 
 
 class TensorCache:
-    """At most `memory` bytes in memory and `disk` bytes in the cache folder's `name`; the least recently used go.
+    """An LRU cache of at most `memory` bytes in memory and `disk` bytes in the folder `name` of the cache folder.
 
-    Nothing is lost with it: what is not found, or cannot be kept, is computed again. Safe to use from threads.
+    Entries that are missing, damaged or cannot be written are computed again by the caller. Thread-safe.
     """
 
     def __init__(self, name: str, memory: int, disk: int) -> None:
@@ -38,7 +38,7 @@ class TensorCache:
             return self._held.get(key)
 
     def find(self, key: str) -> Tensors | None:
-        """What was kept under a key, on the CPU; not to be changed."""
+        """Return the CPU tensors of a key, or None. They must not be modified."""
         with self._lock:
             if key in self._held:
                 self._held.move_to_end(key)
@@ -49,17 +49,17 @@ class TensorCache:
         return tensors
 
     def keep(self, key: str, tensors: Tensors) -> None:
-        """Keep CPU tensors, which must not change afterwards."""
+        """Store CPU tensors under a key. They must not be modified afterwards."""
         self.hold(key, tensors)
         path = self._path(key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            data = safetensors.torch.save(tensors, metadata={"seal": _seal(key, tensors)})
+            data = safetensors.torch.save(tensors, metadata={"checksum": _checksum(key, tensors)})
             with files.replacing(path, durable=False) as temporary:
                 temporary.write_bytes(data)
             self._trim(path.parent)
         except OSError as error:
-            log.debug("%s is not kept on disk (%s)", path, error)
+            log.debug("%s cannot be written to the cache (%s)", path, error)
 
     def hold(self, key: str, tensors: Tensors) -> None:
         """Keep CPU tensors in memory alone."""
@@ -82,11 +82,11 @@ class TensorCache:
 
 
 def _read(path: Path, key: str) -> Tensors | None:
-    """What a file holds; None where it is absent, damaged or another's. It then counts as just used."""
+    """Return the tensors in a file, and mark it as used; None if it is missing, damaged or of another key."""
     try:
         with safetensors.safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (no mapping)
-            if (file.metadata() or {}).get("seal") != _seal(key, tensors):
+            if (file.metadata() or {}).get("checksum") != _checksum(key, tensors):
                 return None
         os.utime(path)
     except (OSError, safetensors.SafetensorError):
@@ -98,7 +98,7 @@ def _size(tensors: Tensors) -> int:
     return sum(tensor.nbytes for tensor in tensors.values())
 
 
-def _seal(key: str, tensors: Tensors) -> str:
+def _checksum(key: str, tensors: Tensors) -> str:
     digest = hashlib.sha256(key.encode())
     for name in sorted(tensors):
         tensor = tensors[name].contiguous()

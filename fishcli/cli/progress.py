@@ -68,9 +68,7 @@ class Progress:
         words = _short(event.text_span.text)
         if event.ended is False:
             limit = self._request.sampling.max_new_tokens or "the context's last"
-            console.warn(
-                f'"{words}" was truncated at {limit} frames; try another --seed, or a shorter --chunk-length.'
-            )
+            console.warn(f'"{words}" was truncated at {limit} frames; try another --seed, or a shorter --chunk-length.')
         elif not self._chunk[event.sample]:
             console.warn(f'"{words}" gave no speech; try another --seed.')
 
@@ -120,7 +118,7 @@ def report(figures: dict[str, float], request: Request, outputs: Sequence[Path])
 def show_chunks(script: Script, outputs: Sequence[Path]) -> None:
     """Show what would be spoken, chunk by chunk, with the expected seconds of each."""
     chunks = [(span.text, text.seconds(span.text)) for span in script.spans]
-    if console.manner.json:
+    if console.flags.json:
         fields = [{"text": said, "seconds": round(seconds, 1)} for said, seconds in chunks]
         console.result({"chunks": fields, "outputs": [str(path) for path in outputs]})
         return

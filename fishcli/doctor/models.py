@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from fishcli.checkpoints import download, local
 from fishcli.config import Settings, Value
-from fishcli.doctor.check import Check, State, unset
+from fishcli.doctor.check import Check, State, repair_command, unset
 from fishcli.errors import FishError, InputError
 
 if TYPE_CHECKING:
@@ -67,16 +67,16 @@ def _state(found: local.Found, verify: bool, in_use: bool) -> Check:
     name = f"{found.name}, {_size(found.path) / 1e6:,.0f} MB"
     try:
         if reason := local.fault(found.path):
-            return Check("on disk", f"{name}: {reason}", bad, f"run `{local.remedy(found)}`")
+            return Check("on disk", f"{name}: {reason}", bad, f"run `{repair_command(found)}`")
         if not verify:
             return Check("on disk", f"{name}, has all its files")
         if not found.built_in and not (found.path / local.RECORD).exists():
-            return Check("on disk", f"{name}: nothing to check it against", "warn", f"run `{local.remedy(found)}`")
+            return Check("on disk", f"{name}: nothing to check it against", "warn", f"run `{repair_command(found)}`")
         damaged = damaged_weights(found.path) if found.built_in else _damaged_files(found.path)
     except FishError as error:  # its record is damaged
         return Check("on disk", name, bad, str(error))
     if damaged:
-        return Check("on disk", f"{name}: {', '.join(damaged)} damaged", "fail", f"run `{local.remedy(found)}`")
+        return Check("on disk", f"{name}: {', '.join(damaged)} damaged", "fail", f"run `{repair_command(found)}`")
     return Check(
         "on disk",
         f"{name}, every byte of its weights is sound" if found.built_in else f"{name}, every byte as on the hub",

@@ -23,10 +23,10 @@ def checks(verify: bool) -> Iterator[Check]:
     size = sum(path.stat().st_size for path in converted)
     yield Check("cache", f"{len(converted)} converted files, {size / 1e6:,.0f} MB")
     if verify and usable("torch"):
-        from fishcli.checkpoints import convert as checkpoint
+        from fishcli.checkpoints import convert
 
         for path in converted:
-            if not checkpoint.verify(path):
+            if not convert.verify(path):
                 remedy = f"run `rm {shlex.quote(str(path))}`; it is made anew"
                 yield Check("cache", f"{path.name} is damaged", "fail", remedy)
 

@@ -235,7 +235,7 @@ def load(
     found = local.find(model, tuple(name for name in local.NEEDED if codec is None or name != local.CODEC))
     codec_path = Path(codec) if codec else found.path / local.CODEC
     if not codec_path.is_file():
-        raise ModelMissing(f"codec_path does not exist: {codec_path}", field="codec_path")
+        raise ModelMissing(f"codec_path does not exist: {codec_path}.", field="codec_path")
     size = (found.path / "model.pth").stat().st_size
     plan = make_plan(size, device, dtype, quantize, compile, threads, kv_memory)
     torch.set_num_threads(plan.threads)

@@ -1,4 +1,4 @@
-"""What the machine can run, and in which number format it is fast."""
+"""Choose how a model runs on this machine: device, dtype, quantization, runner and threads."""
 
 from __future__ import annotations
 
@@ -21,44 +21,44 @@ log = logging.getLogger(__name__)
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
-SMALL = 100_000_000  # bytes of weights; a model below it runs from the processor's cache
+SMALL = 100_000_000  # bytes of weights; a smaller model fits into the CPU's cache
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto`: CUDA, else MPS, else the CPU. Raises SettingError for a device that is not there."""
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    """Return the device of a name; `auto`: CUDA, else MPS, else the CPU. Raises SettingError if it is unavailable."""
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
-        return torch.device(next(kind for kind, usable in there.items() if usable))
-    if name not in there:
-        raise SettingError(f"There is no device {name!r}; choose auto, cpu, cuda or mps.")
-    if not there[name]:
-        raise SettingError(f"This machine has no usable {name} device; run `fish doctor`, or choose --device auto.")
+        return torch.device(next(kind for kind, usable in available.items() if usable))
+    if name not in available:
+        raise SettingError(f"device must be auto, cpu, cuda or mps, not {name!r}.", field="device")
+    if not available[name]:
+        raise SettingError(f"No usable {name} device was found; `fish doctor` shows details.", field="device")
     return torch.device(name)
 
 
 def pick_native(device: torch.device, dtype: str, quantize: str, size: int, compile: bool) -> bool:
-    """Whether a model of `size` bytes is run by the C++ of `fishcli.native`, which may have to be compiled first.
+    """Return whether the native runner runs a model of `size` bytes. Its library may have to be compiled first.
 
-    A small model is fast enough as it is: for it nothing is compiled unless somebody asks, for that or for weights
-    that only the compiled code multiplies.
+    A small model is fast enough in PyTorch: the library is compiled for it only if `compile` or the quantization
+    requires it.
     """
     wanted = compile or quantize in ("int8", "int4") or size > SMALL
     return device.type == "cpu" and dtype != "float16" and (wanted or build.is_built())
 
 
 def pick_dtype(name: str, device: torch.device, size: int, compiled: bool) -> torch.dtype:
-    """`auto`: what the device is fast at for a model of `size` bytes; else the type of that name.
+    """Return the dtype of a name; `auto`: the fastest on the device for a model of `size` bytes.
 
-    `compiled`: by `fishcli.native`, which stores weights in the type and computes in float32.
+    `compiled`: the native runner runs the model. It stores weights in the dtype and computes in float32.
     """
     types = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
     if name != "auto":
         if name not in types:
-            raise SettingError(f"There is no number format {name!r}; choose auto, {', '.join(types)}.")
+            raise SettingError(f"dtype must be auto, {', '.join(types)}, not {name!r}.", field="dtype")
         return types[name]
     if device.type == "cpu":
-        # Half the bytes help where weights come from memory. A small model stays in the cache: converting
-        # to and fro then costs more than it saves (built-in voice: float32 is 1.5 times as fast).
+        # Half the bytes help if weights are read from memory. A small model stays in the cache, and conversions cost
+        # more than they save (built-in voice: float32 is 1.5 times as fast).
         return torch.bfloat16 if size > SMALL and (compiled or cpu_has_bfloat16()) else torch.float32
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.get_device_capability()[0] >= 8 else torch.float16
@@ -66,21 +66,22 @@ def pick_dtype(name: str, device: torch.device, size: int, compiled: bool) -> to
 
 
 def pick_quantize(name: str, device: torch.device, size: int, compiled: bool) -> Quantize:
-    """`auto`: int8 where the weights of a model of `size` bytes come from a CPU's memory; else what is named."""
+    """Return the quantization of a name; `auto`: int8 if a CPU reads the weights (`size` bytes) from memory."""
     if name == "auto":
         return "int8" if device.type == "cpu" and compiled and size > SMALL else "none"
     if name not in ("none", "int8", "int4"):
-        raise SettingError(f"There is no quantization {name!r}; choose auto, none, int8 or int4.")
+        raise SettingError(f"quantize must be auto, none, int8 or int4, not {name!r}.", field="quantize")
     if name != "none" and device.type == "cpu" and not compiled:
         raise SettingError(
-            f"{name} on a CPU needs what is compiled for it, which cannot be used here; leave out --quantize."
+            f"{name} on a CPU needs the native runner, which is not available; `fish doctor` shows why.",
+            field="quantize",
         )
-    return name  # type: ignore[return-value]  # one of the three
+    return name  # type: ignore[return-value]  # a Quantize, as checked above
 
 
 def cpu_has_bfloat16() -> bool:
-    """Whether the CPU multiplies bfloat16 itself; where it does not, float32 was 8 times faster (EPYC 7003)."""
-    # torch exposes these only as private functions, and not for every architecture.
+    """Return whether the CPU has bfloat16 instructions; without them float32 was 8 times faster (EPYC 7003)."""
+    # torch has these as private functions only, and not on every architecture.
     checks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
     return any(getattr(torch.cpu, check, lambda: False)() for check in checks)
 
@@ -95,9 +96,9 @@ def pick_threads(wanted: int | None, size: int) -> int:
 
 
 def physical_cores() -> int:
-    """Cores that this process may use, each counted once however many threads it runs."""
+    """Return the number of physical cores that this process may use."""
     if not hasattr(os, "sched_getaffinity"):
-        # Apple's cores run one thread each, others' mostly two.
+        # Apple's cores have one hardware thread, most others two.
         threads = os.cpu_count() or 1
         return threads if platform.machine() == "arm64" else max(1, threads // 2)
     cores = set()
