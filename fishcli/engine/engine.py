@@ -125,7 +125,7 @@ class Engine:
             channel: Channel[Codes] = Channel(len(samples), self._worker.wake)
             self._worker.submit(EncodeTask(map(_to_numpy, pieces), channel))
             with Stream(channel) as stream:
-                codes = np.concatenate(list(stream), axis=1)
+                codes = np.ascontiguousarray(np.concatenate(list(stream), axis=1))
             cached = {"codes": torch.from_numpy(codes)}
             _RECORDINGS.keep(key, cached)
         return cached["codes"].numpy().copy()
