@@ -22,7 +22,8 @@ import torch
 
 from fishcli import files
 from fishcli.checkpoints import convert, local
-from fishcli.engine import Engine, Plan
+from fishcli.engine import Engine
+from fishcli.runners.plan import Plan
 from fishcli.testing.checkpoint import make, micro
 
 TRACED = {module.__file__ for module in (convert, files)}

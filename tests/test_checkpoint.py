@@ -13,11 +13,12 @@ import torch
 from conftest import TESTS
 
 from fishcli.checkpoints import convert, local
-from fishcli.engine import Engine, Plan
+from fishcli.engine import Engine
 from fishcli.errors import InputError
 from fishcli.lm import weights
 from fishcli.lm.settings import LMSettings
 from fishcli.lm.tokenizer import Tokenizer
+from fishcli.runners.plan import Plan
 
 CPU = torch.device("cpu")
 

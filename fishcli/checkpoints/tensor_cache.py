@@ -43,7 +43,7 @@ class TensorCache:
             if key in self._held:
                 self._held.move_to_end(key)
                 return self._held[key]
-        tensors = _read(self._path(key), key)
+        tensors = _read(self.path(key), key)
         if tensors is not None:
             self.hold(key, tensors)
         return tensors
@@ -51,7 +51,10 @@ class TensorCache:
     def keep(self, key: str, tensors: Tensors) -> None:
         """Store CPU tensors under a key. They must not be modified afterwards."""
         self.hold(key, tensors)
-        path = self._path(key)
+        self.write(self.path(key), key, tensors)
+
+    def write(self, path: Path, key: str, tensors: Tensors) -> None:
+        """Store CPU tensors in a file, as `keep` does, without keeping them in memory."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             data = safetensors.torch.save(tensors, metadata={"checksum": _checksum(key, tensors)})
@@ -68,7 +71,8 @@ class TensorCache:
             while len(self._held) > 1 and sum(map(_size, self._held.values())) > self._memory:
                 self._held.popitem(last=False)
 
-    def _path(self, key: str) -> Path:
+    def path(self, key: str) -> Path:
+        """Return the file of a key in the cache folder of this moment."""
         return files.folder("cache") / self._name / f"{key}.safetensors"
 
     def _trim(self, folder: Path) -> None:

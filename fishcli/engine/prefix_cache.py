@@ -20,6 +20,11 @@ _STORE = TensorCache("voices", memory=256_000_000, disk=1_000_000_000)
 _WRITER = ThreadPoolExecutor(1, "fishcli-prefix-cache")  # the model thread waits for no disk
 
 
+def flush() -> None:
+    """Wait until what was cached is on disk."""
+    _WRITER.submit(lambda: None).result()
+
+
 class PrefixCache:
     """The prefixes of one model. `identity`: all that keys and values depend on besides the columns."""
 
@@ -42,7 +47,7 @@ class PrefixCache:
             return
         key, tensors = self._key(columns), {"keys": keys, "values": values}
         _STORE.hold(key, tensors)
-        _WRITER.submit(_STORE.keep, key, tensors)
+        _WRITER.submit(_STORE.write, _STORE.path(key), key, tensors)
 
     def _key(self, columns: Columns) -> str:
         return hashlib.sha256(self._identity.encode() + b"\n" + columns.astype("<i8").tobytes()).hexdigest()

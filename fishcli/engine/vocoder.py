@@ -12,18 +12,18 @@ from fishcli.request import Codes, Frame, Samples
 # Frames of a piece. On a CPU one frame alone takes twice as long as one of four, so a hundred milliseconds of waiting
 # for the first sound buy a tenth of the time of all others.
 FIRST_PIECE, LONGEST_PIECE = 4, 32
-_PATIENCE = 8  # pieces of one size before the next size
+_PATIENCE = 6  # times the next size, in frames, before it is used
 
 
 def piece_size(frame: int) -> int:
     """Return the frames of the piece that begins at a sample's frame of this index.
 
-    The size depends on the index alone, so a seed gives the same bits of sound under any load. It doubles after 8
-    pieces: a listener has gained enough by then to wait for a piece of twice the size, where making audio takes at
-    most 0.89 of its duration.
+    The size depends on the index alone, so a seed gives the same bits of sound under any load. It doubles once a
+    listener is far enough ahead to wait for a piece of twice the size, where making audio takes at most 0.87 of its
+    duration.
     """
     size = FIRST_PIECE
-    while size < LONGEST_PIECE and frame >= _PATIENCE * size:
+    while size < LONGEST_PIECE and frame >= _PATIENCE * 2 * size:
         size *= 2
     return size
 

@@ -104,8 +104,7 @@ class Worker:
         try:
             while not self._closing:
                 self._awake = False
-                if (work := self._next()) is not None:
-                    self._do(work)
+                if self.work():
                     continue
                 with self._condition:
                     while not (self._awake or self._closing):
@@ -117,6 +116,13 @@ class Worker:
             tasks, self._tasks = self._tasks, []
         for task in tasks:
             self._drop(task, _closed(self.error))
+
+    def work(self) -> bool:
+        """Do one piece of work; False when there is nothing to do. The thread calls it in a loop."""
+        work = self._next()
+        if work is not None:
+            self._do(work)
+        return work is not None
 
     def _next(self) -> Work | None:
         """Drop what has ended, admit what waits, and pick the next piece of work."""
