@@ -123,7 +123,7 @@ def _size(text: str, start: int, end: int) -> int:
 
 # The places where a long sentence may be cut, best first: the index of the alternative that matches is the rank.
 # Thai, Lao, Khmer, Burmese, Tibetan, Chinese and Japanese are written without spaces.
-UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}ー]"
+UNSPACED = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}ー]")
 _CUTS = regex.compile(
     r"""
       (\n\s*)                                                    # 1 a line of a list or a verse
@@ -133,7 +133,7 @@ _CUTS = regex.compile(
     | ((?<![.\p{N}\s])\s++(?!\p{N}))                             # 3 a space, but not in "Dr. Who", "No. 5" or "12 kg"
     | (\s+)                                                      # 4 any space
     | ((?<!LEADING)(?!TRAILING)(?:(?<=UNSPACED)(?=[\w(（「『《“])|(?<=\w)(?=UNSPACED)))   # 5 unspaced script
-    """.replace("UNSPACED", UNSPACED)
+    """.replace("UNSPACED", UNSPACED.pattern)
     .replace("LEADING", "[เแโใไ]")  # vowels that Thai writes before their consonant
     .replace(
         "TRAILING", "[ーぁぃぅぇぉっゃゅょァィゥェォッャュョะาำๆฯ]"
