@@ -18,7 +18,7 @@ _LOOKBACK = 400  # characters of the sentence that are searched for open quotes
 _SAMPLE = 1000  # characters at the start of the text that tell its language
 _SHORTEST_BOUND, _LONGEST_BOUND = 256, 4000  # characters after which a sentence without an end is cut
 
-_SPACES = regex.compile(r"\s*")
+_WORD = regex.compile(r"\S")
 _CLOSING = r"""[\p{M}\p{Pe}\p{Pf}\p{Sentence_Terminal}…．，,،;؛:"'\u200d]"""
 _POSSIBLE_END = regex.compile(rf"(?<={_CLOSING})(?!{_CLOSING})(?=.)|(?=[\n\u2029])", regex.DOTALL)
 _TERMINAL_MARK = regex.compile(rf"[\p{{Sentence_Terminal}}…．](?:{_CLOSING}|\s){{0,16}}\Z")
@@ -27,7 +27,6 @@ _BLANK_LINE = regex.compile(r"[^\S\n]*\n[^\S\n]*\n|\s*\u2029")
 _NEXT_WORD = regex.compile(r"""(\s*)([\p{Pi}\p{Ps}"']*)(\S*)(\s?)""")
 _LIST_ITEM = regex.compile(r"\s*\n\s*(?:\p{N}{1,3}[.)]|[-*•‣])(?:\s|\Z)")
 _LABEL = regex.compile(r"(?:\A|\n)\s*\p{N}{1,3}[.)]\Z")
-_UNSPACED = regex.compile(UNSPACED)
 
 
 class IncrementalScript:
@@ -50,9 +49,9 @@ class IncrementalScript:
         self._sample = ""  # the start of all that was fed
         self._text = ""  # what was fed and is not yet returned
         self._before = 0  # characters that were fed before `_text`
-        self._start = 0  # of the current sentence in `_text`
-        self._scanned = 0  # the sentence does not end before this place in `_text`
-        self._position = 0  # of the current sentence in the normalised text
+        self._start = 0  # of the current sentence, in `_text`
+        self._scanned = 0  # the sentence does not end before this place, in `_text`
+        self._position = 0  # of the current sentence, in the normalised text
 
     def feed(self, text: str) -> list[Span]:
         """Return the chunks that are complete with this piece of text.
@@ -103,10 +102,10 @@ class IncrementalScript:
         return self._start + _half(self._text[self._start : last]) if len(self._text) > last else None
 
     def _skip_spaces(self) -> None:
-        spaces = _SPACES.match(self._text, self._start)
-        assert spaces
-        self._start = spaces.end()
-        self._position += len(spaces[0])
+        word = _WORD.search(self._text, self._start)
+        start = word.start() if word else len(self._text)
+        self._position += start - self._start
+        self._start = start
 
     def _ends_at(self, place: int, ended: bool) -> bool | None:
         """Return whether the current sentence ends at a place, None if that is not known yet."""
@@ -155,16 +154,14 @@ def _next_word(ahead: str, ended: bool) -> tuple[str, str] | None:
 
     In scripts without spaces a character is a word.
     """
-    found = _NEXT_WORD.match(ahead)
-    assert found
-    spaces, opening, word, after = found.groups()
-    if word and (not spaces or _UNSPACED.match(word)):
+    spaces, opening, word, after = next(_NEXT_WORD.finditer(ahead)).groups()
+    if word and (not spaces or UNSPACED.match(word)):
         return spaces, word[0]
     return (spaces, word or opening) if after or ended or len(ahead) == _LOOKAHEAD else None
 
 
 def _separate(sentence: str, spaces: str, word: str, language: str) -> bool:
-    """Return whether a new sentence starts with `word`."""
+    """Return whether `word`, after `spaces`, starts a sentence of its own."""
     if not word:
         return True
     if word[0].islower() and _CLOSING_QUOTE.search(sentence):  # “Why?” he asked.
