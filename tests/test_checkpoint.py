@@ -140,7 +140,7 @@ def test_a_fast_transformer_of_its_own_width(micro, write):
     loaded = engine(write(state, **settings))
     assert torch.equal(loaded.lm.fast_project_in.weight, state["fast_project_in.weight"])
     assert torch.equal(loaded.lm.fast_project_in.bias, state["fast_project_in.bias"])
-    assert next(loaded.frames("Hello.")).codes.shape[0] == 8
+    assert next(loaded.generate("Hello.")).codes.shape[0] == 8
 
 
 def test_what_is_kept(micro, state):

@@ -182,7 +182,7 @@ class Engine:
         def convert(state: checkpoint.Tensors) -> checkpoint.Tensors:
             state = weights.canonical(state)
             checkpoint.check(state, weights.shapes(s), str(path))
-            return weights.kept(state, s, codes, tokenizer.semantic, tokenizer.end, quantize)
+            return weights.for_inference(state, s, codes, tokenizer.semantic, tokenizer.end, quantize)
 
         dtype, quantize = self.plan.dtype, self.plan.quantize
         recipe = {"lm": repr(s), "codes": codes, "semantic": tokenizer.semantic, "end": tokenizer.end}
