@@ -107,7 +107,7 @@ def test_a_stream_keeps_no_more_after_many_frames_than_after_one(codec, codes):
     kept = []
     for piece in (codes[:, :1], codes):
         stream.push(piece)
-        kept.append(sum(x.untyped_storage().nbytes() for x in stream._cache.values()))
+        kept.append(sum(x.untyped_storage().nbytes() for x in stream._state.values()))
     assert kept[0] == kept[1] > 0
 
 
@@ -198,7 +198,7 @@ def test_audio_that_cannot_be_encoded(codec, audio, said):
         (torch.zeros(7, 3, dtype=torch.int64), r"\(8, T\), not int64 of shape \(7, 3\)"),
         (torch.zeros(8, dtype=torch.int64), r"shape \(8,\)"),
         (torch.zeros(8, 3), "float32"),
-        (torch.full((8, 3), 1000), "0 to 999, not 1000 to 1000"),
+        (torch.full((8, 3), 1000), "Codes must be from 0 to 999, not 1000 to 1000"),
         (torch.full((8, 3), -1), "not -1 to -1"),
     ],
 )

@@ -75,7 +75,7 @@ class NativeDecoder:
     def __init__(self, codec: Firefly, threads: int) -> None:
         _check(codec.settings)
         self.settings = codec.settings
-        self._values = codec.quantizer.residual_fsq.values
+        self._values = codec.quantizer.residual_fsq.dequantize
         self._library, pool = _bound(build.load()), build.pool(threads)
         pack = _Pack(codec, self._library.fish_decoder_vector(), self._library.fish_decoder_panel())
         self._handle = _handle(self._library.fish_decoder_new(byref(pack.decoder()), pool))
@@ -93,7 +93,7 @@ class NativeDecoder:
 
 
 class NativeStream:
-    """Decodes one sequence of codes piece by piece, as `firefly.Stream` does."""
+    """Decodes one sequence of codes piece by piece, as `firefly.StreamingDecoder` does."""
 
     def __init__(self, decoder: NativeDecoder) -> None:
         self._decoder, self._library = decoder, decoder._library
