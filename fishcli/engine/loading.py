@@ -130,7 +130,7 @@ class Model:
         def prepare(state: convert.Tensors) -> convert.Tensors:
             state = weights.canonical(state)
             convert.check(state, weights.shapes(s), str(path))
-            return weights.kept(state, s, codes, tokenizer.semantic, tokenizer.end, quantize)
+            return weights.for_inference(state, s, codes, tokenizer.semantic, tokenizer.end, quantize)
 
         dtype, quantize = self.plan.dtype, self.plan.quantize
         recipe = {"lm": repr(s), "codes": codes, "semantic": tokenizer.semantic, "end": tokenizer.end}
