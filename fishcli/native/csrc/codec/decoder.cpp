@@ -188,7 +188,7 @@ private:
         for (size_t c = 0; c < width; c += W) {
             V total = load<V>(block.bias + c);
             for (int k = 0; k < block.kernel; k++)
-                total += load<V>(block.depthwise + k * width + c) * load<V>(x + k * width + c);
+                total = fma(load<V>(block.depthwise + k * width + c), load<V>(x + k * width + c), total);
             store(y + c, total);
         }
     }
@@ -198,7 +198,7 @@ private:
         float mean = 0, square = 0;
         for (int c = 0; c < channels; c++) mean += x[c];
         mean /= channels;
-        for (int c = 0; c < channels; c++) square += (x[c] - mean) * (x[c] - mean);
+        for (int c = 0; c < channels; c++) square = fma(x[c] - mean, x[c] - mean, square);
         const float scale = 1.f / std::sqrt(square / channels + d.eps);
         for (int c = 0; c < channels; c++) x[c] = (x[c] - mean) * scale;
     }
@@ -262,7 +262,7 @@ private:
                 for (int j = 0; j < 4; j++)
                     x[j] = post_in.now + (size_t)(start + std::min(t + j, count - 1)) * width - post.size();
                 for (int c = 0; c < length; c += W)
-                    for (int j = 0; j < 4; j++) total[j] += load<V>(d.post + c) * load<V>(x[j] + c);
+                    for (int j = 0; j < 4; j++) total[j] = fma(load<V>(d.post + c), load<V>(x[j] + c), total[j]);
                 sums(total[0], total[1], total[2], total[3], y + t);
             }
             for (int t = 0; t < count; t += W) store(y + t, tanh(load<V>(y + t) + d.post_bias));

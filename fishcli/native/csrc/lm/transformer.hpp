@@ -178,8 +178,8 @@ private:
 
     void rotate(float& even, float& odd, int position, int i) const {
         const float* turn = s.rotation + ((size_t)position * s.head_dim + i);
-        const float x = even * turn[0] - odd * turn[1];
-        odd = odd * turn[0] + even * turn[1];
+        const float x = fma(even, turn[0], -(odd * turn[1]));
+        odd = fma(odd, turn[0], even * turn[1]);
         even = x;
     }
 
