@@ -62,7 +62,7 @@ def load() -> ctypes.CDLL:
                 log.info("Compiling for this processor, which takes about ten seconds, once.")
                 files.discard_leftovers(target)
                 with files.replacing(target) as temporary:
-                    _compile(temporary, target.with_suffix(".build"))
+                    _compile(temporary, target.with_suffix(".build"), _tuned())
         return ctypes.CDLL(str(target))
     except OSError as error:
         raise Unavailable(f"{target} cannot be made or used ({error})") from error
@@ -106,12 +106,12 @@ def compiler() -> str | None:
     return next(filter(None, map(shutil.which, (given,) if given else usual)), None)
 
 
-def _compile(target: Path, folder: Path) -> None:
+def _compile(target: Path, folder: Path, tuning: str) -> None:
     """Each source by a process of its own, then all of them into one library.
 
     What is between lies in `folder`, which a killed process leaves and the next one takes over.
     """
-    command = [str(compiler()), *_FLAGS, _tuned(), f"-I{_SOURCES}"]
+    command = [str(compiler()), *_FLAGS, tuning, f"-I{_SOURCES}"]
     folder.mkdir(exist_ok=True)
     try:
         with ThreadPoolExecutor() as threads:
