@@ -70,10 +70,41 @@ def load() -> ctypes.CDLL:
 
 @functools.cache
 def pool(threads: int) -> ctypes.c_void_p:
-    """The threads that every model of this process shares; they sleep between two frames. Raises Unavailable."""
-    make = load().fish_pool_new
+    """Return the thread pool that every model of this process shares; it sleeps between two frames.
+
+    Raises Unavailable. A warning says so where the system starts fewer threads.
+    """
+    library = load()
+    make, count = library.fish_pool_new, library.fish_pool_threads
     make.restype, make.argtypes = ctypes.c_void_p, [ctypes.c_int]
-    return ctypes.c_void_p(make(threads))
+    count.restype, count.argtypes = ctypes.c_int, [ctypes.c_void_p]
+    made = ctypes.c_void_p(make(threads))
+    if not made:
+        raise Unavailable("there is no memory left for the thread pool")
+    if (started := count(made)) < threads:
+        log.warning("The system started only %d of %d threads.", started, threads)
+    return made
+
+
+if hasattr(os, "register_at_fork"):  # a child has none of its parent's threads
+    os.register_at_fork(after_in_child=lambda: pool.cache_clear())
+
+
+def check(status: int, component: str) -> None:
+    """Raise the error that a call for a component ended with: `Status` in pool.hpp."""
+    if status == 1:
+        raise MemoryError(f"There is no memory left for the {component}.")
+    if status == 2:
+        raise RuntimeError(f"The {component} was loaded before fork(), which copies no threads: load it after.")
+    if status:
+        raise ValueError(_INVALID[status])
+
+
+_INVALID = {
+    3: "columns: a token or code that the model does not have",
+    4: "slots, positions: a position outside of the KV cache or beyond the model's context",
+    5: "history: a negative entry",
+}
 
 
 def forget(memory: Iterable[tuple[int, int]]) -> None:

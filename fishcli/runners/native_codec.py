@@ -83,7 +83,8 @@ class NativeDecoder:
         self._handle = _handle(self._library.fish_decoder_new(byref(pack.decoder()), pool))
         self._packed = pack.kept  # what the structures point to
         build.forget((tensor.data_ptr(), tensor.nbytes) for tensor in pack.weights.values())
-        weakref.finalize(self, self._library.fish_decoder_delete, self._handle)
+        # Not at exit: another thread may be decoding.
+        weakref.finalize(self, self._library.fish_decoder_delete, self._handle).atexit = False
 
     def stream(self) -> NativeStream:
         """A decoder that makes each frame's samples as the frame comes."""
@@ -104,7 +105,7 @@ class NativeStream:
     def __init__(self, decoder: NativeDecoder) -> None:
         self._decoder, self._library = decoder, decoder._library
         self._handle = _handle(self._library.fish_decoder_stream(decoder._handle))
-        weakref.finalize(self, self._library.fish_decoder_stream_delete, self._handle)
+        weakref.finalize(self, self._library.fish_decoder_stream_delete, self._handle).atexit = False
 
     @torch.inference_mode()
     def push(self, codes: Tensor) -> Tensor:
@@ -114,9 +115,8 @@ class NativeStream:
         samples = torch.empty(codes.shape[1] * decoder.settings.frame)
         if codes.shape[1]:
             latent = decoder._latent(codes)
-            self._library.fish_decoder_push(
-                decoder._handle, self._handle, latent.data_ptr(), len(latent), samples.data_ptr()
-            )
+            given = decoder._handle, self._handle, latent.data_ptr(), len(latent), samples.data_ptr()
+            build.check(self._library.fish_decoder_push(*given), "codec's decoder")
         return samples
 
 
@@ -284,7 +284,7 @@ def _bound(library: ctypes.CDLL) -> ctypes.CDLL:
         ("delete", None, [pointer]),
         ("stream", pointer, [pointer]),
         ("stream_delete", None, [pointer]),
-        ("push", None, [pointer, pointer, pointer, number, pointer]),
+        ("push", c_int32, [pointer, pointer, pointer, number, pointer]),
     ):
         function = getattr(library, f"fish_decoder_{name}")
         function.restype, function.argtypes = result, arguments

@@ -1,5 +1,7 @@
 """The bits of a column depend neither on the columns beside it, nor on the threads, nor on the blocks of a prefill."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from native_models import FORMATS, INSTRUCTION_SETS, batch, columns, instruction_set, random_lm
@@ -22,7 +24,7 @@ def hidden(runner: Native, blocks: list[int]) -> torch.Tensor:
     """The hidden states of as many columns as the blocks have together."""
     given, cache = columns(runner.model, sum(blocks)), runner.cache(200)
     edges = [sum(blocks[:i]) for i in range(len(blocks) + 1)]
-    pieces = [runner.hidden(given[a:b], cache, 7, a) for a, b in zip(edges, edges[1:], strict=False)]
+    pieces = [runner.hidden(given[a:b], cache, 7, a) for a, b in pairwise(edges)]
     return torch.cat(pieces)
 
 

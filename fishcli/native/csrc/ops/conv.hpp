@@ -157,17 +157,38 @@ template <int N> void multiply(const Conv& conv, Inputs x, int rows, const float
         }
 }
 
-// A thread's memory for one piece of work at a time.
-inline float* scratch(size_t floats) {
-    static thread_local std::vector<float> held;
-    if (held.size() < floats + LINE) held.resize(floats + LINE);
-    return held.data() + (-(uintptr_t)held.data() % 64) / sizeof(float);
+// Rows of a convolution that a thread takes at once, at most, and the floats that it needs for them beside the output.
+inline int most_rows(const Conv& conv) {
+    const int unit = conv.points == 1 ? 1 : TILE * conv.dilation, tall = TALL * (conv.points == 1 ? 1 : TILE);
+    return (tall + unit - 1) / unit * unit;
+}
+inline size_t scratch_floats(const Conv& conv) {
+    const size_t rows = most_rows(conv), width = PANEL * W, row = padded(conv.in);
+    if (conv.points == 1) return rows * width;
+    const size_t tiles = rows / TILE, inputs = tiles + (size_t)(conv.taps - 1) * conv.dilation;
+    return row + POINTS * (inputs * row + tiles * width);
 }
 
+// Memory of each thread for one piece of work at a time, allocated before they start.
+class Scratch {
+public:
+    void reserve(const Pool& pool, size_t floats) {
+        each.resize(pool.count());
+        for (auto& held : each) held.resize(std::max(held.size(), floats + LINE));
+    }
+    float* mine() {
+        auto& held = each[Pool::number()];
+        return held.data() + (-(uintptr_t)held.data() % 64) / sizeof(float);
+    }
+
+private:
+    std::vector<std::vector<float>> each;
+};
+
 // One panel of a convolution, rows start..end-1; x is row 0 of its input.
-template <int N> void direct(const Conv& conv, const float* x, int start, int end, int panel, Epilogue after) {
+template <int N>
+void direct(const Conv& conv, const float* x, int start, int end, int panel, Epilogue after, float* y) {
     const size_t row = padded(conv.in), first = (size_t)panel * PANEL * W;
-    float* y = scratch((size_t)(end - start) * N * W);
     const Inputs from{x + (ptrdiff_t)(start - conv.reach()) * (ptrdiff_t)row, row, row * conv.dilation};
     multiply<N>(conv, from, end - start, conv.weights + first * conv.depth(), y);
     for (int t = start; t < end; t++)
@@ -204,14 +225,14 @@ inline void from_points(const float* y, size_t next, V (&out)[TILE]) {
 // The same as `direct`, at the points. A tile's outputs are `dilation` rows apart, and as many tiles as that are
 // interleaved; so a group of taps sees, of any tile, what the group before it sees of the tile `dilation` later.
 template <int N>
-void at_points(const Conv& conv, const float* x, int start, int end, int steps, int panel, Epilogue after) {
+void at_points(const Conv& conv, const float* x, int start, int end, int steps, int panel, Epilogue after,
+               float* zeros) {
     const int d = conv.dilation, row = padded(conv.in);
     auto first = [&](int tile) { return start + tile / d * TILE * d + tile % d; };
     int tiles = (end - start + TILE * d - 1) / (TILE * d) * d;
     while (first(tiles - 1) >= end) tiles--;
     const int inputs = tiles + (conv.taps - 1) * d;
     const size_t next_in = (size_t)inputs * row, next_out = (size_t)tiles * N * W;
-    float* zeros = scratch(row + POINTS * (next_in + next_out));
     float *in = zeros + row, *out = in + POINTS * next_in;
     std::fill(zeros, in, 0.f);
     for (int tile = 0; tile < inputs; tile++) {
@@ -239,24 +260,27 @@ void at_points(const Conv& conv, const float* x, int start, int end, int steps, 
 
 // The last panel may be narrower than the others.
 template <int N>
-void panel_rows(const Conv& conv, const float* x, int start, int end, int steps, int panel, const Epilogue& after) {
+void panel_rows(const Conv& conv, const float* x, int start, int end, int steps, int panel, const Epilogue& after,
+                float* scratch) {
     if constexpr (N > 1)
-        if (conv.out - panel * PANEL * W < N * W) return panel_rows<N - 1>(conv, x, start, end, steps, panel, after);
-    if (conv.points == 1) direct<N>(conv, x, start, end, panel, after);
-    else at_points<N>(conv, x, start, end, steps, panel, after);
+        if (conv.out - panel * PANEL * W < N * W)
+            return panel_rows<N - 1>(conv, x, start, end, steps, panel, after, scratch);
+    if (conv.points == 1) direct<N>(conv, x, start, end, panel, after, scratch);
+    else at_points<N>(conv, x, start, end, steps, panel, after, scratch);
 }
 
 // Every thread calls this: `steps` rows of a convolution. One thread does the chore, which touches no output.
 template <class Chore>
-void convolve(Pool& pool, const Conv& conv, const float* x, int steps, const Epilogue& after, Chore chore) {
+void convolve(Pool& pool, Scratch& scratch, const Conv& conv, const float* x, int steps, const Epilogue& after,
+              Chore chore) {
     const int tile = conv.points == 1 ? 1 : TILE, unit = conv.points == 1 ? 1 : TILE * conv.dilation;
-    const int panels = conv.panels(), spare = (3 * pool.count + panels - 1) / panels;  // enough to share evenly
+    const int panels = conv.panels(), spare = (3 * pool.count() + panels - 1) / panels;  // enough to share evenly
     const int parts = std::max((steps + TALL * tile - 1) / (TALL * tile), std::min(spare, steps / (SHORT * tile)));
     const int rows = ((steps + parts - 1) / parts + unit - 1) / unit * unit, blocks = (steps + rows - 1) / rows;
     pool.share(panels * blocks + 1, [&](int piece) {
         if (piece == 0) return chore();
         const int panel = (piece - 1) / blocks, start = (piece - 1) % blocks * rows;
-        panel_rows<PANEL>(conv, x, start, std::min(steps, start + rows), steps, panel, after);
+        panel_rows<PANEL>(conv, x, start, std::min(steps, start + rows), steps, panel, after, scratch.mine());
     });
 }
 
