@@ -90,29 +90,6 @@ def test_what_is_forgotten_of_a_file_can_be_read_again(tmp_path):
     assert numbers[-1] == len(numbers) - 1  # it is in no file, and stays
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="how much is taken is read from /proc")
-def test_memory_that_runs_out(micro):
-    """Far more columns at once than a prompt is ever given in, and next to no memory left for them."""
-    code = """
-import pathlib, resource, sys, torch
-from fishcli.engine import load
-runner = load(sys.argv[1], device="cpu", dtype="float32", compile=True).runner
-columns = torch.zeros(8000, runner.model.settings.codebooks + 1, dtype=torch.int64)
-cache = runner.cache(8000)
-runner.hidden(columns[:10], cache, 0, 0)
-pages = int(pathlib.Path("/proc/self/statm").read_text().split()[0])
-limit = pages * resource.getpagesize() + (32 << 20)
-resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-for count in (8000, 10):
-    try:
-        print(len(runner.hidden(columns[:count], cache, 0, 0)))
-    except MemoryError as error:
-        print(error)
-"""
-    done = subprocess.run([sys.executable, "-c", code, str(micro)], capture_output=True, text=True)
-    assert done.stdout.splitlines() == ["There is no memory left for the language model.", "10"], done.stderr
-
-
 def rows(model, golden, count):
     """What a step needs of `count` rows at different positions, each sampled in its own way."""
     generator = torch.Generator().manual_seed(count)

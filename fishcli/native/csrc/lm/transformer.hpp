@@ -23,6 +23,7 @@ struct Stack {
     float eps;
     const Block* blocks;
     const float* rotation;  // (positions, head_dim / 2, 2): cosines and sines
+    int32_t positions;
 };
 
 // Keys and values, each (layers, kv_heads, positions, head_dim).
@@ -70,7 +71,7 @@ template <Format F, class Use> void tiles(const Matrix& m, int start, int end, B
 
 // How many rows of a matrix a thread takes at once.
 inline int piece_height(const Pool& pool, const Matrix& m) {
-    const int most = (m.rows + 2 * pool.count - 1) / (2 * pool.count);
+    const int most = (m.rows + 2 * pool.count() - 1) / (2 * pool.count());
     return std::max(1, std::min(most / TILE_ROWS, PIECE / m.tile)) * TILE_ROWS;
 }
 
@@ -178,8 +179,8 @@ private:
 
     void rotate(float& even, float& odd, int position, int i) const {
         const float* turn = s.rotation + ((size_t)position * s.head_dim + i);
-        const float x = even * turn[0] - odd * turn[1];
-        odd = odd * turn[0] + even * turn[1];
+        const float x = fma(even, turn[0], -(odd * turn[1]));
+        odd = fma(odd, turn[0], even * turn[1]);
         even = x;
     }
 
@@ -196,7 +197,7 @@ private:
     void attend(int layer) {
         const int group = s.heads / s.kv_heads, d = s.head_dim;
         int taken = group;
-        while (taken % 2 == 0 && (taken > MOST_QUERIES || count * s.heads / taken < 2 * pool.count)) taken /= 2;
+        while (taken % 2 == 0 && (taken > MOST_QUERIES || count * s.heads / taken < 2 * pool.count())) taken /= 2;
         if (taken > MOST_QUERIES) taken = 1;
         const int pieces = s.heads / taken;
         pool.share(count * pieces, [&](int piece) {
