@@ -24,7 +24,7 @@ During = Callable[[str], AbstractContextManager[object]]  # a context that shows
 TEXT = "The train arrives at seven in the morning, and it leaves again at nine in the evening."
 REFERENCE = 10  # seconds of a reference
 TRIES = 8  # seeds; random weights may end a sentence at any frame
-_SPOKEN = "These are the words that are said in the recording of a voice, which takes ten seconds to say them all."
+TRANSCRIPT = "These are the words that are said in the recording of a voice, which takes ten seconds to say them all."
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Task:
         """Return a reference of ten seconds of random codes, which no cache holds."""
         settings, frames = self.engine.codec_settings, round(REFERENCE * self.engine.frame_rate)
         codes = np.random.default_rng().integers(settings.codes, size=(settings.codebooks, frames))
-        return Reference(codes.astype(np.int16), _SPOKEN)
+        return Reference(codes.astype(np.int16), TRANSCRIPT)
 
     def request(self, *references: Reference, seed: int = 0, frames: int, text: str = "") -> Request:
         """Return a request for at most `frames` frames of each chunk of the text."""

@@ -15,10 +15,13 @@ from fishcli.cli.app import app, command
 from fishcli.errors import SettingError
 
 if TYPE_CHECKING:
-    from fishcli.bench import Speed, Spread
+    from fishcli.bench import Speed, Spread, Task
     from fishcli.bench.quality import Quality
+    from fishcli.bench.streams import Streams
 
 _MAX_BATCH = 64
+_MAX_STREAMS = 64
+_MIN_RATE, _MAX_RATE = 0.001, 1000.0  # requests per second
 _REPEAT = 5
 _UTTERANCES = 160
 _MODEL_OPTIONS = ("checkpoint_path", "codec_path")
@@ -42,7 +45,24 @@ class BenchOptions:
         typer.Option("--utterances", help="Utterances to transcribe, with --quality and the built-in voice.", min=1),
     ] = _UTTERANCES
 
-    def counts(self) -> list[int]:
+    streams: Annotated[
+        int | None,
+        typer.Option(
+            "--streams",
+            help="Measure this many streams at once instead, as listeners hear them.",
+            min=1,
+            max=_MAX_STREAMS,
+        ),
+    ] = None
+    arrivals: Annotated[
+        float, typer.Option("--arrivals", help="With --streams: requests per second, at random times.", metavar="RATE")
+    ] = 1.0
+    references: Annotated[
+        Literal["codes", "audio", "cached"],
+        typer.Option("--references", help="With --streams: ten seconds of new codes, new audio, or cached voices."),
+    ] = "codes"
+
+    def batches(self) -> list[int]:
         """Return the batch sizes of --batch. Raises SettingError."""
         try:
             counts = [int(word) for word in self.batch.split(",")]
@@ -52,38 +72,60 @@ class BenchOptions:
             raise SettingError(f"--batch must be numbers from 1 to {_MAX_BATCH}, such as 1,8, not {self.batch!r}.")
         return counts
 
+    def check_arrivals(self) -> None:
+        """Raise SettingError for a rate that is out of range or not a number."""
+        if not _MIN_RATE <= self.arrivals <= _MAX_RATE:
+            raise SettingError(f"--arrivals must be from {_MIN_RATE:g} to {_MAX_RATE:g}, not {self.arrivals:g}.")
+
 
 @command(app)
 def bench(context: typer.Context, model: options.ModelOptions, asked: BenchOptions) -> None:
-    """Measure the speed of a model on this machine, part by part: median, minimum and maximum.
+    """Measure the speed of a model on this machine, part by part or with many streams at once.
 
     [cyan]fish bench[/cyan]
     [cyan]fish bench --size micro --batch 1,4,16 --repeat 2[/cyan]
+    [cyan]fish bench --streams 8 --arrivals 0.5[/cyan]
     """
-    counts = asked.counts()
+    batches = asked.batches()
+    asked.check_arrivals()
     if asked.size is not None:
         _refuse_others(context)
         model = _random(model, asked.size)
     engine = model.load()
     with console.status("loading"):
-        from fishcli.bench import TEXT, Task, machine, measure, quality
+        from fishcli.bench import TEXT, Task, machine
         from fishcli.doctor.machine import processor
 
         # The load average of now, before this command adds to it.
         described = {"processor": processor().value, **dataclasses.asdict(machine(engine))}
     signals.clean_up()
     task = Task(engine, asked.repeat, model.codec_path, TEXT if asked.text is None else asked.text)
-    speed = measure(task, counts, console.status)
-    compared = quality.measure(task, asked.utterances, console.status) if asked.quality else None
+    fields, lines, note = _measure(task, asked, batches)
     name = f"{asked.size} random weights" if asked.size else engine.model.name
     if console.manner.json:
-        fields = {"model": name, "machine": described, **dataclasses.asdict(speed)}
-        console.result(fields | {"quality": dataclasses.asdict(compared)} if compared else fields)
+        console.result({"model": name, "machine": described, **fields})
         return
     title = f"{name} on {described.pop('processor')}"
-    _show(title, described, [*_speed(speed), *(_quality(compared) if compared else [])])
-    if compared and compared.unheard:
-        console.note(compared.unheard)
+    _show(title, described, lines)
+    if note:
+        console.note(note)
+
+
+def _measure(task: Task, asked: BenchOptions, batches: list[int]) -> tuple[dict[str, object], list[_Line], str | None]:
+    """Return the measurements as fields and as lines, and a note on what was left out."""
+    from fishcli.bench import measure, quality, streams
+
+    if asked.streams is None:
+        speed = measure(task, batches, console.status)
+        fields, lines = dataclasses.asdict(speed), [*_speed(speed)]
+    else:
+        load = streams.Load(asked.streams, asked.streams * asked.repeat, asked.arrivals, asked.references)
+        heard = streams.measure(task, load, console.status)
+        fields, lines = {"streams": dataclasses.asdict(heard)}, [*_streams(heard)]
+    if not asked.quality:
+        return fields, lines, None
+    compared = quality.measure(task, asked.utterances, console.status)
+    return fields | {"quality": dataclasses.asdict(compared)}, [*lines, *_quality(compared)], compared.unheard
 
 
 def _refuse_others(context: typer.Context) -> None:
@@ -146,6 +188,19 @@ def _roofline(speed: Speed) -> Iterator[_Line]:
     fast = f"{roofline.codebooks} x {_bytes(roofline.fast_bytes)} at {_bytes(roofline.fast_bandwidth)}/s"
     yield _Line("memory roofline, batch of 1", f"{roofline.frames_per_second:.1f} frames/s", "", f"{slow}, {fast}")
     yield _Line("measured / roofline", f"{roofline.efficiency:.1%}")
+
+
+def _streams(heard: Streams) -> Iterator[_Line]:
+    waits = heard.time_to_first_audio
+    tail = f"p95 {_seconds(waits.p95)}, p99 {_seconds(waits.p99)}"
+    many = f"{_counted(heard.requests, 'request')} on {_counted(heard.streams, 'stream')}"
+    yield _Line(f"time to first audio, {many}", _seconds(waits.p50), "", tail)
+    where = f"in {_counted(heard.streams_with_gaps_over_100_ms, 'request')}, longest {_seconds(heard.longest_gap)}"
+    yield _Line("gaps over 100 ms", str(heard.gaps_over_100_ms), "", f"{where}, {heard.gaps} of any length")
+    enough = f"enough for {heard.real_time_streams:.1f} streams in real time"
+    yield _Line("all streams", f"{heard.frames_per_second:.1f} frames/s", "", enough)
+    if heard.peak_memory:
+        yield _Line("peak memory", _bytes(heard.peak_memory))
 
 
 def _quality(quality: Quality) -> Iterator[_Line]:

@@ -11,7 +11,7 @@ import functools
 import hashlib
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -107,7 +107,7 @@ class Engine:
         wanted = speech.speeches(request, self._prompts)
         return speech.frames(Batch(self.runner, self._openings), wanted)
 
-    def speak(self, request: Request | str) -> Iterator[AudioChunk]:
+    def speak(self, request: Request | str) -> Generator[AudioChunk]:
         """The same as sound, piece by piece as the codec makes it: short pieces first, longer ones later.
 
         A piece never spans two chunks of the text.

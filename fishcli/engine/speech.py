@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -76,7 +76,7 @@ def _side_by_side(batch: Batch, wanted: Sequence[Speech]) -> Iterator[tuple[Spee
 
 def sound(
     events: Iterable[Frame], decoders: Sequence[Callable[[Codes], Samples]], request: Request, frame_rate: float
-) -> Iterator[AudioChunk]:
+) -> Generator[AudioChunk]:
     """Frames as sound, piece by piece, by a decoder for each sample. A piece never spans two chunks of the text."""
     schedules = [Schedule(frame_rate) for _ in decoders]
     waiting: list[list[Codes]] = [[] for _ in decoders]
