@@ -224,7 +224,9 @@ def test_gaps_are_counted_by_request():
             player.receive(ends + each, 1.0)
             ends += each + 1.0
     run = streams._Run(FakeTask(FakeEngine()), None)
-    run.heard, run.last = [(player, 20) for player in players], run.began + 2.0
+    run.heard = [
+        streams._Heard(player, 20, run.began + ended) for player, ended in zip(players, (1, 2, 1.5), strict=True)
+    ]
     heard = streams._summary(run.task, Load(3, 3), run)
     assert (heard.gaps, heard.gaps_over_100_ms, heard.streams_with_gaps_over_100_ms) == (3, 2, 2)
     assert heard.longest_gap == pytest.approx(0.3)

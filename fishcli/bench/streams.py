@@ -94,6 +94,14 @@ class _Arrival(NamedTuple):
     reference: Reference | Samples
 
 
+class _Heard(NamedTuple):
+    """A stream that has ended: its player, its frames of codes and the time of its end."""
+
+    player: Player
+    frames: int
+    ended: float
+
+
 @dataclass
 class _Run:
     """The state that the listeners' threads share."""
@@ -101,8 +109,7 @@ class _Run:
     task: Task
     arrivals: queue.SimpleQueue[_Arrival]
     stopped: threading.Event = field(default_factory=threading.Event)
-    heard: list[tuple[Player, int]] = field(default_factory=list)  # each stream's player and frames
-    last: float = 0.0  # when the last stream ended
+    heard: list[_Heard] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.began = time.perf_counter()
@@ -123,8 +130,7 @@ class _Run:
                 frames += chunk.codes.shape[1]
                 if self.stopped.is_set():
                     break
-        self.heard.append((player, frames))
-        self.last = max(self.last, time.perf_counter())
+        self.heard.append(_Heard(player, frames, time.perf_counter()))
 
     def _request(self, arrival: _Arrival) -> Request:
         reference = arrival.reference
@@ -134,6 +140,7 @@ class _Run:
 
 
 def _plan(task: Task, load: Load) -> Iterator[_Arrival]:
+    """Yield the requests of a load in the order of their arrival; cached voices are in the prefix cache afterwards."""
     voices = [task.voice() for _ in range(load.streams)] if load.references == "cached" else []
     for voice in voices:
         list(task.engine.speak(task.request(voice, frames=1)))
@@ -148,11 +155,12 @@ def _plan(task: Task, load: Load) -> Iterator[_Arrival]:
 
 
 def _summary(task: Task, load: Load, run: _Run) -> Streams:
-    waits = [player.time_to_first_audio for player, _ in run.heard if player.time_to_first_audio is not None]
+    players = [heard.player for heard in run.heard]
+    waits = [player.time_to_first_audio for player in players if player.time_to_first_audio is not None]
     if not waits:
         raise task.silent()
-    gaps = [gap for player, _ in run.heard for gap in player.gaps]
-    rate = sum(frames for _, frames in run.heard) / (run.last - run.began)
+    gaps = [gap for player in players for gap in player.gaps]
+    rate = sum(heard.frames for heard in run.heard) / (max(heard.ended for heard in run.heard) - run.began)
     return Streams(
         streams=load.streams,
         requests=load.requests,
@@ -161,7 +169,7 @@ def _summary(task: Task, load: Load, run: _Run) -> Streams:
         time_to_first_audio=Percentiles.of(waits),
         gaps=len(gaps),
         gaps_over_100_ms=sum(gap > _AUDIBLE for gap in gaps),
-        streams_with_gaps_over_100_ms=sum(max(player.gaps, default=0) > _AUDIBLE for player, _ in run.heard),
+        streams_with_gaps_over_100_ms=sum(max(player.gaps, default=0) > _AUDIBLE for player in players),
         longest_gap=max(gaps, default=0.0),
         frames_per_second=rate,
         real_time_streams=rate / task.engine.frame_rate,
