@@ -1,4 +1,4 @@
-"""Clocks, and what several readings come to."""
+"""Clocks, and the statistics of repeated measurements."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 @dataclass(frozen=True)
 class Spread:
-    """What was measured several times."""
+    """The median, minimum and maximum of repeated measurements."""
 
     median: float
     minimum: float
@@ -24,12 +24,12 @@ class Spread:
         return cls(statistics.median(values), min(values), max(values))
 
     def rate(self, amount: float) -> Spread:
-        """What was done per second, if each reading is the seconds that `amount` of it took."""
+        """Return amounts per second, if the measurements are the seconds that `amount` took."""
         return Spread(amount / self.median, amount / self.maximum, amount / self.minimum)
 
 
 def seconds(device: torch.device, work: Callable[[], object]) -> float:
-    """How long some work takes, with all that it left to the device."""
+    """Return the seconds that some work takes, up to the end of all it started on the device."""
     synchronise(device)
     began = time.perf_counter()
     work()
@@ -38,6 +38,6 @@ def seconds(device: torch.device, work: Callable[[], object]) -> float:
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait until the device has done what it was given."""
+    """Wait until the device has finished its work."""
     if device.type != "cpu":
         getattr(torch, device.type).synchronize()
