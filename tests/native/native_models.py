@@ -103,7 +103,7 @@ def _compiled(march: str) -> ctypes.CDLL:
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder, "fish.so")
         build._compile(target, Path(folder, "objects"), f"-march={march}")
-        return ctypes.CDLL(str(target))
+        return build._opened(target)
 
 
 @functools.cache
