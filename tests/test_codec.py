@@ -107,7 +107,7 @@ def test_a_stream_keeps_no_more_after_many_frames_than_after_one(codec, codes):
     kept = []
     for piece in (codes[:, :1], codes):
         stream.push(piece)
-        kept.append(sum(x.untyped_storage().nbytes() for x in stream._past.values()))
+        kept.append(sum(x.untyped_storage().nbytes() for x in stream._state.values()))
     assert kept[0] == kept[1] > 0
 
 
@@ -146,11 +146,37 @@ def test_short_audio_is_the_same_as_with_silence_after_it(codec):
     torch.testing.assert_close(codec.mel(audio), codec.mel(longer))
 
 
-def test_encoding_in_blocks_changes_nothing(codec, monkeypatch):
+@pytest.mark.parametrize("piece", [1, 2, 7])
+def test_encoding_in_pieces_changes_nothing(codec, monkeypatch, piece):
     audio = torch.randn(9 * 2048 + 700, generator=torch.Generator().manual_seed(3))
     at_once = codec.project(audio)
-    monkeypatch.setattr(firefly, "_ENCODE_BLOCK", 2)
+    monkeypatch.setattr(firefly, "_ENCODE_PIECE", piece)
     torch.testing.assert_close(codec.project(audio), at_once, atol=1e-5, rtol=0)
+
+
+def test_a_recording_can_be_encoded_piece_by_piece(codec):
+    audio = torch.randn(150 * 2048 + 700, generator=torch.Generator().manual_seed(3))
+    pieces = list(codec.encode_pieces(audio))
+    assert [piece.shape for piece in pieces] == [(8, 72), (8, 72), (8, 7)]
+    assert torch.equal(torch.cat(pieces, dim=1), codec.encode(audio))
+
+
+def test_an_encoding_that_is_abandoned_computes_nothing_more(codec, monkeypatch):
+    computed = []
+    forward = codec.backbone.forward
+    monkeypatch.setattr(codec.backbone, "forward", lambda x, state: computed.append(len(x)) or forward(x, state))
+    pieces = codec.encode_pieces(torch.zeros(400 * 2048))
+    assert computed == []
+    next(pieces)
+    del pieces
+    assert computed == [72 * 4]  # mel frames
+
+
+def test_two_encodings_by_turns_do_not_mix(codec):
+    one, other = (torch.randn(200 * 2048, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
+    turns = zip(codec.encode_pieces(one), codec.encode_pieces(other), strict=True)
+    for audio, pieces in zip((one, other), zip(*turns, strict=True), strict=True):
+        assert torch.equal(torch.cat(pieces, dim=1), codec.encode(audio))
 
 
 @pytest.mark.parametrize(
@@ -163,7 +189,7 @@ def test_encoding_in_blocks_changes_nothing(codec, monkeypatch):
 )
 def test_audio_that_cannot_be_encoded(codec, audio, said):
     with pytest.raises(InputError, match=said):
-        codec.encode(audio)
+        codec.encode_pieces(audio)  # before the first piece is asked for
 
 
 @pytest.mark.parametrize(
@@ -172,7 +198,7 @@ def test_audio_that_cannot_be_encoded(codec, audio, said):
         (torch.zeros(7, 3, dtype=torch.int64), r"\(8, T\), not int64 of shape \(7, 3\)"),
         (torch.zeros(8, dtype=torch.int64), r"shape \(8,\)"),
         (torch.zeros(8, 3), "float32"),
-        (torch.full((8, 3), 1000), "0 to 999, not 1000 to 1000"),
+        (torch.full((8, 3), 1000), "Codes must be from 0 to 999, not 1000 to 1000"),
         (torch.full((8, 3), -1), "not -1 to -1"),
     ],
 )

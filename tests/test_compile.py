@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sequences import generated, in_company
 from torch._dynamo.testing import CompileCounter
 
 from fishcli.engine import load
-from fishcli.engine.batch import Batch
 from fishcli.lm.sampling import WINDOW, SamplingTensors
 from fishcli.request import SamplingParams
 from fishcli.runners import base as runners
@@ -60,32 +60,18 @@ def prompt_of(model, width):
     return np.concatenate([tokens[None], codes])
 
 
-def generated(runner):
-    """The codes of three rows that differ in everything, join one after another and leave when they end."""
-    batch, frames = Batch(runner), {}
-    for turn in range(25):
-        if turn % 2 == 0 and turn // 2 < len(SAMPLINGS):
-            row = batch.join(SAMPLINGS[turn // 2], seed=turn)
-            batch.ask(row, prompt_of(runner.model, 40 * turn + 7))
-            frames[row] = []
-        for row, codes in batch.step() if batch.rows else []:
-            frames[row].append(codes)
-            if row.ended is not None:
-                batch.leave(row)
-    assert not batch.rows
-    return [np.concatenate(codes, axis=1) for codes in frames.values()]
+def requests(model):
+    return [(prompt_of(model, 80 * i + 7), sampling, i) for i, sampling in enumerate(SAMPLINGS)]
 
 
-def speeches(runner):
-    """The codes of one row after another, each in a batch of its own."""
-    spoken = []
-    for turn, sampling in enumerate(SAMPLINGS):
-        batch = Batch(runner)
-        row = batch.join(sampling, seed=turn)
-        batch.ask(row, prompt_of(runner.model, 90 * turn + 5))
-        while row.ended is None:
-            spoken.append(batch.step()[0][1])
-    return np.concatenate(spoken, axis=1)
+def joining(runner):
+    """The codes of three sequences that differ in everything, join one after another and leave when they end."""
+    return in_company(runner, requests(runner.model), [0, 2, 4])
+
+
+def alone(runner):
+    """The codes of the same sequences, each in a batch of its own."""
+    return np.concatenate([generated(runner, *each) for each in requests(runner.model)], axis=1)
 
 
 def rows_at(model, *positions):
@@ -102,7 +88,7 @@ def rows_at(model, *positions):
 
 
 def test_frames_are_those_of_the_plain_step(model, compiled, counter):
-    for expected, got in zip(generated(Eager(model)), generated(compiled), strict=True):
+    for expected, got in zip(joining(Eager(model)), joining(compiled), strict=True):
         np.testing.assert_array_equal(got, expected)
     assert counter.frame_count
 
@@ -126,8 +112,8 @@ def test_one_graph_serves_every_step(model, compiled, counter):
     assert counter.frame_count == 2  # batches of one and of two
 
 
-def test_a_speech_needs_one_graph_and_so_does_the_next(model, compiled, counter):
-    np.testing.assert_array_equal(speeches(compiled), speeches(Eager(model)))
+def test_a_sequence_needs_one_graph_and_so_does_the_next(model, compiled, counter):
+    np.testing.assert_array_equal(alone(compiled), alone(Eager(model)))
     assert counter.frame_count == 1
 
 
@@ -175,7 +161,7 @@ def test_a_compiler_that_fails_is_said_once_and_nothing_is_lost(model, caplog):
         raise OSError("no Triton here\nand much more")
 
     runner = Compiled(model, backend=backend, mode=None)
-    for expected, got in zip(generated(Eager(model)), generated(runner), strict=True):
+    for expected, got in zip(joining(Eager(model)), generated(runner), strict=True):
         np.testing.assert_array_equal(got, expected)
     warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert warnings == ["The decode step cannot be compiled here (no Triton here); going on without."]
@@ -191,7 +177,7 @@ def test_a_failure_after_some_frames_loses_none(model, compiled, monkeypatch, ca
         return calls[-1]
 
     monkeypatch.setattr(Compiled, "_replay", failing)
-    for expected, got in zip(generated(Eager(model)), generated(compiled), strict=True):
+    for expected, got in zip(joining(Eager(model)), joining(compiled), strict=True):
         np.testing.assert_array_equal(got, expected)
     assert "The decode step cannot be compiled here (AssertionError); going on without." in caplog.messages
     assert len(calls) == 5
@@ -228,7 +214,7 @@ logging.getLogger("fishcli").addHandler(handler)
 logging.getLogger("fishcli").setLevel(logging.INFO)
 
 model = load({folder!r}, device="cpu", dtype="float32").lm
-same = bool((t.speeches(Compiled(model)) == t.speeches(Eager(model))).all())
+same = bool((t.alone(Compiled(model)) == t.alone(Eager(model))).all())
 print(json.dumps(dict(same=same, messages=messages, **counters["inductor"], **counters["aot_autograd"])))
 """
 

@@ -5,11 +5,11 @@ import itertools
 
 import numpy as np
 import pytest
+from fishcli.engine.speech import FIRST_PUSH, LONGEST_PUSH, Schedule
 
 from fishcli import Reference, Request, SamplingParams, load
 from fishcli.checkpoints.tensor_cache import TensorCache
 from fishcli.engine.prefix_cache import PrefixCache
-from fishcli.engine.speech import FIRST_PUSH, LONGEST_PUSH, Schedule
 from fishcli.text import spoken
 
 TEXT = "One sentence stands here. Another one stands here. A third one is the last."
@@ -86,7 +86,7 @@ def test_a_voice_is_computed_once(engine, voice, monkeypatch, store):
     monkeypatch.setattr(
         engine.runner, "prefill", lambda columns, *at: widths.append(len(columns)) or prefill(columns, *at)
     )
-    opening = engine._prompts.opening([voice]).shape[1]
+    opening = engine._prompts.prefix([voice]).shape[1]
 
     def spoken(text, voices=(voice,)):
         widths.clear()

@@ -76,7 +76,7 @@ def compare(task: Task, engines: Mapping[str, Engine]) -> list[Fidelity]:
     """Each engine but `none` against that one, both given the frames that it drew."""
     full = engines["none"]
     voice = Reference(_drawn(full, task), task.text)
-    columns = torch.from_numpy(task.prompts.build(task.text, [voice]).T)
+    columns = torch.from_numpy(task.prompt(voice).T)
     semantic = full.lm.semantic
     speech = (columns[:, 0] >= semantic) & (columns[:, 0] < semantic + full.lm.codes)
     places = speech.nonzero()[:, 0] - 1  # those that choose a frame
@@ -113,7 +113,7 @@ def _drawn(engine: Engine, task: Task) -> Codes:
             return np.concatenate(codes, axis=1)
         request = task.request(seed=seed, frames=missing)
         codes.append(np.concatenate([frame.codes for frame in engine.generate(request)], axis=1)[:, :missing])
-    raise FishError("The model ends every sentence before it has begun; give another --text.")
+    raise FishError("The model ends every sentence before it has begun; use another text.")
 
 
 def _engines(task: Task) -> dict[str, Engine]:

@@ -13,8 +13,7 @@ from torch import Tensor
 
 from fishcli.bench.task import REFERENCE, TRIES, Task
 from fishcli.bench.timing import Spread, seconds
-from fishcli.engine.batch import Batch
-from fishcli.engine.speech import FIRST_PUSH
+from fishcli.engine.vocoder import FIRST_PIECE as FIRST_PIECE
 from fishcli.lm.sampling import WINDOW, SamplingTensors
 from fishcli.request import Request, SamplingParams
 from fishcli.runners import base as runners
@@ -24,6 +23,7 @@ _BURST = 8  # frames that are timed at once
 _BURSTS = 4  # of each repetition
 _PUSHES = (1, 4, 16)  # frames that the codec is given at once
 _SENTENCE = 100  # frames
+_BLOCK = 64  # columns of a prompt that are computed at once, as the engine does
 
 
 @dataclass(frozen=True)
@@ -88,14 +88,20 @@ def warm_up(task: Task) -> float:
     return _spoken(task, known=False)[1]
 
 
+@torch.inference_mode()
 def prefill(task: Task) -> Prefill:
     """Every time in another voice: what is measured has not been computed before."""
-    columns, times = 0, []
+    columns, times, runner = 0, [], task.engine.runner
     for _ in range(task.repeat):
-        prompt, batch = task.prompts.build(task.text, [task.voice()]), Batch(task.engine.runner)
-        row = batch.join(SamplingParams(max_new_tokens=1), seed=0)
-        times.append(seconds(task.engine.device, lambda: batch.ask(row, prompt)))  # noqa: B023 (called at once)
-        columns = prompt.shape[1] - 1  # the last one is left to the first step
+        prompt = torch.from_numpy(task.prompt(task.voice())[:, :-1].T.copy()).to(task.engine.device)
+        columns, cache = len(prompt), runner.cache(len(prompt))  # the last column is left to the first step
+        blocks = [(start, prompt[start : start + _BLOCK]) for start in range(0, columns, _BLOCK)]
+
+        def compute() -> None:
+            for start, block in blocks:  # noqa: B023 (called at once)
+                runner.prefill(block, cache, 0, start)  # noqa: B023
+
+        times.append(seconds(task.engine.device, compute))
     spread = Spread.of(times)
     return Prefill(columns, spread, spread.rate(columns))
 
@@ -184,13 +190,17 @@ def first_audio(task: Task) -> FirstAudio:
     known, new = [], []
     for _ in range(task.repeat):
         voice = task.voice()
-        new.append(_until_sound(task, task.request(voice, frames=FIRST_PUSH)))
-        known.append(_until_sound(task, task.request(voice, frames=FIRST_PUSH, text=f"And then: {task.text}")))
+        new.append(_until_sound(task, task.request(voice, frames=FIRST_PIECE)))
+        known.append(_until_sound(task, task.request(voice, frames=FIRST_PIECE, text=f"And then: {task.text}")))
     return FirstAudio(Spread.of(known), Spread.of(new))
 
 
 def _until_sound(task: Task, request: Request) -> float:
-    return seconds(task.engine.device, lambda: next(task.engine.speak(request)))
+    def first() -> None:
+        with task.engine.speak(request) as stream:
+            next(stream)
+
+    return seconds(task.engine.device, first)
 
 
 def sentence(task: Task, known: bool) -> Sentence:
@@ -212,7 +222,7 @@ def _spoken(task: Task, known: bool) -> tuple[int, float]:
     for seed in range(TRIES):
         voice = task.voice()
         if known:
-            next(task.engine.generate(task.request(voice, frames=1)))
+            list(task.engine.generate(task.request(voice, frames=1)))
         request, began = task.request(voice, seed=seed, frames=_SENTENCE), time.perf_counter()
         frames = sum(chunk.codes.shape[1] for chunk in task.engine.speak(request))
         tries.append((frames, time.perf_counter() - began))

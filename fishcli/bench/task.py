@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from fishcli.engine import Engine, load
+from fishcli.engine import Engine, load, prefix_cache
 from fishcli.errors import FishError
-from fishcli.lm.prompt import PromptBuilder
+from fishcli.lm.prompt import Columns, PromptBuilder
 from fishcli.request import Reference, Request, SamplingParams
 
 During = Callable[[str], AbstractContextManager[object]]  # what a person is told while something is done
@@ -52,9 +52,19 @@ class Task:
 
     @functools.cached_property
     def prompts(self) -> PromptBuilder:
-        """What builds the prompts of the model."""
+        """The builder of the model's prompts."""
         settings = self.engine.lm_settings
-        return PromptBuilder(self.engine.tokenizer, settings.codebooks, settings.max_seq_len, self.engine.frame_rate)
+        return PromptBuilder(
+            self.engine.tokenizer,
+            codebooks=settings.codebooks,
+            codes=self.engine.codec_settings.codes,
+            max_seq_len=settings.max_seq_len,
+            frame_rate=self.engine.frame_rate,
+        )
+
+    def prompt(self, *references: Reference) -> Columns:
+        """The prompt (K + 1, T) for the text in the voice of the references."""
+        return self.prompts.build(self.text, self.prompts.prefix(references))
 
     @property
     def loading(self) -> dict[str, Any]:
@@ -85,6 +95,7 @@ def cache_aside() -> Iterator[None]:
         try:
             yield
         finally:
+            prefix_cache.flush()
             os.environ.pop(name)
             if before is not None:
                 os.environ[name] = before

@@ -75,7 +75,7 @@ def bench(context: typer.Context, model: options.ModelOptions, asked: BenchOptio
     speed = measure(task, counts, console.status)
     compared = quality.measure(task, asked.utterances, console.status) if asked.quality else None
     name = f"{asked.size} random weights" if asked.size else engine.model.name
-    if console.manner.json:
+    if console.flags.json:
         fields = {"model": name, "machine": described, **dataclasses.asdict(speed)}
         console.result(fields | {"quality": dataclasses.asdict(compared)} if compared else fields)
         return

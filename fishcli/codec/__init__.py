@@ -1,7 +1,7 @@
-"""The codec (Firefly): waveform to codes and back."""
+"""Firefly, the neural audio codec of Fish Speech: audio to codes and back."""
 
-from fishcli.codec.firefly import Firefly, Stream, shapes
+from fishcli.codec.firefly import Firefly, StreamingDecoder, shapes
 from fishcli.codec.settings import CodecSettings
 from fishcli.codec.weights import canonical
 
-__all__ = ["CodecSettings", "Firefly", "Stream", "canonical", "shapes"]
+__all__ = ["CodecSettings", "Firefly", "StreamingDecoder", "canonical", "shapes"]

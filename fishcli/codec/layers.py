@@ -1,11 +1,11 @@
-"""The codec's layers: causal, so that a stream equals the whole.
+"""Causal layers of the codec, which process a sequence whole or piece by piece with the same result.
 
-Activations are (T, C), time first. That is the memory order of a channels-last image one pixel high, which
-the CPU's convolutions read without reordering (1.2 to 2.5 times as fast as (C, T) with 256 to 16 channels);
-joining in time is one contiguous copy, and norms and linear layers over channels need no transpose.
+Activations are (T, C), time first: the memory order of a channels-last image one pixel high, which the convolutions
+of a CPU read without reordering (1.2 to 2.5 times as fast as (C, T) with 256 to 16 channels). Joining pieces in time
+is one contiguous copy, and norms and linear layers over channels need no transpose.
 
-A layer that looks back takes the `state` of one stream: each layer's last inputs, kept here between calls.
-A layer that is not in it yet starts from zeros. The layers themselves hold weights only.
+The layers hold weights only. A causal layer takes the conv state of one sequence, which keeps the layer's last inputs
+from one piece to the next; a layer without an entry starts from zeros.
 """
 
 from collections.abc import Iterable
@@ -14,55 +14,55 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-ConvState = dict[nn.Module, Tensor]
+ConvState = dict[nn.Module, Tensor]  # each layer's last inputs (context, C)
 
-# From this many channels on a matrix product is the faster convolution: PyTorch runs a short float32 input
-# through its slow native kernel (1 frame, 256 channels: 0.39 ms against 0.15), and a long one gains nothing.
-_WIDE = 256
+# Input channels from which a matrix product is the faster convolution: PyTorch runs a short float32 input through its
+# slow native kernel (1 frame, 256 channels: 0.39 ms against 0.15 ms), and a long input is no slower as a product.
+_MATMUL_CHANNELS = 256
 
 
 class Causal(nn.Module):
     """A layer that is called as `layer(x, state)`."""
 
 
-class Chain(nn.ModuleList):
-    """Layers one after another; those that look back get the state."""
+class Sequential(nn.ModuleList):
+    """Layers one after another; the causal ones get the conv state."""
 
     def __init__(self, layers: Iterable[nn.Module]) -> None:
         super().__init__(layers)
 
     def forward(self, x: Tensor, state: ConvState) -> Tensor:
         for layer in self:
-            x = layer(x, state) if isinstance(layer, Causal | Chain) else layer(x)
+            x = layer(x, state) if isinstance(layer, Causal | Sequential) else layer(x)
         return x
 
 
 class CausalConv(Causal):
-    """Convolution over now and before. (T, in) -> (ceil(T / stride), out).
+    """Convolution over the present and the past. (T, in) -> (ceil(T / stride), out).
 
-    Every call but a stream's last needs a T that stride divides: what the stride lacks is padded with zeros.
+    `stride` must divide the T of every piece but the last, which is padded with zeros on the right.
     """
 
     def __init__(self, inp: int, out: int, kernel: int, *, stride: int = 1, dilation: int = 1, groups: int = 1) -> None:
         super().__init__()
         self.conv = nn.Conv1d(inp, out, kernel, stride, dilation=dilation, groups=groups)
         self.stride, self.dilation, self.groups = stride, dilation, groups
-        self.reach = (kernel - 1) * dilation + 1 - stride
-        self.wide = groups == 1 and inp >= _WIDE
-        self.register_load_state_dict_post_hook(_lay_out)  # type: ignore[no-untyped-call]
+        self.context = (kernel - 1) * dilation + 1 - stride  # past inputs that the first output needs
+        self.as_matmul = groups == 1 and inp >= _MATMUL_CHANNELS
+        self.register_load_state_dict_post_hook(_to_channels_last)  # type: ignore[no-untyped-call]
 
     def forward(self, x: Tensor, state: ConvState) -> Tensor:
-        x = _after(x, self.reach, state, self)
-        if missing := (self.reach - len(x)) % self.stride:
+        x = _with_context(x, self.context, state, self)
+        if missing := (self.context - len(x)) % self.stride:
             x = F.pad(x, (0, 0, 0, missing))
-        return self._multiply(x) if self.wide else self._convolve(x)
+        return self._matmul(x) if self.as_matmul else self._convolve(x)
 
-    def _multiply(self, x: Tensor) -> Tensor:
-        """As one matrix product over all taps."""
+    def _matmul(self, x: Tensor) -> Tensor:
+        """Return the convolution as one matrix product over all taps."""
         weight = self.conv.weight.permute(0, 2, 1)  # (out, kernel, in)
         kernel = weight.shape[1]
-        reach = (kernel - 1) * self.dilation
-        taps = [x[i * self.dilation : len(x) - reach + i * self.dilation : self.stride] for i in range(kernel)]
+        span = (kernel - 1) * self.dilation
+        taps = [x[i * self.dilation : len(x) - span + i * self.dilation : self.stride] for i in range(kernel)]
         return F.linear(torch.cat(taps, dim=1), weight.flatten(1), self.conv.bias)
 
     def _convolve(self, x: Tensor) -> Tensor:
@@ -78,26 +78,27 @@ class CausalConv(Causal):
 
 
 class TransposedConv(Causal):
-    """Upsampling by `stride`. (T, in) -> (T * stride, out).
+    """Transposed convolution: upsampling by `stride`. (T, in) -> (T * stride, out).
 
-    The inputs that still sound are run again, so that each sample gets all its terms, and the bias, at once.
+    Inputs whose outputs reach into this piece are run again, so that each output gets all its terms at once, and the
+    bias once.
     """
 
     def __init__(self, inp: int, out: int, kernel: int, stride: int) -> None:
         super().__init__()
         self.conv = nn.ConvTranspose1d(inp, out, kernel, stride)
         self.stride = stride
-        self.reach = -(-kernel // stride) - 1
-        self.register_load_state_dict_post_hook(_lay_out)  # type: ignore[no-untyped-call]
+        self.context = -(-kernel // stride) - 1
+        self.register_load_state_dict_post_hook(_to_channels_last)  # type: ignore[no-untyped-call]
 
     def forward(self, x: Tensor, state: ConvState) -> Tensor:
-        x = _after(x, self.reach, state, self)
+        x = _with_context(x, self.context, state, self)
         y = F.conv_transpose2d(_as_image(x), self.conv.weight.unsqueeze(2), self.conv.bias, stride=(1, self.stride))
-        return _as_sequence(y)[self.reach * self.stride : len(x) * self.stride]
+        return _as_sequence(y)[self.context * self.stride : len(x) * self.stride]
 
 
 class PointwiseConv(nn.Conv1d):
-    """A convolution with kernel 1. (T, in) -> (T, out)."""
+    """Convolution with kernel 1. (T, in) -> (T, out)."""
 
     def __init__(self, inp: int, out: int) -> None:
         super().__init__(inp, out, 1)
@@ -107,7 +108,7 @@ class PointwiseConv(nn.Conv1d):
 
 
 class LayerNorm(nn.LayerNorm):
-    """Over channels, with the epsilon that the codec was trained with."""
+    """Layer norm over channels with the epsilon of the checkpoint."""
 
     def __init__(self, dim: int) -> None:
         super().__init__(dim, eps=1e-6)
@@ -145,7 +146,7 @@ class ResBlock(Causal):
 
 
 class ResBlocks(Causal):
-    """The mean of residual blocks with different kernels. (T, dim) -> (T, dim)."""
+    """The multi-receptive field fusion of HiFi-GAN: the mean of blocks of different kernels. (T, dim) -> (T, dim)."""
 
     def __init__(self, dim: int, kernels: Iterable[int], dilations: tuple[int, ...]) -> None:
         super().__init__()
@@ -158,30 +159,30 @@ class ResBlocks(Causal):
         return total.div_(len(self.blocks))
 
 
-def _after(x: Tensor, reach: int, state: ConvState, layer: nn.Module) -> Tensor:
-    """x with the `reach` inputs before it, (reach + T, C); the last `reach` of them are the layer's new state."""
-    if reach == 0:
+def _with_context(x: Tensor, context: int, state: ConvState, layer: nn.Module) -> Tensor:
+    """Return x (T, C) after the `context` inputs before it, (context + T, C), and keep its last ones in the state."""
+    if context == 0:
         return x
     before = state.get(layer)
-    x = F.pad(x, (0, 0, reach, 0)) if before is None else torch.cat((before, x))
-    state[layer] = x[-reach:].clone()  # a view would keep all of x alive
+    x = F.pad(x, (0, 0, context, 0)) if before is None else torch.cat((before, x))
+    state[layer] = x[-context:].clone()  # a view would keep all of x alive
     return x
 
 
 def _as_image(x: Tensor) -> Tensor:
-    """(T, C) -> (1, C, 1, T) over the same memory, channels last."""
+    """Return x (T, C) as an image (1, C, 1, T), channels last, over the same memory."""
     return x.view(1, 1, *x.shape).permute(0, 3, 1, 2)
 
 
 def _as_sequence(image: Tensor) -> Tensor:
-    """(1, C, 1, T) channels last -> (T, C) over the same memory."""
+    """Return an image (1, C, 1, T), channels last, as (T, C) over the same memory."""
     return image.permute(0, 2, 3, 1).reshape(image.shape[3], image.shape[1])
 
 
-def _lay_out(layer: CausalConv | TransposedConv, _: object) -> None:
-    """Puts a convolution's loaded weight, (a, b, kernel), into the channels-last order that its input has.
+def _to_channels_last(layer: CausalConv | TransposedConv, _: object) -> None:
+    """Store a convolution's loaded weight (a, b, kernel) channels last, as its input is.
 
-    Otherwise each call would reorder it: a push of one frame would take a quarter longer.
+    Otherwise each call would reorder it: decoding one frame would take a quarter longer.
     """
     weight = layer.conv.weight
     weight.data = weight.permute(0, 2, 1).contiguous().permute(0, 2, 1)

@@ -1,4 +1,4 @@
-"""The log-mel spectrogram that the codec's encoder hears."""
+"""The log-mel spectrogram, the input of the codec's encoder."""
 
 from functools import lru_cache
 from math import log
@@ -19,7 +19,10 @@ _LOG_STEP = log(6.4) / 27
 
 
 def padded(samples: Tensor, settings: CodecSettings) -> Tensor:
-    """samples (N,) -> (M,), with silence up to what reflection needs, then with the reflected margins."""
+    """Return samples (N,) with n_fft - hop reflected samples around them, (M,).
+
+    Recordings too short to reflect are padded with silence first.
+    """
     margin = settings.n_fft - settings.hop_length
     left, right = margin // 2, (margin + 1) // 2
     shortest = max(right + 1, settings.hop_length)
@@ -28,7 +31,10 @@ def padded(samples: Tensor, settings: CodecSettings) -> Tensor:
 
 
 def log_mel(samples: Tensor, settings: CodecSettings) -> Tensor:
-    """samples (M,) float32, margins included -> (1 + (M - n_fft) // hop, n_mels) float32, natural logarithm."""
+    """Return the log-mel spectrogram (1 + (M - n_fft) // hop, n_mels) float32 of padded samples (M,) float32.
+
+    Natural logarithm of the magnitude, not of the power.
+    """
     window, filters = _tables(settings.n_fft, settings.n_mels, settings.sample_rate, samples.device)
     spectrum = torch.stft(
         samples, settings.n_fft, settings.hop_length, window=window, center=False, return_complex=True
@@ -39,9 +45,9 @@ def log_mel(samples: Tensor, settings: CodecSettings) -> Tensor:
 
 @lru_cache(maxsize=8)
 def _tables(n_fft: int, n_mels: int, sample_rate: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The periodic Hann window (n_fft,) and the mel filters (n_mels, n_fft // 2 + 1), in float32.
+    """Return the periodic Hann window (n_fft,) and the mel filters (n_mels, n_fft // 2 + 1), in float32.
 
-    Both are computed in float64: torch's own float32 window was seen wrong by 8e-5 in a threaded run.
+    Both are computed in float64: in a threaded run, torch's own float32 window was wrong by 8e-5.
     """
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)
     filters = mel_filters(n_fft, n_mels, sample_rate)
@@ -49,9 +55,9 @@ def _tables(n_fft: int, n_mels: int, sample_rate: int, device: torch.device) -> 
 
 
 def mel_filters(n_fft: int, n_mels: int, sample_rate: int) -> npt.NDArray[np.float64]:
-    """Triangles between neighbouring points of the Slaney mel scale, each of the same area (Slaney norm).
+    """Return the mel filters (n_mels, n_fft // 2 + 1) over 0 Hz to half the sample rate.
 
-    Returns (n_mels, n_fft // 2 + 1), from 0 Hz to half the sample rate.
+    Triangles between neighbouring points of the Slaney mel scale, all of the same area (Slaney norm).
     """
     top = sample_rate // 2
     bins = np.linspace(0, top, n_fft // 2 + 1)  # Hz

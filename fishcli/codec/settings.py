@@ -1,4 +1,4 @@
-"""The dimensions of a Firefly codec, as its `codec.json` gives them."""
+"""The dimensions of a Firefly codec, read from its `codec.json`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from fishcli.errors import InputError
 
-# Far above any real codec, and low enough that a hostile file cannot ask for days of building.
+# Far above any real codec, and low enough that building a hostile one takes no days.
 _LARGEST_NUMBER = 1 << 18
 _LONGEST_LIST = 16
 _DEEPEST_STAGE = 64
@@ -17,7 +17,7 @@ _Settings = TypeVar("_Settings")
 
 @dataclass(frozen=True)
 class EncoderSettings:
-    """The ConvNeXt stages between the log-mel spectrogram and the quantizer."""
+    """The ConvNeXt stages of the encoder."""
 
     depths: tuple[int, ...] = (3, 3, 9, 3)
     dims: tuple[int, ...] = (128, 256, 384, 512)
@@ -43,7 +43,7 @@ class QuantizerSettings:
 
 @dataclass(frozen=True)
 class DecoderSettings:
-    """The HiFi-GAN head between the quantizer and the samples."""
+    """The HiFi-GAN vocoder."""
 
     upsample_rates: tuple[int, ...] = (8, 8, 2, 2, 2)
     upsample_kernel_sizes: tuple[int, ...] = (16, 16, 4, 4, 4)
@@ -64,7 +64,7 @@ class DecoderSettings:
 
 @dataclass(frozen=True)
 class CodecSettings:
-    """Everything that the shape of a codec depends on; the defaults are Fish Speech 1.5's."""
+    """All dimensions of a codec; the defaults are those of Fish Speech 1.5."""
 
     sample_rate: int = 44100  # Hz
     n_fft: int = 2048  # samples
@@ -85,7 +85,7 @@ class CodecSettings:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "CodecSettings":
-        """The content of `codec.json`; what it leaves out is standard, and keys that are not ours are ignored.
+        """Return the settings that `codec.json` gives. Missing keys have their defaults; unknown keys are ignored.
 
         Raises InputError that names the key of a wrong value.
         """
@@ -118,7 +118,7 @@ class CodecSettings:
 
     @property
     def codes(self) -> int:
-        """Values that each code can take: 0 to `codes` - 1."""
+        """Size of a codebook: codes are from 0 to `codes` - 1."""
         return prod(self.quantizer.levels)
 
 
@@ -128,34 +128,34 @@ def _require(holds: bool, key: str, rule: str) -> None:
 
 
 def _read(kind: type[_Settings], values: object, at: str) -> _Settings:
-    """The settings dataclass `kind` from a JSON object that stands under the key `at`."""
+    """Return the settings dataclass `kind` for a JSON object under the key `at`."""
     if not isinstance(values, Mapping):
         raise InputError(f"The codec's settings cannot be used: {at or 'the file'} must be a JSON object.")
     given: dict[str, Any] = {}
-    standard = kind()
+    defaults = kind()
     for entry in fields(kind):  # type: ignore[arg-type]  # every caller passes a dataclass
         if entry.name in values:
             key = f"{at}.{entry.name}" if at else entry.name
-            given[entry.name] = _value(getattr(standard, entry.name), values[entry.name], key)
+            given[entry.name] = _value(getattr(defaults, entry.name), values[entry.name], key)
     return kind(**given)
 
 
-def _value(standard: object, value: object, key: str) -> object:
-    """`value` in the form of the standard value of the same key."""
-    if isinstance(standard, int):
+def _value(default: object, value: object, key: str) -> object:
+    """Return `value` as the type of its default."""
+    if isinstance(default, int):
         return _number(value, key)
-    if isinstance(standard, tuple):
+    if isinstance(default, tuple):
         short = isinstance(value, list) and 1 <= len(value) <= _LONGEST_LIST
-        _require(short, key, f"must be a list of 1 to {_LONGEST_LIST} whole numbers")
+        _require(short, key, f"must be a list of 1 to {_LONGEST_LIST} integers")
         return tuple(_number(item, key) for item in value)  # type: ignore[attr-defined]  # a list, as required above
-    return _read(type(standard), value, key)
+    return _read(type(default), value, key)
 
 
 def _number(value: object, key: str) -> int:
     whole = isinstance(value, int) and not isinstance(value, bool)
     if not whole or not 1 <= value <= _LARGEST_NUMBER:  # type: ignore[operator]  # an int, as tested first
         raise InputError(
-            f"The codec's settings cannot be used: {key} must be a whole number from 1 to {_LARGEST_NUMBER}, "
+            f"The codec's settings cannot be used: {key} must be an integer from 1 to {_LARGEST_NUMBER}, "
             f"not {value!r:.40}."
         )
     return value  # type: ignore[return-value]

@@ -1,4 +1,4 @@
-"""A codec's checkpoint in any of the forms it is found in, brought to one."""
+"""The weights of a codec's checkpoint in one canonical form: no prefix, weight norm folded."""
 
 from collections.abc import Mapping
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from fishcli.errors import InputError
 
 _PREFIX = "generator."
-# How PyTorch has stored weight norm: (magnitude, direction), each with the key it belongs to cut off.
+# The two ways in which PyTorch stores weight norm: the suffixes of (magnitude, direction).
 _NORMS = (
     (".parametrizations.weight.original0", ".parametrizations.weight.original1"),
     (".weight_g", ".weight_v"),
@@ -16,10 +16,10 @@ _NORMS = (
 
 
 def canonical(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The plain weights of the generator: no prefix, weight norm folded.
+    """Return the weights of the generator without their prefix, weight norm folded.
 
-    Where any key contains `generator.`, the others belong to training (discriminators) and are left out.
-    Raises InputError.
+    If any key contains `generator.`, the other weights serve training (discriminators) and are left out. Raises
+    InputError.
     """
     if not any(_PREFIX in key for key in state):
         return fold(state)
@@ -33,9 +33,9 @@ def canonical(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def fold(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weight norm folded into plain float32 weights; everything else as it came, in the same order.
+    """Return the weights with weight norm folded, in float32; all others unchanged, in the same order.
 
-    A half of a pair that stands alone stays, for the check of the keys to name. Raises InputError.
+    A half without its pair stays, so that the check of the keys names it. Raises InputError.
     """
     folded: dict[str, Tensor] = {}
     for key, value in weights.items():
@@ -48,7 +48,7 @@ def fold(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _pair(key: str) -> tuple[str, str, str] | None:
-    """(folded key, its magnitude's key, its direction's key) where `key` is one of the last two."""
+    """Return the keys (folded, magnitude, direction) if `key` is one of the last two."""
     for magnitude, direction in _NORMS:
         for suffix in (magnitude, direction):
             if key.endswith(suffix):
@@ -58,7 +58,7 @@ def _pair(key: str) -> tuple[str, str, str] | None:
 
 
 def _fold(magnitude: Tensor, direction: Tensor, key: str) -> Tensor:
-    """w = g * v / ||v||, the norm over all dimensions but the first (Salimans and Kingma, 2016)."""
+    """Return w = g * v / ||v||, the norm over all dimensions but the first (Salimans and Kingma, 2016)."""
     if direction.dim() < 2 or magnitude.shape != (len(direction), *[1] * (direction.dim() - 1)):
         raise InputError(f"The codec's checkpoint cannot be used: the weight norm of {key} has a wrong shape.")
     v = direction.float()  # a norm of many float16 squares overflows in float16

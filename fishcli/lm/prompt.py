@@ -1,6 +1,12 @@
-"""The prompt: a conversation in which each user's text was answered by speech, as a matrix of integers.
+"""Prompts: a conversation in which speech answers each of the user's texts, as a matrix of integers.
 
-Columns are positions. Row 0 holds token ids; rows 1..K hold the codes of a position that is speech, else 0.
+A column is a position of the context. Row 0 holds token ids; rows 1..K hold the codes of a position that is speech,
+else 0. The layout is that of Fish Speech 1.5 (Liao et al., 2024):
+
+    <|im_start|>system\\n Speak out the provided text. <|im_end|>
+    <|im_start|>user\\n TEXT <|im_end|> <|im_start|>assistant\\n <|voice|> CODES <|im_end|>    one turn a reference,
+    ...                                                                                       then one an earlier chunk
+    <|im_start|>user\\n TEXT <|im_end|> <|im_start|>assistant\\n <|voice|>                      the chunk to speak
 """
 
 from __future__ import annotations
@@ -12,7 +18,7 @@ import numpy.typing as npt
 
 from fishcli.errors import InputError
 from fishcli.lm.tokenizer import Tokenizer
-from fishcli.request import Reference
+from fishcli.request import Reference, check_codes
 from fishcli.text import clean
 
 Columns = npt.NDArray[np.int64]  # (K + 1, T)
@@ -21,45 +27,58 @@ _SYSTEM = "Speak out the provided text."
 
 
 class PromptBuilder:
-    """Builds the prompts of one checkpoint: `codebooks` codes a column, at most `max_seq_len` columns in all.
+    """Builds the prompts of one checkpoint.
 
-    `frame_rate` (frames a second) only serves to tell people lengths in seconds.
+    A frame of speech has `codebooks` codes, each from 0 to `codes` - 1; the context holds `max_seq_len` positions.
+    `frame_rate` (Hz) serves messages that tell lengths in seconds.
     """
 
-    def __init__(self, tokenizer: Tokenizer, codebooks: int, max_seq_len: int, frame_rate: float) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, *, codebooks: int, codes: int, max_seq_len: int, frame_rate: float
+    ) -> None:
         self.tokenizer = tokenizer
         self.codebooks = codebooks
+        self.codes = codes
         self.max_seq_len = max_seq_len
         self.frame_rate = frame_rate
 
-    def build(
-        self, text: str, references: Sequence[Reference] = (), earlier: Sequence[Reference] = (), reserve: int = 0
-    ) -> Columns:
-        """The prompt (K + 1, T) that asks for `text` in the voice of `references`, leaving `reserve` columns free.
+    def prefix(self, references: Sequence[Reference]) -> Columns:
+        """Return the columns (K + 1, T) that all prompts in one voice begin with: system message, references.
 
-        `earlier` are the chunks of the same speech that were spoken so far, as `fitting` leaves them. Raises
-        InputError when there is no room.
+        Raises InputError for codes that the codec cannot have made.
         """
-        turns = map(self._turn, earlier)
-        prompt = np.concatenate([self.opening(references), *turns, self._message("user", text), self._answer()], axis=1)
+        turns = (self.turn(reference.text, reference.codes) for reference in references)
+        return np.concatenate([self._message("system", _SYSTEM), *turns], axis=1)
+
+    def turn(self, text: str, codes: npt.NDArray[np.integer]) -> Columns:
+        """Return the columns (K + 1, T) of a text and of the speech that answers it, codes (K, frames).
+
+        Raises InputError for codes that the codec cannot have made, and for none.
+        """
+        return np.concatenate(
+            [self._message("user", text), self._answer(), self._speech(codes), self._special("<|im_end|>")], axis=1
+        )
+
+    def build(self, text: str, prefix: Columns, earlier: Sequence[Columns] = (), reserve: int = 0) -> Columns:
+        """Return the prompt (K + 1, T) for `text` after a `prefix`, which leaves `reserve` positions free.
+
+        `earlier` are the turns of the chunks before this one, as `fit` leaves them. Raises InputError when there is
+        no room.
+        """
+        prompt = np.concatenate([prefix, *earlier, self._message("user", text), self._answer()], axis=1)
         if (excess := prompt.shape[1] + reserve - self.max_seq_len) > 0:
-            raise InputError(self._no_room(references, excess))
+            raise InputError(self._no_room(prefix, excess))
         return prompt
 
-    def opening(self, references: Sequence[Reference]) -> Columns:
-        """What all prompts in a voice begin with."""
-        return np.concatenate([self._message("system", _SYSTEM), *map(self._turn, references)], axis=1)
-
-    def fitting(
-        self, text: str, references: Sequence[Reference], earlier: Sequence[Reference], reserve: int
-    ) -> list[Reference]:
-        """The earlier chunks that a prompt has room for: all of them, else the first and the latest.
+    def fit(self, text: str, prefix: Columns, earlier: Sequence[Columns], reserve: int) -> list[Columns]:
+        """Return the turns of earlier chunks that a prompt has room for: all of them, else the first and the latest.
 
         The first anchors the voice. Where some must go, the latest keep half of the room: if each chunk pushed
-        out one other, what follows the first would have to be computed anew each time.
+        out one other, everything after the first would have to be computed anew each time. Raises InputError when
+        there is no room even without them.
         """
-        room = self.max_seq_len - reserve - self.build(text, references).shape[1]
-        widths = [self._turn(voice).shape[1] for voice in earlier]
+        room = self.max_seq_len - reserve - self.build(text, prefix, (), reserve).shape[1]
+        widths = [turn.shape[1] for turn in earlier]
         if sum(widths) <= room:
             return list(earlier)
         first = 1 if widths[0] <= room else 0
@@ -69,8 +88,9 @@ class PromptBuilder:
             left -= widths[start]
         return [*earlier[:first], *earlier[start:]]
 
-    def _no_room(self, references: Sequence[Reference], excess: int) -> str:
-        spoken = sum(voice.codes.shape[1] for voice in references)
+    def _no_room(self, prefix: Columns, excess: int) -> str:
+        semantic = self.tokenizer.semantic
+        spoken = int(((prefix[0] >= semantic) & (prefix[0] < semantic + self.codes)).sum())  # frames of references
         if spoken <= excess:
             return (
                 f"The text is too long for one prompt of this model ({self.max_seq_len} positions); "
@@ -81,10 +101,6 @@ class PromptBuilder:
             f"{(spoken - excess) / self.frame_rate:.0f} s fit into this model's context; "
             "use a shorter recording or fewer of them."
         )
-
-    def _turn(self, voice: Reference) -> Columns:
-        """A text and the speech that answered it."""
-        return np.concatenate([self._message("user", voice.text), self._answer(voice.codes)], axis=1)
 
     def _message(self, role: str, text: str) -> Columns:
         return np.concatenate(
@@ -97,24 +113,32 @@ class PromptBuilder:
             axis=1,
         )
 
-    def _answer(self, codes: npt.NDArray[np.integer] | None = None) -> Columns:
-        """The assistant's message: whole with `codes`, else open for the model to go on."""
-        opening = [self._special("<|im_start|>"), self._text("assistant\n"), self._special("<|voice|>")]
-        closing = [] if codes is None else [self._speech(codes), self._special("<|im_end|>")]
-        return np.concatenate([*opening, *closing], axis=1)
+    def _answer(self) -> Columns:
+        """Return the start of the assistant's message, up to where its speech begins."""
+        return np.concatenate(
+            [self._special("<|im_start|>"), self._text("assistant\n"), self._special("<|voice|>")], axis=1
+        )
 
     def _speech(self, codes: npt.NDArray[np.integer]) -> Columns:
-        if codes.ndim != 2 or len(codes) != self.codebooks:
-            raise InputError(f"Codes must have the shape ({self.codebooks}, T), not {codes.shape}.")
-        return np.concatenate([self.tokenizer.semantic + codes[:1].astype(np.int64), codes.astype(np.int64)])
+        """Return a column for each frame: the token id of its first code, then its codes."""
+        self._check(codes)
+        rows = codes.astype(np.int64)
+        return np.concatenate([self.tokenizer.semantic + rows[:1], rows])
+
+    def _check(self, codes: npt.NDArray[np.integer]) -> None:
+        """Raise InputError unless these are codes (K, T) of at least one frame."""
+        check_codes(codes, self.codebooks, self.codes)
+        if not codes.shape[1]:
+            raise InputError("Codes of speech must have at least one frame.")
 
     def _text(self, text: str) -> Columns:
-        return self._plain(self.tokenizer.encode(text))
+        return self._tokens(self.tokenizer.encode(text))
 
     def _special(self, name: str) -> Columns:
-        return self._plain([self.tokenizer.special(name)])
+        return self._tokens([self.tokenizer.special(name)])
 
-    def _plain(self, ids: Sequence[int]) -> Columns:
+    def _tokens(self, ids: Sequence[int]) -> Columns:
+        """Return columns of tokens without codes."""
         columns = np.zeros((self.codebooks + 1, len(ids)), np.int64)
         columns[0] = ids
         return columns

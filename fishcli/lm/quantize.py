@@ -1,8 +1,9 @@
-"""Weights in 8 or 4 bits: how they are stored, and the linear layers that hold them.
+"""Group-wise quantization of weights to int8 or int4: the storage layout, and the linear layers that hold it.
 
-A row of a matrix is cut into blocks, and the same 16 lanes are in each: a group of weights, which share a scale, is
-what one lane has in some blocks after one another. A processor that multiplies a block at once then finds the sum
-of each group in a lane of its own. Activations are not stored in this form.
+A scale (bfloat16) serves a group of 32 weights of one output channel (a row of the matrix). Quantization is symmetric
+about zero: weight = scale * integer. The layout is that of the kernels: a row is cut into blocks of 16 lanes, and a
+group is one lane of a few consecutive blocks. A kernel that multiplies a block at once thus accumulates each group in a
+lane of its own. Only weights are quantized here; activations stay in floating point.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Quantize = Literal["none", "int8", "int4"]
+Quantize = Literal["none", "int8", "int4"]  # the format of the weights of the transformer blocks
 _LANES = 16
 
 
 class _Layout(NamedTuple):
-    """A block holds `halves` times 16 lanes times `each` weights; a group is what a lane has in `blocks` of them."""
+    """A block holds `halves` x 16 lanes x `each` weights of a row; a group is one lane of `blocks` of them."""
 
     halves: int
     each: int
@@ -28,31 +29,32 @@ class _Layout(NamedTuple):
 
     @property
     def block(self) -> int:
+        """Weights of a block."""
         return self.halves * _LANES * self.each
 
     @property
     def span(self) -> int:
-        """Weights that 16 scales serve."""
+        """Weights that 16 scales serve: 16 groups."""
         return self.block * self.blocks
 
     def groups(self, weight: Tensor) -> Tensor:
-        """(out, inp) -> (out, spans, lanes, blocks, halves, each), with zeros after the last weight."""
+        """Return a matrix (out, inp), padded with zeros, as (out, spans, lanes, blocks, halves, each)."""
         padded = F.pad(weight, (0, -weight.shape[1] % self.span))
         return padded.view(len(weight), -1, self.blocks, self.halves, _LANES, self.each).permute(0, 1, 4, 2, 3, 5)
 
     def rows(self, groups: Tensor, inp: int) -> Tensor:
-        """The reverse: (out, blocks, halves, lanes, each), with the blocks that `inp` weights need."""
+        """Return groups in their order in memory, (out, blocks, halves, lanes, each), as many blocks as `inp` fills."""
         return groups.permute(0, 1, 3, 4, 2, 5).flatten(1, 2)[:, : -(-inp // self.block)]
 
 
-# int8: weight k of a row is in group (k // 512, k % 32 // 2), of 32.
-# int4: in group (k // 512, k % 64 // 4), of 32 too. A byte holds weights k, in its lower half, and k + 64 of a block.
+# int8: weight k of a row belongs to group (k // 512, k % 32 // 2).
+# int4: to group (k // 512, k % 64 // 4). A byte holds weight k of a block in its lower half, k + 64 in its upper half.
 _LAYOUTS = {"int8": _Layout(halves=1, each=2, blocks=16), "int4": _Layout(halves=2, each=4, blocks=4)}
-_SHRINK = torch.linspace(0.7, 1.0, 7)  # of the range of 4 bits: a few weights that are clipped spare the others error
+_SHRINK = torch.linspace(0.7, 1.0, 7)  # of the int4 range: clipping a few weights lowers the error of all others
 
 
 class Linear(nn.Module):
-    """Weights as they are, and no random numbers to start from. x (..., inp) -> (..., out), in the dtype of x."""
+    """A linear layer without initialisation. x (..., inp) -> (..., out), in the dtype of x."""
 
     def __init__(self, inp: int, out: int, bias: bool = False) -> None:
         super().__init__()
@@ -64,7 +66,7 @@ class Linear(nn.Module):
 
 
 class QuantizedLinear(nn.Module):
-    """The same with weights and scales as `quantized` makes them; PyTorch widens them to multiply."""
+    """A linear layer whose weight is stored as `quantize` returns it, and dequantized for each product in PyTorch."""
 
     def __init__(self, inp: int, out: int, bias: bool = False, *, kind: Literal["int8", "int4"]) -> None:
         super().__init__()
@@ -87,20 +89,24 @@ LINEAR: dict[Quantize, Callable[..., nn.Module]] = {
 }
 
 
-def quantize_weight(weight: Tensor, kind: Literal["int8", "int4"]) -> tuple[Tensor, Tensor]:
-    """A matrix (out, inp) -> what `QuantizedLinear` holds of it: weight int8 or uint8, scales bfloat16."""
+def quantize(weight: Tensor, kind: Literal["int8", "int4"]) -> tuple[Tensor, Tensor]:
+    """Return a matrix (out, inp) as stored: weight (out, W), int8 or (int4) uint8, and scales (out, G) bfloat16.
+
+    W is `inp` rounded up to whole blocks, halved for int4; G is 16 for each 512 weights begun. int8 maps the largest
+    magnitude of a group to 127; int4 tries seven scales and keeps the one of least square error.
+    """
     layout, inp = _LAYOUTS[kind], weight.shape[1]
     groups = layout.groups(weight.float())
     if kind == "int8":
         scales = (groups.abs().amax((3, 4, 5)) / 127).bfloat16()
         return layout.rows(_rounded(groups, scales, 127), inp).flatten(1).to(torch.int8), scales.flatten(1)
-    scales = _fitted(groups)
+    scales = _least_error_scales(groups)
     lower, upper = (layout.rows(_rounded(groups, scales, 7), inp) + 8).to(torch.uint8).unbind(2)
     return (lower | upper << 4).flatten(1), scales.flatten(1)
 
 
 def dequantize(weight: Tensor, scales: Tensor, inp: int, dtype: torch.dtype) -> Tensor:
-    """What `quantized` made -> the matrix (out, inp) that it stands for."""
+    """Return the matrix (out, inp) that `quantize` stored, in `dtype`."""
     layout = _LAYOUTS["int8" if weight.dtype == torch.int8 else "int4"]
     if weight.dtype == torch.int8:
         rows = weight.view(len(weight), -1, layout.halves, _LANES, layout.each).to(dtype)
@@ -112,14 +118,14 @@ def dequantize(weight: Tensor, scales: Tensor, inp: int, dtype: torch.dtype) -> 
 
 
 def _rounded(groups: Tensor, scales: Tensor, most: int) -> Tensor:
-    """Groups in units of their scales, as whole numbers from -most - 1 (-127 for int8) to most."""
+    """Return groups / scales rounded to integers from -most - 1 (-127 for int8) to most."""
     least = -127 if most == 127 else -most - 1
     return (groups / _each(torch.where(scales == 0, 1, scales))).round_().clamp_(least, most)
 
 
-def _fitted(groups: Tensor) -> Tensor:
-    """The scales, of a few that are tried, that leave the least square error in 4 bits."""
-    # The greatest weight becomes -8: the range goes one further on that side.
+def _least_error_scales(groups: Tensor) -> Tensor:
+    """Return the int4 scale of each group that leaves the least square error, of seven candidates."""
+    # The weight of the largest magnitude becomes -8, since int4 has one more value on that side.
     low, high = groups.amin((3, 4, 5)), groups.amax((3, 4, 5))
     edge = torch.where(high > -low, high, low) / -8
     best, scales = torch.full_like(edge, torch.inf), edge.bfloat16()
@@ -131,4 +137,5 @@ def _fitted(groups: Tensor) -> Tensor:
 
 
 def _each(scales: Tensor) -> Tensor:
+    """Return scales (out, spans, lanes) so that they broadcast over groups."""
     return scales.float()[..., None, None, None]

@@ -1,4 +1,4 @@
-"""The dimensions of the two transformers, as `config.json` of a checkpoint gives them."""
+"""The dimensions of the two transformers, read from a checkpoint's `config.json`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from fishcli.errors import InputError
 
-# Far above any model there is; a file that asks for more is broken or hostile, and would only fill the memory.
+# Far above any known model; a larger value is broken or hostile, and would fill the memory.
 _LIMITS = {
     "n_layer": 1 << 9,
     "n_fast_layer": 1 << 9,
@@ -26,7 +26,7 @@ _LIMITS = {
 
 @dataclass(frozen=True)
 class StackSettings:
-    """One stack of transformer blocks."""
+    """The dimensions of one stack of transformer blocks."""
 
     layers: int
     dim: int
@@ -46,7 +46,7 @@ class StackSettings:
 
     @property
     def group(self) -> int:
-        """Query heads that share one key/value head."""
+        """Query heads that share one key/value head (grouped-query attention)."""
         return self.heads // self.kv_heads
 
     @property
@@ -57,7 +57,7 @@ class StackSettings:
 
 @dataclass(frozen=True)
 class LMSettings:
-    """The whole language model."""
+    """The dimensions of the dual-AR model: a slow transformer over positions, a fast one over codebooks."""
 
     slow: StackSettings
     fast: StackSettings
@@ -66,11 +66,11 @@ class LMSettings:
     codebooks: int
     max_seq_len: int
     rope_base: float
-    tied: bool  # the embeddings serve as the output layer
+    tied: bool  # the output layer is the embedding matrix
 
     @classmethod
     def from_dict(cls, config: Mapping[str, Any]) -> LMSettings:
-        """Read `config.json`; keys that say nothing about inference are ignored. Raises InputError."""
+        """Return the settings that `config.json` gives; keys of training alone are ignored. Raises InputError."""
         if (kind := config.get("model_type", "dual_ar")) != "dual_ar":
             raise InputError(f"config.json describes a {_shown(kind)} model; fishcli runs Fish Speech 1.5 (dual_ar).")
         slow = _stack(config, "n_layer", "", {})
@@ -87,7 +87,7 @@ class LMSettings:
 
 
 def _stack(config: Mapping[str, Any], layers: str, prefix: str, fallback: Mapping[str, Any]) -> StackSettings:
-    """The `fast_` stack takes what it does not say itself from the slow one."""
+    """Return one stack; keys that the `fast_` stack leaves out are those of the slow one (`fallback`)."""
     names = ("dim", "n_head", "n_local_heads", "head_dim", "intermediate_size")
     dim, heads, kv_heads, head_dim, inner = (_count(config, prefix + name, fallback.get(name)) for name in names)
     return StackSettings(
@@ -106,7 +106,7 @@ def _count(config: Mapping[str, Any], key: str, default: object = None) -> int:
     value = _value(config, key, default)
     limit = _LIMITS[key.removeprefix("fast_")]
     if type(value) is not int or not 0 < value <= limit:
-        raise _unusable(key, value, f"a whole number from 1 to {limit}")
+        raise _unusable(key, value, f"an integer from 1 to {limit}")
     return value
 
 
@@ -125,7 +125,7 @@ def _flag(config: Mapping[str, Any], key: str, default: object = None) -> bool:
 
 
 def _value(config: Mapping[str, Any], key: str, default: object) -> Any:
-    """What a file leaves out, or gives as null, is `default`."""
+    """Return the value of a key; if it is missing or null, `default`."""
     value = config.get(key)
     return default if value is None else value
 
@@ -135,5 +135,5 @@ def _unusable(key: str, value: object, rule: str) -> InputError:
 
 
 def _shown(value: object) -> str:
-    """A value from a file, which may be anything, as part of a sentence."""
+    """Return any value of a JSON file, shortened for a message."""
     return f"a {type(value).__name__}" if isinstance(value, list | dict) else repr(value)[:40]

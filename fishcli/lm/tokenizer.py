@@ -1,4 +1,4 @@
-"""Text to token ids: byte-pair encoding in tiktoken's format, plus the control tokens of Fish Speech."""
+"""The tokenizer: byte-pair encoding in tiktoken's format, plus the control tokens of Fish Speech."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import tiktoken
 from fishcli.checkpoints.convert import read_settings
 from fishcli.errors import InputError
 
-# The seventh alternative was meant as `\s+(?!\S)`; the models were trained with the typing error, and other
-# ids would come out without it.
+# The seventh alternative was meant as `\s+(?!\S)`. The models were trained with the typing error, so it stays.
 _PATTERN = "|".join(
     [
         r"(?i:'s|'t|'re|'ve|'m|'ll|'d)",
@@ -31,8 +30,8 @@ _MAX_RANKS = 1 << 24  # bytes; the real file has 1.7 million
 class Tokenizer:
     """The tokenizer of one checkpoint.
 
-    `size` is the number of ids. `semantic` is the id of `<|semantic:0|>`, the first of the `codes` ids that stand
-    for codes; `end` is the id of `<|im_end|>`.
+    `size` is the number of token ids. The `codes` semantic tokens, one for each value of the first codebook, have
+    consecutive ids from `semantic` on; `end` is the id of `<|im_end|>`. Raises InputError for files it cannot use.
     """
 
     def __init__(self, ranks: Path, specials: Path) -> None:
@@ -47,18 +46,18 @@ class Tokenizer:
         self.end = self.special("<|im_end|>")
 
     def encode(self, text: str) -> list[int]:
-        """The ids of a text that somebody wrote: control tokens in it are plain characters."""
+        """Return the token ids of a text. The names of control tokens in it are plain characters."""
         return self._encoding.encode_ordinary(text)
 
     def special(self, name: str) -> int:
-        """The id of a control token, such as `<|im_end|>`."""
+        """Return the id of a control token, such as `<|im_end|>`. Raises InputError."""
         if name not in self.specials:
             raise InputError(f"special_tokens.json lacks {name}; download the checkpoint again.")
         return self.specials[name]
 
 
 def _read_ranks(path: Path) -> dict[bytes, int]:
-    """Parse `tokenizer.tiktoken`: a line for each token, its bytes in base64, a space, its rank from 0 up."""
+    """Read `tokenizer.tiktoken`: a line for each token, its bytes in base64, a space, its rank (from 0 up)."""
     try:
         if path.stat().st_size > _MAX_RANKS:
             raise ValueError("it is too large")
@@ -66,14 +65,14 @@ def _read_ranks(path: Path) -> dict[bytes, int]:
         ranks = {base64.b64decode(token, validate=True): int(rank) for token, rank in lines}
     except (OSError, ValueError) as error:
         raise InputError(f"{path.name} is not a tokenizer file ({error}); download the checkpoint again.") from error
-    # tiktoken panics over a rank that two tokens share, and over a byte that is no token.
+    # tiktoken panics if two tokens share a rank, or a byte is no token.
     if {*ranks.values()} != {*range(len(lines))} or not ranks.keys() >= {bytes([i]) for i in range(256)}:
         raise InputError(f"{path.name} lacks a token or has one twice; download the checkpoint again.")
     return ranks
 
 
 def _read_specials(path: Path, first: int) -> dict[str, int]:
-    """Parse `special_tokens.json`: names and ids, which go on from the ranks at `first`; codes stand in order."""
+    """Read `special_tokens.json`: names and ids, consecutive from `first` on, the semantic tokens in order."""
     specials = read_settings(path)
     numbers = [i for i in specials.values() if type(i) is int]
     codes = [name for name in specials if name.startswith("<|semantic:")]

@@ -1,11 +1,11 @@
-"""The tensors of `model.pth`: what a checkpoint must hold, and what of it inference keeps."""
+"""The tensors of `model.pth`: the shapes a checkpoint must have, and the weights that inference uses."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from fishcli.lm.quantize import Quantize, quantize_weight
+from fishcli.lm.quantize import Quantize, quantize
 from fishcli.lm.settings import LMSettings, StackSettings
 
 Shapes = dict[str, tuple[int, ...]]
@@ -13,7 +13,7 @@ Tensors = dict[str, Tensor]
 
 
 def shapes(s: LMSettings) -> Shapes:
-    """Every key of the canonical layout with its shape."""
+    """Return the shape of every tensor of the canonical layout by its key."""
     return {
         "embeddings.weight": (s.vocab_size, s.slow.dim),
         "codebook_embeddings.weight": (s.codebook_size * s.codebooks, s.slow.dim),
@@ -49,9 +49,9 @@ def _stack_shapes(name: str, s: StackSettings) -> Shapes:
 
 
 def canonical(state: Tensors) -> Tensors:
-    """The layouts of fine-tunes brought to one: without the prefix `model.`, with q, k and v in one matrix.
+    """Return the tensors of any fine-tune under canonical keys: no prefix `model.`, and q, k and v in one matrix.
 
-    What cannot be brought to it stays under its name, for the check of the keys to find.
+    A tensor that does not fit stays under its own key, so that the check of the keys names it.
     """
     state = {_free(key.removeprefix("model."), key, state): tensor for key, tensor in state.items()}
     for key in [key for key in state if ".attention.wq." in key]:
@@ -63,7 +63,7 @@ def canonical(state: Tensors) -> Tensors:
 
 
 def _free(wanted: str, key: str, state: Tensors) -> str:
-    """The name that is wanted for a key, or its own where another has that name already."""
+    """Return the wanted name for a key, or the key itself if another tensor has that name."""
     return key if wanted in state else wanted
 
 
@@ -71,27 +71,28 @@ def _stackable(tensors: list[Tensor], count: int) -> bool:
     return len(tensors) == count and all(t.dim() and t.shape[1:] == tensors[0].shape[1:] for t in tensors)
 
 
-def kept(state: Tensors, s: LMSettings, codes: int, semantic: int, end: int, quantize: Quantize) -> Tensors:
-    """What `Transformer` holds: only the output rows that can be chosen, w1 and w3 in one matrix, quantized or not.
+def for_inference(state: Tensors, s: LMSettings, codes: int, semantic: int, end: int, kind: Quantize) -> Tensors:
+    """Return the tensors that `Transformer` holds, from canonical ones.
 
-    The codec has `codes` values a codebook, `semantic` is the token id of code 0, `end` that of the end marker.
+    The output layers keep only the rows that can be sampled: the `codes` codes of the codec from token id `semantic`
+    on, and the end of speech, `end`. w1 and w3 form one matrix. The matrices of the blocks are quantized to `kind`.
     """
     state = dict(state)
     output = state["embeddings.weight"] if s.tied else state["output.weight"]
-    choices = [*range(semantic, semantic + codes), end]
-    state["output.weight"] = output[torch.tensor(choices)]
+    sampled = [*range(semantic, semantic + codes), end]
+    state["output.weight"] = output[torch.tensor(sampled)]
     state["fast_output.weight"] = state["fast_output.weight"][:codes]
     for key in [key for key in state if key.endswith(".w1.weight")]:
         gate, up = state.pop(key), state.pop(key.replace(".w1.", ".w3."))
-        _put(state, key.replace(".w1.", ".w13."), torch.cat([gate, up]), quantize)
+        _put(state, key.replace(".w1.", ".w13."), torch.cat([gate, up]), kind)
     for key in [key for key in state if key.endswith((".wqkv.weight", ".wo.weight", ".w2.weight"))]:
-        _put(state, key, state[key], quantize)
+        _put(state, key, state[key], kind)
     return state
 
 
-def _put(state: Tensors, key: str, weight: Tensor, quantize: Quantize) -> None:
-    """Add a matrix, at once as it is kept: all of them as they were would not fit beside."""
-    if quantize == "none":
+def _put(state: Tensors, key: str, weight: Tensor, kind: Quantize) -> None:
+    """Store a matrix, quantized at once: memory never holds all of them twice."""
+    if kind == "none":
         state[key] = weight
     else:
-        state[key], state[key.removesuffix("weight") + "scales"] = quantize_weight(weight, quantize)
+        state[key], state[key.removesuffix("weight") + "scales"] = quantize(weight, kind)

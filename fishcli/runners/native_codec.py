@@ -65,7 +65,7 @@ class NativeDecoder:
 
 
 class NativeStream:
-    """A streaming decoder of one sequence of codes, as `firefly.Stream` is."""
+    """A streaming decoder of one sequence of codes, as `firefly.StreamingDecoder` is."""
 
     def __init__(self, decoder: NativeDecoder) -> None:
         self._decoder, self._library = decoder, decoder._library
@@ -205,12 +205,12 @@ def _winograd(weight: Tensor) -> Tensor:
 
 
 def _latents(fsq: GroupedFSQ) -> Tensor:
-    """What each code of each codebook stands for: (K, codes, channels / K) float32.
+    """Return the latent of each code of each codebook: (K, codes, channels / K) float32.
 
-    `GroupedFSQ.values` multiplies matrices, whose bits depend on where the operands lie in memory.
+    `GroupedFSQ.dequantize` multiplies matrices, whose bits depend on where the operands lie in memory.
     """
-    levels, places = torch.tensor(fsq.levels), torch.tensor(fsq.places)
-    digits = torch.arange(math.prod(fsq.levels))[:, None] // places % levels
+    levels, basis = torch.tensor(fsq.levels), torch.tensor(fsq.basis)
+    digits = torch.arange(math.prod(fsq.levels))[:, None] // basis % levels
     z = (digits - levels // 2).double() / (levels // 2)
     return torch.stack([_projected(z, group.project_out) for group in fsq.groups])
 

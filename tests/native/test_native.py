@@ -16,7 +16,7 @@ import torch
 
 from fishcli.engine import load
 from fishcli.lm.model import Transformer
-from fishcli.lm.quantize import LINEAR, dequantize, quantize_weight
+from fishcli.lm.quantize import LINEAR, dequantize, quantize
 from fishcli.lm.sampling import SamplingTensors
 from fishcli.lm.settings import LMSettings
 from fishcli.native import build
@@ -167,7 +167,7 @@ def test_a_shape_that_is_not_compiled_for(micro):
 def test_quantized_weights(kind, error, inp):
     weight = torch.randn(12, inp, generator=torch.Generator().manual_seed(inp))
     weight[3] = 0
-    stored, scales = quantize_weight(weight, kind)
+    stored, scales = quantize(weight, kind)
     layer = LINEAR[kind](inp, 12)
     assert (layer.weight.shape, layer.weight.dtype) == (stored.shape, stored.dtype)
     assert (layer.scales.shape, layer.scales.dtype) == (scales.shape, scales.dtype)
