@@ -1,46 +1,60 @@
-"""What can go wrong, with the exit code and the HTTP status that it maps to.
+"""The exceptions of the package, with the exit code and the HTTP status of each.
 
-Each message is one sentence that says what is wrong and what to do about it. They are raised anywhere
-and caught once, at the edge.
+    FishError             1  500
+      InputError          1  400
+      SettingError        2  400
+      ModelMissing        3  404
+      AuthError           4  401
+      NetworkError        5  502
+
+A message says what is wrong and how to fix it, in one or two sentences. It names the fields of a request and the
+settings, never an option of the command line: the command line adds its own hint for `field`.
 """
 
 
 class FishError(Exception):
-    """The base of every error that is the user's to see: without a traceback, as one line."""
+    """The base of all errors that are shown to the user, without a traceback.
+
+    `field` is the field of a request or the setting that the error is about, such as `codec_path`; empty if none.
+    """
 
     exit_code = 1
     status = 500
 
+    def __init__(self, message: str, *, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+
 
 class InputError(FishError):
-    """A file, text or reference that cannot be used: unreadable, of the wrong shape, empty, too long."""
+    """A file, text or reference cannot be used: unreadable, of the wrong shape, empty or too long."""
 
     status = 400
 
 
 class SettingError(FishError):
-    """An option, value or setting that is out of its range or contradicts another one."""
+    """A setting or a field of a request is out of range, or contradicts another one."""
 
     exit_code = 2
     status = 400
 
 
 class ModelMissing(FishError):
-    """A model that was named and is not there."""
+    """A named model does not exist, or its download is incomplete."""
 
     exit_code = 3
     status = 404
 
 
 class AuthError(FishError):
-    """A hub or server that refuses the credentials it was given."""
+    """A hub or server rejected the credentials."""
 
     exit_code = 4
     status = 401
 
 
 class NetworkError(FishError):
-    """A hub or server that cannot be reached or does not answer as it should."""
+    """A hub or server cannot be reached, or sends an invalid answer."""
 
     exit_code = 5
     status = 502

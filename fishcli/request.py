@@ -8,14 +8,16 @@ from __future__ import annotations
 import dataclasses
 import math
 import secrets
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from types import TracebackType
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from fishcli.errors import SettingError
+from fishcli.errors import InputError, SettingError
 
 Codes = npt.NDArray[np.int16]  # (K, T): K codebooks, T frames
 Samples = npt.NDArray[np.float32]  # (N,), in -1..1
@@ -29,6 +31,129 @@ class Span(NamedTuple):
     text: str
     start: int
     end: int
+
+
+class TextReader(Protocol):
+    """The receiver of a TextFeed. The feed calls it from the thread that feeds, one call at a time."""
+
+    def feed(self, text: str, /) -> object:
+        """Take the next piece of text. Raise InputError to refuse it; the next piece may then still come."""
+
+    def flush(self) -> object:
+        """Speak the text so far; do not wait for the end of its sentence."""
+
+    def close(self) -> object:
+        """Speak the text so far; no more will come."""
+
+
+class TextFeed:
+    """A text that is fed piece by piece, as a language model writes it. Safe to use from several threads.
+
+    Speech starts at the first complete sentence, and the pieces do not decide where chunks end. Text that is fed
+    before a reader is attached waits for it. A `with` block closes the feed at its end, after an exception too, so
+    that the text so far is spoken and nobody waits for more.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # makes the calls of the reader follow each other in the order of the text
+        self._reader: TextReader | None = None
+        self._waiting: list[str | None] = []  # pieces for a reader to come; None: flush
+        self._closed = False
+        self._detached = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether the text has ended: the feed was closed, or its reader has gone."""
+        return self._closed or self._detached
+
+    def feed(self, text: str) -> None:
+        """Add a piece of text. Raises SettingError after `close`, and InputError where the reader refuses the piece.
+
+        The piece is dropped once the reader has gone, because its stream was closed or has failed: that may happen at
+        any moment, so it is no error of the caller. `closed` tells.
+        """
+        self._send(text)
+
+    def flush(self) -> None:
+        """Have the text so far spoken without waiting for the end of its sentence. Raises as `feed` does."""
+        self._send(None)
+
+    def close(self) -> None:
+        """End the text. Closing again does nothing."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                if self._reader is not None and not self._detached:
+                    self._reader.close()
+
+    def attach(self, reader: TextReader) -> None:
+        """Give the reader the text so far and then all that is fed. A feed has one reader; a second is a SettingError.
+
+        Raises InputError where the reader refuses the text so far; it counts as gone then.
+        """
+        with self._lock:
+            if self._reader is not None:
+                raise SettingError("This text feed belongs to another request; make a TextFeed for each.")
+            self._reader = reader
+            waiting, self._waiting = self._waiting, []
+            try:
+                for piece in waiting:
+                    _deliver(reader, piece)
+                if self._closed:
+                    reader.close()
+            except BaseException:
+                self._detached = True
+                raise
+
+    def detach(self) -> None:
+        """Drop all further text, because the reader's stream has ended.
+
+        Takes no lock, so that a reader may call it while it holds its own: a call that is in progress may still
+        reach the reader afterwards.
+        """
+        self._detached = True
+
+    def __enter__(self) -> TextFeed:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _send(self, piece: str | None) -> None:
+        with self._lock:
+            if self._closed:
+                raise SettingError("This text feed is closed and takes no more text; make another TextFeed.")
+            if self._detached:
+                return
+            if self._reader is None:
+                self._waiting.append(piece)
+            else:
+                _deliver(self._reader, piece)
+
+
+def _deliver(reader: TextReader, piece: str | None) -> None:
+    """Hand over a piece of text; None: a flush."""
+    if piece is None:
+        reader.flush()
+    else:
+        reader.feed(piece)
+
+
+@dataclass(frozen=True)
+class Script:
+    """A text as it will be spoken, which `fishcli.text.prepare` makes: normalised, and cut into chunks.
+
+    `text` is the text after normalisation. `spans` are its chunks in order, each with a terminal mark, which `text`
+    itself may lack; their positions count characters of `text`. `language` is an ISO 639-1 code, given or guessed;
+    `seconds` the expected duration of the speech.
+    """
+
+    text: str
+    spans: tuple[Span, ...]
+    language: str
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -74,16 +199,17 @@ class Request:
 
     With `iterative_prompt`, the prompt of a chunk holds the chunks before it, which keeps one voice from start to end;
     without, chunks are generated in parallel, which is faster. `language` (ISO 639-1; None: guessed) decides where
-    sentences end. Raises SettingError.
+    sentences end. Text that is not there yet is a TextFeed. Raises SettingError.
     """
 
-    text: str
+    text: str | Script | TextFeed
     references: Sequence[Reference] = ()
     sampling: SamplingParams = dataclasses.field(default_factory=SamplingParams)
     num_samples: int = 1
     chunk_length: int = 200
     iterative_prompt: bool = True
     language: str | None = None
+    normalize: bool = True
 
     def __post_init__(self) -> None:
         if not 1 <= self.num_samples <= MAX_SAMPLES:
@@ -128,6 +254,14 @@ class AudioChunk(NamedTuple):
     ended: bool | None
     samples: Samples
     seed: int
+
+
+def check_codes(codes: npt.NDArray[np.integer], codebooks: int, size: int) -> None:
+    """Raise InputError unless these are codes (codebooks, T), integers from 0 to size - 1."""
+    if codes.dtype.kind not in "iu" or codes.ndim != 2 or len(codes) != codebooks:
+        raise InputError(f"Codes must be integers of shape ({codebooks}, T), not {codes.dtype} of shape {codes.shape}.")
+    if codes.shape[1] and not 0 <= int(codes.min()) <= int(codes.max()) < size:
+        raise InputError(f"Codes must be from 0 to {size - 1}, not {int(codes.min())} to {int(codes.max())}.")
 
 
 def draw_seed() -> int:

@@ -127,7 +127,7 @@ def fish(monkeypatch, capfd, tmp_path):
     def run(*arguments: object, stdin: bytes = b"") -> Ran:
         monkeypatch.setattr(sys, "argv", ["fish", *map(str, arguments)])
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-        monkeypatch.setattr(console, "manner", console.Manner())
+        monkeypatch.setattr(console, "flags", console.Flags())
         capfd.readouterr()
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         with pytest.raises(SystemExit) as ended:

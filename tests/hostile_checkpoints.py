@@ -25,8 +25,9 @@ from pathlib import Path
 import torch
 
 from fishcli.checkpoints import local
-from fishcli.engine import Engine, Plan
+from fishcli.engine import Engine
 from fishcli.errors import InputError
+from fishcli.runners.plan import Plan
 from fishcli.testing.checkpoint import make, micro
 
 MEMORY = 300 << 10  # kB more than before

@@ -21,12 +21,12 @@ from typing import Any
 import torch
 
 from fishcli import files
-from fishcli.checkpoints import convert as checkpoint
-from fishcli.checkpoints import local
-from fishcli.engine import Engine, Plan
+from fishcli.checkpoints import convert, local
+from fishcli.engine import Engine
+from fishcli.runners.plan import Plan
 from fishcli.testing.checkpoint import make, micro
 
-TRACED = {module.__file__ for module in (checkpoint, files)}
+TRACED = {module.__file__ for module in (convert, files)}
 SCENARIOS = ("empty", "older", "damaged")
 
 
@@ -83,7 +83,7 @@ def main(kills: int) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         os.environ["FISHCLI_CACHE_DIR"] = f"{scratch}/cache"
         folder = Path(scratch) / "model"
-        model, kept = folder / "model.pth", checkpoint.converted_file(folder / "model.pth", torch.float32)
+        model, kept = folder / "model.pth", convert.converted_file(folder / "model.pth", torch.float32)
         make(folder, micro())
         load(folder)
         older = kept.read_bytes()
@@ -109,11 +109,11 @@ def run(kills: int, folder: Path, older: bytes, kept: Path, expected: dict[str, 
         died += load_until(folder, **point)[0]
         half_written += any(kept.parent.glob(".*")) if kept.parent.exists() else 0
         if scenario == "empty" and kept.exists():
-            assert checkpoint.verify(kept), point
+            assert convert.verify(kept), point
         tensors = load(folder)
         assert tensors.keys() == expected.keys()
         assert all(torch.equal(tensors[key], expected[key]) for key in expected), point
-        assert checkpoint.verify(kept)
+        assert convert.verify(kept)
         left = {path.name for path in kept.parent.iterdir()} - {kept.name, kept.with_suffix(".lock").name}
         if left:
             raise AssertionError(f"{left} was left behind at {point}")

@@ -1,4 +1,4 @@
-"""Audio in and out: real files of every format, and files made to hurt."""
+"""Audio files: every format read and written, and hostile files."""
 
 import io
 import json
@@ -16,7 +16,7 @@ import soundfile
 import soxr
 
 from fishcli import audio
-from fishcli.audio import Writer, output_format
+from fishcli.audio import Encoder, output_format, reader
 from fishcli.errors import FishError, InputError, SettingError
 
 
@@ -35,8 +35,8 @@ def encoded(samples: np.ndarray, rate: int, format: str = "WAV", subtype: str | 
     return file.getvalue()
 
 
-def likeness(a: np.ndarray, b: np.ndarray) -> float:
-    """The correlation of two sounds over the length of the shorter, edges left out."""
+def correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Return the correlation of two sounds over the length of the shorter one, without the edges."""
     length = min(len(a), len(b))
     middle = slice(length // 10, length - length // 10)
     return float(np.corrcoef(a[middle], b[middle])[0, 1])
@@ -69,7 +69,7 @@ def test_every_format_is_read_at_any_rate(source_rate, format, subtype, rate):
     samples = audio.read(encoded(tone(1.5, source_rate), source_rate, format, subtype), rate)
     assert samples.dtype == np.float32
     assert len(samples) == pytest.approx(1.5 * rate, abs=4)
-    assert likeness(samples, tone(1.5, rate)) > 0.995
+    assert correlation(samples, tone(1.5, rate)) > 0.995
 
 
 def test_a_stereo_8_khz_mp3_and_a_48_khz_flac(tmp_path):
@@ -77,12 +77,12 @@ def test_a_stereo_8_khz_mp3_and_a_48_khz_flac(tmp_path):
     (tmp_path / "a.mp3").write_bytes(encoded(np.stack([left, right], 1), 8_000, "MP3"))
     (tmp_path / "b.flac").write_bytes(encoded(tone(2, 48_000), 48_000, "FLAC"))
     mixed = (tone(2, 44_100, 300) + tone(2, 44_100, 500)) / 2
-    assert likeness(audio.read(tmp_path / "a.mp3", 44_100), mixed) > 0.995
-    assert likeness(audio.read(tmp_path / "b.flac", 44_100), tone(2, 44_100)) > 0.999
+    assert correlation(audio.read(tmp_path / "a.mp3", 44_100), mixed) > 0.995
+    assert correlation(audio.read(tmp_path / "b.flac", 44_100), tone(2, 44_100)) > 0.999
 
 
 def test_samples_of_the_same_rate_are_exact():
-    samples = tone(4, 44_100) * 3  # beyond 1, as floats may be
+    samples = tone(4, 44_100) * 3  # floats may exceed 1
     assert np.array_equal(audio.read(encoded(samples, 44_100, subtype="FLOAT"), 44_100), samples)
 
 
@@ -133,22 +133,22 @@ REFUSED = {
     "an M4A": (b"\0\0\0\x1cftypM4A \0\0\0\0" + bytes(100), "is not WAV, FLAC"),
     "ADTS AAC": (b"\xff\xf1\x50\x80" + bytes(100), "is not WAV, FLAC"),
     "CAF": (encoded(tone(1, 8_000), 8_000, "CAF"), "is not WAV, FLAC"),
-    "a header alone": (SECOND[:44], "holds no sound"),
-    "half a header": (SECOND[:30], "damaged"),
-    "an MP3 of nothing": (b"ID3" + bytes(200), "damaged"),
-    "a broken FLAC": (encoded(tone(1, 8_000), 8_000, "FLAC")[:60] + bytes(2000), "damaged"),
-    "an Ogg of noise": (b"OggS" + bytes(300), "damaged"),
+    "a header alone": (SECOND[:44], "contains no audio"),
+    "half a header": (SECOND[:30], "cannot be decoded"),
+    "an MP3 of nothing": (b"ID3" + bytes(200), "cannot be decoded"),
+    "a broken FLAC": (encoded(tone(1, 8_000), 8_000, "FLAC")[:60] + bytes(2000), "cannot be decoded"),
+    "an Ogg of noise": (b"OggS" + bytes(300), "cannot be decoded"),
     "7,999 Hz": (encoded(tone(1, 7_999), 7_999), "sample rate of 7999 Hz; resample"),
     "96,001 Hz": (encoded(tone(1, 96_001), 96_001), "sample rate of 96001 Hz; resample"),
     "three channels": (encoded(np.zeros((100, 3)), 8_000), "has 3 channels"),
-    "not a number": (encoded(NOT_FINITE, 8_000, subtype="FLOAT"), "not finite"),
-    "an infinite one": (encoded(INFINITE, 8_000, subtype="FLOAT"), "not finite"),
+    "not a number": (encoded(NOT_FINITE, 8_000, subtype="FLOAT"), "NaN or infinite"),
+    "an infinite one": (encoded(INFINITE, 8_000, subtype="FLOAT"), "NaN or infinite"),
     "301 s": (encoded(np.zeros(8_000 * 301), 8_000, subtype="PCM_U8"), "longer than 300 s; cut"),
 }
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_what_cannot_be_used_is_one_sentence_with_the_name(tmp_path, kind):
+def test_an_unusable_file_is_one_sentence_with_the_name(tmp_path, kind):
     data, sentence = REFUSED[kind]
     (tmp_path / "paimon.wav").write_bytes(data)
     with pytest.raises(InputError, match=sentence) as named:
@@ -159,7 +159,7 @@ def test_what_cannot_be_used_is_one_sentence_with_the_name(tmp_path, kind):
     assert "\n" not in str(nameless.value)
 
 
-def test_what_is_no_file_is_refused_without_waiting(tmp_path):
+def test_other_than_a_regular_file_is_rejected_at_once(tmp_path):
     os.mkfifo(tmp_path / "pipe.wav")
     for name, reason in [("missing.wav", "No such file"), ("", "Is a directory"), ("pipe.wav", "pipe or a device")]:
         with pytest.raises(InputError, match=reason):
@@ -172,7 +172,7 @@ def test_an_endless_stream_is_not_read_for_ever(monkeypatch):
             assert 0 < size < 2**29
             return encoded(tone(0.1, 8_000), 8_000) + bytes(size - 1_644)
 
-    monkeypatch.setattr(audio, "MAX_BYTES", 2**20)
+    monkeypatch.setattr(reader, "MAX_BYTES", 2**20)
     with pytest.raises(InputError, match="larger than 1 MiB"):
         audio.read(Endless(), 44_100)
 
@@ -272,7 +272,7 @@ FORMATS = {"wav": "PCM_16", "flac": "PCM_16", "mp3": "MPEG_LAYER_III", "ogg": "V
 
 
 class Stream(io.RawIOBase):
-    """A pipe, as far as its writer can tell."""
+    """A stream that cannot seek, like a pipe."""
 
     def __init__(self) -> None:
         self.data = b""
@@ -285,7 +285,7 @@ class Stream(io.RawIOBase):
         return len(data)
 
 
-def in_blocks(out: Writer, samples: np.ndarray, size: int) -> None:
+def in_blocks(out: Encoder, samples: np.ndarray, size: int) -> None:
     for start in range(0, len(samples), size):
         out.write(samples[start : start + size])
 
@@ -294,26 +294,26 @@ def in_blocks(out: Writer, samples: np.ndarray, size: int) -> None:
 @pytest.mark.parametrize("rate", [22_050, 44_100])
 def test_every_format_holds_what_was_written(tmp_path, format, rate):
     path = tmp_path / f"out.{format}"
-    with Writer(path, rate) as out:
+    with Encoder(path, rate) as out:
         in_blocks(out, tone(3, rate), 1_024)
         assert out.seconds == pytest.approx(3)
     with soundfile.SoundFile(path) as sound:
         assert sound.subtype == FORMATS[format]
         assert sound.samplerate == (48_000 if format == "opus" else rate)
         assert sound.frames == pytest.approx(3 * sound.samplerate, abs=1)
-    assert likeness(audio.read(path, rate), tone(3, rate)) > 0.999
+    assert correlation(audio.read(path, rate), tone(3, rate)) > 0.999
 
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_stream_holds_the_same_sound_as_a_file(tmp_path, format):
     stream, path = Stream(), tmp_path / f"out.{format}"
     for target in (stream, path):
-        with Writer(target, 22_050, format=format) as out:
+        with Encoder(target, 22_050, format=format) as out:
             in_blocks(out, tone(3, 22_050), 5_000)
     streamed, written = audio.read(stream.data, 22_050), audio.read(path, 22_050)
     if format == "mp3":  # only a file's header can tell where the encoder's padding lies
         assert 0 < len(streamed) - len(written) < 4_000
-        assert max(likeness(streamed[lag:40_000], written) for lag in range(4_000)) > 0.999
+        assert max(correlation(streamed[lag:40_000], written) for lag in range(4_000)) > 0.999
     else:
         assert np.array_equal(streamed, written)
 
@@ -321,17 +321,17 @@ def test_a_stream_holds_the_same_sound_as_a_file(tmp_path, format):
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("size", [1, 777, 150_000])
 def test_the_size_of_the_blocks_does_not_matter(tmp_path, format, size):
-    """Nor does it crash: a minute of Vorbis at once is more than libsndfile bears."""
+    """Nor does it crash: a minute of Vorbis at once is more than libsndfile can take."""
     samples = tone(0.2 if size == 1 else 4, 22_050)
     for name, step in (("whole", len(samples)), ("blocks", size)):
-        with Writer(tmp_path / f"{name}.{format}", 22_050) as out:
+        with Encoder(tmp_path / f"{name}.{format}", 22_050) as out:
             in_blocks(out, samples, step)
     whole, blocks = (audio.read(tmp_path / f"{name}.{format}", 22_050) for name in ("whole", "blocks"))
     assert np.allclose(whole, blocks, atol=0.03 if format == "ogg" else 1e-3)  # Vorbis chooses by what it has seen
 
 
 def test_a_minute_of_vorbis_at_once(tmp_path):
-    with Writer(tmp_path / "out.ogg", 44_100) as out:
+    with Encoder(tmp_path / "out.ogg", 44_100) as out:
         out.write(tone(61, 44_100))
     assert soundfile.info(str(tmp_path / "out.ogg")).frames == 61 * 44_100
 
@@ -347,11 +347,11 @@ def test_a_minute_of_vorbis_at_once(tmp_path):
     ],
 )
 def test_a_rate_that_the_format_cannot_take_is_resampled(tmp_path, rate, format, out_rate):
-    with Writer(tmp_path / f"out.{format}", rate) as out:
+    with Encoder(tmp_path / f"out.{format}", rate) as out:
         in_blocks(out, tone(2, rate), 1_000)
     info = soundfile.info(str(tmp_path / f"out.{format}"))
     assert (info.samplerate, info.frames) == (out_rate, pytest.approx(2 * out_rate, abs=1))
-    assert likeness(audio.read(tmp_path / f"out.{format}", 22_050), tone(2, 22_050)) > 0.999
+    assert correlation(audio.read(tmp_path / f"out.{format}", 22_050), tone(2, 22_050)) > 0.999
 
 
 @pytest.mark.parametrize(("subtype", "width"), [("PCM_16", 16), ("pcm_24", 24), ("FLOAT", 32)])
@@ -359,7 +359,7 @@ def test_subtypes_of_wav(tmp_path, subtype, width):
     samples = tone(1, 22_050)
     stream = Stream()
     for target in (stream, tmp_path / "out.wav"):
-        with Writer(target, 22_050, subtype=subtype) as out:
+        with Encoder(target, 22_050, subtype=subtype) as out:
             out.write(samples)
     result = audio.read(tmp_path / "out.wav", 22_050)
     assert soundfile.info(str(tmp_path / "out.wav")).subtype == subtype.upper()
@@ -367,18 +367,18 @@ def test_subtypes_of_wav(tmp_path, subtype, width):
     assert np.array_equal(audio.read(stream.data, 22_050), result)
 
 
-def test_what_lies_outside_is_clipped_and_never_wraps(tmp_path):
+def test_samples_out_of_range_are_clipped(tmp_path):
     loud = np.array([0, 1, 1.5, 40_000, -1, -1.5, -40_000], np.float32)
     for name, subtype in (("a.wav", "PCM_16"), ("b.wav", "PCM_24"), ("c.flac", "PCM_16"), ("d.wav", "FLOAT")):
-        with Writer(tmp_path / name, 22_050, subtype=subtype) as out:
+        with Encoder(tmp_path / name, 22_050, subtype=subtype) as out:
             out.write(loud)
         result = audio.read(tmp_path / name, 22_050)
         assert np.allclose(result, loud if subtype == "FLOAT" else np.clip(loud, -1, 1), atol=1e-4)
 
 
-def test_a_streamed_wav_begins_with_the_known_header_and_arrives_as_it_is_made():
+def test_a_streamed_wav_has_the_known_header_and_arrives_block_by_block():
     stream = Stream()
-    with Writer(stream, 44_100) as out:
+    with Encoder(stream, 44_100) as out:
         riff, data = struct.pack("<I", 4_294_967_076), struct.pack("<I", 4_294_967_040)
         form = struct.pack("<IHHIIHH", 16, 1, 1, 44_100, 88_200, 2, 16)
         assert stream.data == b"RIFF" + riff + b"WAVEfmt " + form + b"data" + data
@@ -389,9 +389,9 @@ def test_a_streamed_wav_begins_with_the_known_header_and_arrives_as_it_is_made()
 
 
 @pytest.mark.parametrize("format", ["mp3", "ogg", "opus", "flac"])
-def test_a_compressed_stream_arrives_as_it_is_made(format):
+def test_a_compressed_stream_arrives_block_by_block(format):
     stream, lengths = Stream(), []
-    with Writer(stream, 44_100, format=format) as out:
+    with Encoder(stream, 44_100, format=format) as out:
         for _ in range(6):
             out.write(np.random.default_rng(0).uniform(-0.5, 0.5, 44_100).astype(np.float32))
             lengths.append(len(stream.data))
@@ -400,24 +400,24 @@ def test_a_compressed_stream_arrives_as_it_is_made(format):
 
 def test_a_streamed_mp3_has_a_constant_bit_rate():
     stream = Stream()
-    with Writer(stream, 44_100, format="mp3") as out:
+    with Encoder(stream, 44_100, format="mp3") as out:
         out.write(tone(10, 44_100))
     assert 8 * len(stream.data) / 10 == pytest.approx(128_000, rel=0.02)
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 @pytest.mark.parametrize("format", FORMATS)
-def test_a_failure_leaves_what_was_there(tmp_path, format, error):
+def test_a_failure_leaves_the_old_file(tmp_path, format, error):
     path = tmp_path / f"out.{format}"
     path.write_bytes(b"before")
-    with pytest.raises(error), Writer(path, 22_050) as out:  # noqa: PT012
+    with pytest.raises(error), Encoder(path, 22_050) as out:  # noqa: PT012
         out.write(tone(3, 22_050))
         raise error
     assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [(path.name, b"before")]
 
 
 def test_the_file_grows_while_it_is_written(tmp_path):
-    with Writer(tmp_path / "out.wav", 44_100) as out:
+    with Encoder(tmp_path / "out.wav", 44_100) as out:
         out.write(tone(10, 44_100))
         (temporary,) = tmp_path.iterdir()
         assert temporary.stat().st_size > 800_000
@@ -427,7 +427,7 @@ def test_the_file_grows_while_it_is_written(tmp_path):
 @pytest.mark.parametrize("format", FORMATS)
 def test_memory_does_not_grow_with_the_sound(tmp_path, format):
     block = tone(1, 22_050)
-    with Writer(tmp_path / f"out.{format}", 22_050) as out:
+    with Encoder(tmp_path / f"out.{format}", 22_050) as out:
         out.write(block)
         tracemalloc.start()
         for _ in range(60):
@@ -446,7 +446,7 @@ def test_ctrl_c_while_encoding_is_never_lost(format, capfd):
     noise = np.random.default_rng(0).uniform(-1, 1, 44_100).astype(np.float32)
     try:
         for attempt in range(20):
-            with pytest.raises(KeyboardInterrupt), Writer(Stream(), 44_100, format=format) as out:  # noqa: PT012
+            with pytest.raises(KeyboardInterrupt), Encoder(Stream(), 44_100, format=format) as out:  # noqa: PT012
                 signal.setitimer(signal.ITIMER_REAL, 0.002 + attempt / 1_000)
                 while True:
                     out.write(noise)
@@ -459,28 +459,28 @@ def test_ctrl_c_while_encoding_is_never_lost(format, capfd):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 def test_a_full_disk_is_one_sentence():
     with pytest.raises(FishError, match=r"/dev/full cannot be written \(No space left"):  # noqa: SIM117
-        with Writer(Path("/dev/full"), 22_050, format="wav") as out:
+        with Encoder(Path("/dev/full"), 22_050, format="wav") as out:
             out.write(tone(1, 22_050))
 
 
 def test_a_folder_that_is_missing_or_the_target_itself(tmp_path):
     (tmp_path / "folder.wav").mkdir()
     for target, reason in [("none/out.wav", "No such file"), ("folder.wav", "Is a directory")]:
-        with pytest.raises(FishError, match=reason), Writer(tmp_path / target, 22_050):
+        with pytest.raises(FishError, match=reason), Encoder(tmp_path / target, 22_050):
             pass
 
 
-def test_a_reader_that_has_gone_is_a_broken_pipe():
+def test_a_closed_reader_is_a_broken_pipe():
     reading, writing = os.pipe()
     os.close(reading)
-    with pytest.raises(BrokenPipeError), open(writing, "wb", buffering=0) as stream, Writer(stream, 22_050):
+    with pytest.raises(BrokenPipeError), open(writing, "wb", buffering=0) as stream, Encoder(stream, 22_050):
         pass
 
 
 def test_a_named_pipe_gets_a_stream(tmp_path):
     os.mkfifo(tmp_path / "out.wav")
     reader = subprocess.Popen(["cat", tmp_path / "out.wav"], stdout=subprocess.PIPE)
-    with Writer(tmp_path / "out.wav", 22_050) as out:
+    with Encoder(tmp_path / "out.wav", 22_050) as out:
         out.write(tone(1, 22_050))
     data, _ = reader.communicate()
     assert np.allclose(audio.read(data, 22_050), tone(1, 22_050), atol=1e-4)
@@ -494,17 +494,17 @@ def test_the_suffix_names_the_format(name):
 @pytest.mark.parametrize(
     ("name", "subtype", "sentence"),
     [
-        ("out", None, r"out does not end in a known format; use one of \.wav, \.flac, \.mp3, \.ogg, \.opus"),
-        ("out.aac", None, "out.aac does not end in a known format"),
-        ("out.mp3", "FLOAT", "mp3 files hold MPEG_LAYER_III and not FLOAT"),
-        ("out.opus", "PCM_16", "opus files hold OPUS and not PCM_16"),
-        ("out.flac", "FLOAT", "flac files hold PCM_16 or PCM_24 and not FLOAT"),
-        ("out.wav", "loud", "wav files hold PCM_16 or PCM_24 or FLOAT and not LOUD"),
+        ("out", None, r"out has no known audio format; use one of \.wav, \.flac, \.mp3, \.ogg, \.opus"),
+        ("out.aac", None, "out.aac has no known audio format"),
+        ("out.mp3", "FLOAT", "mp3 does not support the subtype FLOAT; it has MPEG_LAYER_III"),
+        ("out.opus", "PCM_16", "opus does not support the subtype PCM_16; it has OPUS"),
+        ("out.flac", "FLOAT", "flac does not support the subtype FLOAT; it has PCM_16, PCM_24"),
+        ("out.wav", "loud", "wav does not support the subtype LOUD; it has PCM_16, PCM_24, FLOAT"),
     ],
 )
-def test_a_wrong_format_is_found_before_the_work(tmp_path, name, subtype, sentence):
+def test_an_unknown_format_is_an_error_before_the_work(tmp_path, name, subtype, sentence):
     with pytest.raises(SettingError, match=sentence):
         output_format(Path(name), subtype)
     with pytest.raises(SettingError, match=sentence):
-        Writer(tmp_path / name, 22_050, subtype=subtype)
+        Encoder(tmp_path / name, 22_050, subtype=subtype)
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""The converted copy of a checkpoint: made once, used only where it is right, whatever happened to it."""
+"""The converted copy of a checkpoint: written once, and never used if it is damaged or outdated."""
 
 import logging
 import os
@@ -10,7 +10,7 @@ import pytest
 import torch
 from conftest import TESTS
 
-from fishcli.checkpoints import convert as checkpoint
+from fishcli.checkpoints import convert
 
 
 @pytest.fixture
@@ -31,11 +31,11 @@ def use(source, dtype=torch.float32, recipe=1):
     """Load with a conversion of little work -> (the tensor, whether it was converted)."""
     converted = []
 
-    def convert(state):
+    def add_one(state):
         converted.append(1)
         return {"x": state["x"] + 1}
 
-    tensors = checkpoint.load(source, dtype, convert, {"recipe": recipe})
+    tensors = convert.load(source, dtype, add_one, {"recipe": recipe})
     return tensors["x"], bool(converted)
 
 
@@ -51,8 +51,8 @@ def test_converted_once(cache, source):
     first, converted = use(source)
     assert converted
     assert torch.equal(first, torch.arange(1000.0) + 1)
-    kept = checkpoint.converted_file(source, torch.float32)
-    assert checkpoint.verify(kept)
+    kept = convert.converted_file(source, torch.float32)
+    assert convert.verify(kept)
     before = kept.stat()
     put(source, torch.zeros(1000))  # the source is not read again, or this would show
     second, converted = use(source)
@@ -61,7 +61,7 @@ def test_converted_once(cache, source):
     assert (kept.stat().st_ino, kept.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
-def test_converted_anew(cache, source):
+def test_converted_again(cache, source):
     use(source)
     put(source, torch.zeros(1000))
     os.utime(source)
@@ -81,7 +81,7 @@ def test_converted_anew(cache, source):
 def test_no_damage_to_the_header_is_used(cache, source):
     """Every byte of the header damaged in turn, and the file cut at every one: the tensor is right each time."""
     expected = use(source)[0].clone()
-    kept = checkpoint.converted_file(source, torch.float32)
+    kept = convert.converted_file(source, torch.float32)
     whole = kept.read_bytes()
     length = 8 + int.from_bytes(whole[:8], "little")
     assert length % 64 == 0
@@ -92,19 +92,19 @@ def test_no_damage_to_the_header_is_used(cache, source):
     for damaged in (whole[:-1], whole + b"\0", b""):
         kept.write_bytes(damaged)
         assert torch.equal(use(source)[0], expected)
-        assert checkpoint.verify(kept)
+        assert convert.verify(kept)
 
 
 def test_bit_rot_is_found_by_verify(cache, source):
     use(source)
-    kept = checkpoint.converted_file(source, torch.float32)
+    kept = convert.converted_file(source, torch.float32)
     whole = kept.read_bytes()
-    assert checkpoint.verify(kept)
+    assert convert.verify(kept)
     for i in range(len(whole) - 4000, len(whole), 499):
         kept.write_bytes(whole[:i] + bytes([whole[i] ^ 8]) + whole[i + 1 :])
-        assert not checkpoint.verify(kept)
+        assert not convert.verify(kept)
     kept.unlink()
-    assert not checkpoint.verify(kept)
+    assert not convert.verify(kept)
 
 
 def only_warning(caplog):
@@ -120,7 +120,7 @@ def test_a_cache_that_cannot_be_written(monkeypatch, caplog, source):
         tensor, converted = use(source)
         assert converted
         assert torch.equal(tensor, torch.arange(1000.0) + 1)
-        assert "cannot be kept" in only_warning(caplog)
+        assert "cannot be cached" in only_warning(caplog)
         caplog.clear()
 
 
@@ -136,7 +136,7 @@ def test_a_full_disk(caplog, source, cache, limit):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert torch.equal(tensor, torch.arange(1000.0) + 1)
-    assert "cannot be kept" in only_warning(caplog)
+    assert "cannot be cached" in only_warning(caplog)
     assert [path.suffix for path in cache.iterdir()] == [".lock"]
     assert use(source)[1]
     assert not use(source)[1]
@@ -144,7 +144,7 @@ def test_a_full_disk(caplog, source, cache, limit):
 
 def test_leftovers_of_the_killed_are_removed(cache, source):
     use(source)
-    kept = checkpoint.converted_file(source, torch.float32)
+    kept = convert.converted_file(source, torch.float32)
     leftover = kept.with_name(f".{kept.name}.0123abcd.tmp")
     leftover.write_bytes(b"half")
     other = kept.with_name(f".other{kept.name}.0123abcd.tmp")
@@ -162,13 +162,13 @@ def test_two_at_once_convert_once(cache, source):
     program = script("""
         import sys, time, torch
         from pathlib import Path
-        from fishcli.checkpoints import convert as checkpoint
-        def convert(state):
+        from fishcli.checkpoints import convert
+        def slowly(state):
             print("converted")
             time.sleep(1)
             return state
         input("ready")
-        print(checkpoint.load(Path(sys.argv[1]), torch.float32, convert, {})["x"].sum().item())
+        print(convert.load(Path(sys.argv[1]), torch.float32, slowly, {})["x"].sum().item())
     """)
     program.append(str(source))
     both = [subprocess.Popen(program, stdin=-1, stdout=-1, text=True) for _ in range(2)]
@@ -186,14 +186,14 @@ def test_memory(cache, tmp_path):
     program = script("""
         import resource, sys, torch
         from pathlib import Path
-        from fishcli.checkpoints import convert as checkpoint
+        from fishcli.checkpoints import convert
         def memory(key):
             lines = Path("/proc/self/status").read_text().splitlines()
             return next(int(line.split()[1]) for line in lines if line.startswith(key)) >> 10  # MB
         torch.set_num_threads(1)
         (torch.ones(1000) * 2).to(torch.bfloat16).isfinite().all()
         before = [memory(key) for key in ("RssAnon", "RssFile", "VmHWM")]
-        tensors = checkpoint.load(Path(sys.argv[1]), torch.float32, dict, {})
+        tensors = convert.load(Path(sys.argv[1]), torch.float32, dict, {})
         if len(sys.argv) > 2:
             print(memory("VmRSS") - before[0] - before[1])
             sum(tensor.sum().item() for tensor in tensors.values())

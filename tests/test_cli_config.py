@@ -102,7 +102,7 @@ def test_init_writes_the_template_once(fish, own):
     assert own.read_text() == template()
     ran = fish("config", "init")
     assert ran.code == 2
-    assert "is there already" in ran.err
+    assert "exists already" in ran.err
     assert fish("config", "init", "--local").code == 0
 
 

@@ -13,14 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sequences import generated, in_company
 from torch._dynamo.testing import CompileCounter
 
 from fishcli.engine import load
-from fishcli.engine.batch import Batch
 from fishcli.lm.sampling import WINDOW, SamplingTensors
 from fishcli.request import SamplingParams
-from fishcli.runners.base import Eager, Rows
+from fishcli.runners import base as runners
 from fishcli.runners.cuda_graph import Compiled
+from fishcli.runners.eager import Eager
 
 CPU = torch.device("cpu")
 SAMPLINGS = [
@@ -59,39 +60,26 @@ def prompt_of(model, width):
     return np.concatenate([tokens[None], codes])
 
 
-def generated(runner):
-    """The codes of three rows that differ in everything, join one after another and leave when they end."""
-    batch, frames = Batch(runner), {}
-    for turn in range(25):
-        if turn % 2 == 0 and turn // 2 < len(SAMPLINGS):
-            row = batch.join(SAMPLINGS[turn // 2], seed=turn)
-            batch.ask(row, prompt_of(runner.model, 40 * turn + 7))
-            frames[row] = []
-        for row, codes in batch.step() if batch.rows else []:
-            frames[row].append(codes)
-            if row.ended is not None:
-                batch.leave(row)
-    assert not batch.rows
-    return [np.concatenate(codes, axis=1) for codes in frames.values()]
+def requests(model):
+    return [(prompt_of(model, 80 * i + 7), sampling, i) for i, sampling in enumerate(SAMPLINGS)]
 
 
-def speeches(runner):
-    """The codes of one row after another, each in a batch of its own."""
-    spoken = []
-    for turn, sampling in enumerate(SAMPLINGS):
-        batch = Batch(runner)
-        row = batch.join(sampling, seed=turn)
-        batch.ask(row, prompt_of(runner.model, 90 * turn + 5))
-        while row.ended is None:
-            spoken.append(batch.step()[0][1])
-    return np.concatenate(spoken, axis=1)
+def joining(runner):
+    """The codes of three sequences that differ in everything, join one after another and leave when they end."""
+    return in_company(runner, requests(runner.model), [0, 2, 4])
+
+
+def alone(runner):
+    """The codes of the same sequences, each in a batch of its own."""
+    return np.concatenate([generated(runner, *each) for each in requests(runner.model)], axis=1)
 
 
 def rows_at(model, *positions):
     """One step of rows at these positions, all else at random."""
     count, codebooks = len(positions), model.settings.codebooks
-    return Rows(
+    return runners.Batch(
         columns=torch.randint(0, model.codes, (count, codebooks + 1)),
+        slots=torch.arange(count) * 500,
         positions=torch.tensor(positions),
         history=torch.randint(0, model.codes + 2, (count, codebooks, WINDOW)),
         params=SamplingTensors(*torch.rand(3, count) + 0.1),
@@ -100,56 +88,53 @@ def rows_at(model, *positions):
 
 
 def test_frames_are_those_of_the_plain_step(model, compiled, counter):
-    for expected, got in zip(generated(Eager(model)), generated(compiled), strict=True):
+    for expected, got in zip(joining(Eager(model)), joining(compiled), strict=True):
         np.testing.assert_array_equal(got, expected)
     assert counter.frame_count
 
 
 @torch.inference_mode()
 def test_one_graph_serves_every_step(model, compiled, counter):
-    cache, eager = compiled.cache(2, 500), Eager(model)
-    other = eager.cache(2, 500)
+    cache, eager = compiled.cache(1000), Eager(model)
+    other = eager.cache(1000)
+    for each in (cache, other):  # some positions that are read were never written
+        each.keys.zero_()
+        each.values.zero_()
     for start, width in ((0, 3), (3, 70), (73, 128)):
         for row in (0, 1):
             columns = torch.from_numpy(prompt_of(model, width + row).T)
             for runner, where in ((compiled, cache), (eager, other)):
-                runner.prefill(columns, where, row, start)
+                runner.prefill(columns, where, row * 500, start)
         for positions in ((start, start + width), (start + width + 1,), (start + width, start)):
             rows = rows_at(model, *positions)
             for expected, got in zip(eager.step(other, rows), compiled.step(cache, rows), strict=True):
                 torch.testing.assert_close(got, expected)
+    assert counter.frame_count == 2  # batches of one and of two
+
+
+def test_a_sequence_needs_one_graph_and_so_does_the_next(model, compiled, counter):
+    np.testing.assert_array_equal(alone(compiled), alone(Eager(model)))
     assert counter.frame_count == 1
 
 
-def test_a_speech_needs_one_graph_and_so_does_the_next(model, compiled, counter):
-    np.testing.assert_array_equal(speeches(compiled), speeches(Eager(model)))
-    assert counter.frame_count == 1
-
-
-def test_more_graphs_than_torch_allows_by_default(model, compiled, counter, caplog):
-    shapes = [(rows, length) for rows in (1, 2, 8) for length in (1024, 2048, 4096)]
+def test_more_graphs_than_torch_allows_by_default(model, compiled, counter, caplog, monkeypatch):
+    monkeypatch.setattr("fishcli.runners.cuda_graph._LEAST_CONTEXT", 64)
+    shapes = [(count, context) for count in (1, 2, 8) for context in (64, 128, 256, 512)]
     assert len(shapes) > torch._dynamo.config.recompile_limit
-    for shape in shapes * 2:
-        compiled.step(compiled.cache(*shape), rows_at(model, *[5] * shape[0]))
+    cache = compiled.cache(8 * 500 + 4096)
+    for count, context in shapes * 2:
+        compiled.step(cache, rows_at(model, *[context - 5] * count))
     assert counter.frame_count == len(shapes)
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 @torch.inference_mode()
-def test_the_past_is_rounded_up_and_its_place_used_again(compiled):
-    cache = compiled.cache(3, 1025)
-    assert (cache.rows, cache.length) == (4, 2048)
-    assert compiled.cache(1, 1).length == 1024
-    address = cache.keys.data_ptr()
-    cache.keys.fill_(torch.nan)
-    assert compiled.cache(4, 2000).keys.data_ptr() != address
-    del cache
-    again = {compiled.cache(4, 2000).keys.data_ptr() for _ in range(3)}
-    assert len(again) == 1
-    first, second = compiled.cache(4, 2000), compiled.cache(4, 2000)
-    assert address in (first.keys.data_ptr(), second.keys.data_ptr())
-    assert not first.keys.any()
-    assert not second.keys.any()
+def test_sequences_that_fill_up_a_bucket_write_no_slot(model, compiled):
+    cache = compiled.cache(3 * 500)
+    cache.keys.zero_()
+    compiled.step(cache, rows_at(model, 5, 7, 9))  # a bucket of four
+    written = cache.keys[0, 0].any(-1).nonzero().flatten().tolist()
+    assert written == [5, 507, 1009, cache.positions - 1]
 
 
 def test_all_that_a_graph_reads_stays_in_its_place(model):
@@ -165,7 +150,7 @@ def test_all_that_a_graph_reads_stays_in_its_place(model):
         return graph.forward
 
     runner = Compiled(model, backend=backend, mode=None)
-    runner.step(runner.cache(2, 9), rows_at(model, 3, 8))
+    runner.step(runner.cache(1000), rows_at(model, 3, 8))
     torch._dynamo.reset()
     assert not moving
     assert written
@@ -176,10 +161,10 @@ def test_a_compiler_that_fails_is_said_once_and_nothing_is_lost(model, caplog):
         raise OSError("no Triton here\nand much more")
 
     runner = Compiled(model, backend=backend, mode=None)
-    for expected, got in zip(generated(Eager(model)), generated(runner), strict=True):
+    for expected, got in zip(joining(Eager(model)), generated(runner), strict=True):
         np.testing.assert_array_equal(got, expected)
     warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    assert warnings == ["--compile does not work here (no Triton here); going on without it."]
+    assert warnings == ["The decode step cannot be compiled here (no Triton here); going on without."]
 
 
 def test_a_failure_after_some_frames_loses_none(model, compiled, monkeypatch, caplog):
@@ -192,9 +177,9 @@ def test_a_failure_after_some_frames_loses_none(model, compiled, monkeypatch, ca
         return calls[-1]
 
     monkeypatch.setattr(Compiled, "_replay", failing)
-    for expected, got in zip(generated(Eager(model)), generated(compiled), strict=True):
+    for expected, got in zip(joining(Eager(model)), joining(compiled), strict=True):
         np.testing.assert_array_equal(got, expected)
-    assert "--compile does not work here (AssertionError); going on without it." in caplog.messages
+    assert "The decode step cannot be compiled here (AssertionError); going on without." in caplog.messages
     assert len(calls) == 5
 
 
@@ -202,7 +187,7 @@ def test_a_cache_that_cannot_be_written(model, compiled, monkeypatch, tmp_path, 
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("FISHCLI_CACHE_DIR", str(tmp_path / "file"))
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "torch"))
-    compiled.step(compiled.cache(1, 1), rows_at(model, 5))
+    compiled.step(compiled.cache(10), rows_at(model, 5))
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
@@ -220,7 +205,7 @@ import test_compile as t
 del os.environ["TORCHINDUCTOR_CACHE_DIR"]  # its imports have torch set its default, which `say` does not
 from fishcli.engine import load
 from fishcli.runners.cuda_graph import Compiled
-from fishcli.runners.base import Eager
+from fishcli.runners.eager import Eager
 
 messages = []
 handler = logging.Handler()
@@ -229,7 +214,7 @@ logging.getLogger("fishcli").addHandler(handler)
 logging.getLogger("fishcli").setLevel(logging.INFO)
 
 model = load({folder!r}, device="cpu", dtype="float32").lm
-same = bool((t.speeches(Compiled(model)) == t.speeches(Eager(model))).all())
+same = bool((t.alone(Compiled(model)) == t.alone(Eager(model))).all())
 print(json.dumps(dict(same=same, messages=messages, **counters["inductor"], **counters["aot_autograd"])))
 """
 
@@ -251,7 +236,7 @@ def test_a_second_process_starts_with_what_the_first_compiled(smallest, tmp_path
     assert (tmp_path / "cache" / "compiled" / "fxgraph").is_dir()
     assert first["same"]
     assert second["same"]
-    assert [message[:27] for message in first["messages"]] == ["Compiling the model's step "]
+    assert [message[:26] for message in first["messages"]] == ["Compiling the decode step "]
     assert not second["messages"]
     for cache in ("autograd", "fxgraph"):
         assert first[f"{cache}_cache_miss"] == 1

@@ -98,15 +98,15 @@ def test_a_broken_settings_file_does_not_silence_it(environment, tmp_path):
 
 
 def test_subtypes_are_those_that_a_wav_can_hold():
-    from fishcli.audio import formats
+    from fishcli.audio import encoder
     from fishcli.cli import completers
 
-    assert completers.subtypes("") == list(formats._FORMATS["wav"].subtypes)
+    assert completers.subtypes("") == list(encoder._FORMATS["wav"].subtypes)
 
 
 def test_zsh_and_fish_are_told_what_each_one_is(environment):
     asked = {"_TYPER_COMPLETE_ARGS": "fish config get generate.see", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
-    help_of_it = "Repeats a result; without it one is drawn and shown."
+    help_of_it = "Random seed; drawn and shown by default."
     for shell, expected in {
         "zsh": f"""_arguments '*: :(("generate.seed":"{help_of_it}"))'""",
         "fish": f"generate.seed\t{help_of_it}",
@@ -176,7 +176,7 @@ def test_install_warns_where_fish_is_another_program(fish, tmp_path, monkeypatch
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     ran = fish("completion", "fish", "--install")
     assert ran.code == 0
-    assert "does not start this program" in ran.err
+    assert "is another program" in ran.err
 
 
 def test_install_where_nobody_may_write_is_one_error(fish, tmp_path, monkeypatch):

@@ -180,17 +180,17 @@ def test_what_is_no_setting_is_left_alone(tmp_path, own_file, name):
     [
         (
             {"FISHCLI_TOP_P": "1"},
-            'The environment variable "FISHCLI_TOP_P" names no setting: did you mean FISHCLI_GENERATE_TOP_P?',
+            'The environment variable "FISHCLI_TOP_P" is not a setting: did you mean FISHCLI_GENERATE_TOP_P?',
         ),
         (
             {"FISHCLI_DEVISE": "cpu"},
-            'The environment variable "FISHCLI_DEVISE" names no setting: did you mean FISHCLI_DEVICE?',
+            'The environment variable "FISHCLI_DEVISE" is not a setting: did you mean FISHCLI_DEVICE?',
         ),
         (
             {"FISHCLI_GENERATE_TOPP": "1"},
-            'The environment variable "FISHCLI_GENERATE_TOPP" names no setting: did you mean FISHCLI_GENERATE_TOP_P?',
+            'The environment variable "FISHCLI_GENERATE_TOPP" is not a setting: did you mean FISHCLI_GENERATE_TOP_P?',
         ),
-        ({"FISHCLI_QQQ": "1"}, 'The environment variable "FISHCLI_QQQ" names no setting: unset it.'),
+        ({"FISHCLI_QQQ": "1"}, 'The environment variable "FISHCLI_QQQ" is not a setting: unset it.'),
         (
             {"FISHCLI_DEVICE": "gpu"},
             'The environment variable FISHCLI_DEVICE must be one of auto, cpu, cuda, mps, not "gpu".',
@@ -257,23 +257,23 @@ def test_set_writes_a_path_that_means_the_same_from_the_file(tmp_path, own_file,
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("\n\ndevise = 'cpu'", 'line 3: "devise" is no setting: did you mean device?'),
-        ("top_p = 0.5", 'line 1: "top_p" is no setting: did you mean generate.top_p?'),
-        ("[generate]\ntop-p = 0.5", 'line 2: "generate.top-p" is no setting: did you mean generate.top_p?'),
-        ("[generate]\ndevice = 'cpu'", 'line 2: "generate.device" is no setting: did you mean device?'),
-        ("xyzzy = 1", 'line 1: "xyzzy" is no setting: `fish config show` lists them.'),
+        ("\n\ndevise = 'cpu'", 'line 3: "devise" is not a setting: did you mean device?'),
+        ("top_p = 0.5", 'line 1: "top_p" is not a setting: did you mean generate.top_p?'),
+        ("[generate]\ntop-p = 0.5", 'line 2: "generate.top-p" is not a setting: did you mean generate.top_p?'),
+        ("[generate]\ndevice = 'cpu'", 'line 2: "generate.device" is not a setting: did you mean device?'),
+        ("xyzzy = 1", 'line 1: "xyzzy" is not a setting: `fish config show` lists them.'),
         (
             '"generate.top_p" = 1',
-            'line 1: ""generate.top_p"" is no setting: did you mean generate.top_p?',
+            'line 1: ""generate.top_p"" is not a setting: did you mean generate.top_p?',
         ),
-        ("a.b.c.d = 1", 'line 1: "a.b" is no setting: `fish config show` lists them.'),
-        ("generate = {top_q = 1}", 'line 1: "generate.top_q" is no setting: did you mean generate.top_p?'),
-        ("generate = 5", "line 1: generate is a table: name a setting in it, such as generate.temperature."),
-        ("# x\n[generat]", 'line 2: there is no table "generat": did you mean [generate]?'),
-        ("[xyzzy.x]", 'line 1: there is no table "xyzzy.x": `fish config show` lists all settings.'),
+        ("a.b.c.d = 1", 'line 1: "a.b" is not a setting: `fish config show` lists them.'),
+        ("generate = {top_q = 1}", 'line 1: "generate.top_q" is not a setting: did you mean generate.top_p?'),
+        ("generate = 5", "line 1: generate is a table: use a setting in it, such as generate.temperature."),
+        ("# x\n[generat]", 'line 2: "generat" is not a table: did you mean [generate]?'),
+        ("[xyzzy.x]", 'line 1: "xyzzy.x" is not a table: `fish config show` lists all settings.'),
         ("[[generate]]", "line 1: [[generate]] must be [generate]."),
         ("device = 3", "line 1: device must be one of auto, cpu, cuda, mps, not 3."),
-        ("device = {a = 1}", 'line 1: "device.a" is no setting: did you mean device?'),
+        ("device = {a = 1}", 'line 1: "device.a" is not a setting: did you mean device?'),
         ("compile = 'true'", 'line 1: compile must be true or false, not "true".'),
         ("compile = 1", "line 1: compile must be true or false, not 1."),
         ("threads = true", "line 1: threads must be a whole number from 1 to 1024, not true."),
@@ -299,16 +299,16 @@ def test_set_writes_a_path_that_means_the_same_from_the_file(tmp_path, own_file,
         ('language = ""', 'line 1: language must be text, not "".'),
         ('language = "\\u001b[31m"', 'line 1: language must be text, not "\\x1b[31m".'),
         ('codec_path = "\\u0000"', 'line 1: codec_path must be a path, not "\\x00".'),
-        ("device = 'cpu'\nfoo", "line 2 is not TOML with one setting to a line: "),
-        ("device = 'cpu", "line 1 is not TOML with one setting to a line: "),
-        ('\ndevice = """\ncpu"""', "line 2 is not TOML with one setting to a line: "),
-        ("threads = [\n1\n]", "line 1 is not TOML with one setting to a line: "),
+        ("device = 'cpu'\nfoo", "line 2 is not TOML with one setting per line: "),
+        ("device = 'cpu", "line 1 is not TOML with one setting per line: "),
+        ('\ndevice = """\ncpu"""', "line 2 is not TOML with one setting per line: "),
+        ("threads = [\n1\n]", "line 1 is not TOML with one setting per line: "),
         (f"[generate]\nseed = {'9' * 4050}\n", None),
-        ("[generate]\nseed = 1\n\nseed = 2\n", "line 4 is not TOML with one setting to a line: "),
-        ("[generate]\n[say]\n[generate]\n", "line 3 is not TOML with one setting to a line: "),
-        ("device = 'cpu'\rcompile = true", "line 1 is not TOML with one setting to a line: "),
+        ("[generate]\nseed = 1\n\nseed = 2\n", "line 4 is not TOML with one setting per line: "),
+        ("[generate]\n[say]\n[generate]\n", "line 3 is not TOML with one setting per line: "),
+        ("device = 'cpu'\rcompile = true", "line 1 is not TOML with one setting per line: "),
         (b"# ok\n# \xff\n", "line 2 is not UTF-8: save the file as UTF-8."),
-        (b"\x00", "line 1 is not TOML with one setting to a line: "),
+        (b"\x00", "line 1 is not TOML with one setting per line: "),
         ("# " + "x" * 5000, "line 1 is longer than 4096 characters: shorten it."),
         ("threads = " + "[" * 4000, "line 1 is "),
         ("threads = " + "{a=" * 1300, "line 1 is "),
@@ -327,7 +327,7 @@ def test_a_wrong_file_is_one_sentence_with_the_line(file, text, message):
 
 
 def test_a_file_that_is_too_large_or_no_file_is_refused(tmp_path, own_file, file):
-    assert said(file, b"\n" * (MAX_BYTES + 1)).endswith("so it holds no settings: move it away.")
+    assert said(file, b"\n" * (MAX_BYTES + 1)).endswith("too large for a settings file: move it away.")
     file.write_bytes(b"#" + b"\n" * (MAX_BYTES - 1))
     assert read_file(file) == {}
     file.unlink()
@@ -429,8 +429,8 @@ def test_set_makes_the_file_and_its_folder(tmp_path):
 @pytest.mark.parametrize(
     ("key", "text", "message"),
     [
-        ("generate.top_q", "0.8", '"generate.top_q" is no setting: did you mean generate.top_p?'),
-        ("generate", "1", "generate is a table: name a setting in it, such as generate.temperature."),
+        ("generate.top_q", "0.8", '"generate.top_q" is not a setting: did you mean generate.top_p?'),
+        ("generate", "1", "generate is a table: use a setting in it, such as generate.temperature."),
         ("generate.top_p", "2", "generate.top_p must be a number above 0 and at most 1, not 2.0."),
         ("generate.seed", "x", 'generate.seed must be a whole number from 0 to 9223372036854775807, not "x".'),
         ("generate.seed", "9" * 5000, None),
@@ -454,7 +454,7 @@ def test_set_and_unset_mend_a_file_but_not_one_that_is_no_toml(file):
         with pytest.raises(SettingError, match=re.escape(str(file))):
             set_value(file, "generate.top_p", "0.5")
         assert file.read_text() == broken
-    with pytest.raises(SettingError, match="nothing to remove"):
+    with pytest.raises(SettingError, match="is not set in"):
         unset(file, "generate.top_p")
 
 
@@ -467,7 +467,7 @@ def test_a_file_that_cannot_be_written_is_a_failure(file):
 def test_init_writes_a_template_that_changes_nothing_until_a_line_is_taken_in(file):
     assert init(file) == template() == file.read_text()
     assert read_file(file) == {}
-    with pytest.raises(SettingError, match="is there already"):
+    with pytest.raises(SettingError, match="exists already"):
         init(file)
     file.write_text(re.sub(r"(?m)^# (\w+ = )", r"\1", file.read_text()))
     assert list(read_file(file)) == list(SETTINGS)

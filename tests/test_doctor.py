@@ -1,4 +1,4 @@
-"""`fish doctor`: what it finds, the remedy for each problem, and its exit code."""
+"""`fish doctor`: findings, the remedy for each problem, and the exit code."""
 
 import hashlib
 import json
@@ -32,7 +32,7 @@ EVERYWHERE = {
     "compile",
     "model",
 }
-EVERYWHERE |= {"on disk", "data", "cache", "normalize", "sound output", "settings", "speed"}
+EVERYWHERE |= {"on disk", "data", "cache", "normalize", "audio output", "settings", "speed"}
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +76,7 @@ def flip_last_byte(path: Path) -> None:
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
 
 
-def test_nothing_stands_in_the_way_of_the_built_in_voice(doctor):
+def test_the_built_in_voice_has_no_failures(doctor):
     code, checks = doctor()
     assert code == 0
     assert set(checks) == EVERYWHERE
@@ -140,7 +140,7 @@ TOP_P = SETTINGS["generate.top_p"].expected
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="cuda is there")
-def test_a_device_that_is_not_there_fails(doctor, fish, monkeypatch):
+def test_an_unavailable_device_fails(doctor, fish, monkeypatch):
     fish("config", "set", "--local", "device", "cuda")
     code, checks = doctor()
     assert code == 1
@@ -150,7 +150,7 @@ def test_a_device_that_is_not_there_fails(doctor, fish, monkeypatch):
     assert "unset FISHCLI_DEVICE" in only(doctor()[1]["device"], "fail")["remedy"]
 
 
-def test_a_slow_number_format_is_a_warning(doctor, monkeypatch):
+def test_a_slow_dtype_is_a_warning(doctor, monkeypatch):
     monkeypatch.setenv("FISHCLI_DEVICE", "cpu")
     monkeypatch.setenv("FISHCLI_DTYPE", "float16")
     code, checks = doctor()
@@ -180,15 +180,15 @@ def make_model(folder: Path, micro: Path, record: bool = True) -> Path:
     return folder
 
 
-def test_a_whole_model_is_verified_and_speaks(doctor, micro):
+def test_a_complete_model_is_verified_and_speaks(doctor, micro):
     folder = make_model(local.home(local.REPO), micro)
     code, checks = doctor()
     assert code == 0
     assert checks["model"][0]["value"] == local.REPO
-    assert any(check["value"].endswith("has all its files") for check in checks["on disk"])
+    assert any(check["value"].endswith("complete") for check in checks["on disk"])
     code, checks = doctor("--verify")
     assert code == 0, checks
-    assert any(check["value"].endswith("every byte as on the hub") for check in checks["on disk"])
+    assert any(check["value"].endswith("checksums verified") for check in checks["on disk"])
     assert "tokens/s" in checks["speed"][0]["value"]
     flip_last_byte(folder / "model.pth")
     assert doctor()[0] == 0  # the size is right
@@ -198,7 +198,7 @@ def test_a_whole_model_is_verified_and_speaks(doctor, micro):
     assert only(checks["on disk"], "fail")["remedy"] == "run `fish download`"
 
 
-def test_a_model_that_is_not_whole_fails_only_if_it_would_speak(doctor, micro, tmp_path, monkeypatch):
+def test_an_incomplete_model_fails_only_if_it_is_selected(doctor, micro, tmp_path, monkeypatch):
     folder = make_model(tmp_path / "checkpoints" / "mine", micro)
     (folder / "model.pth").unlink()
     code, checks = doctor()
@@ -213,15 +213,15 @@ def test_a_model_that_is_not_whole_fails_only_if_it_would_speak(doctor, micro, t
     assert "record.json is damaged" in only(doctor()[1]["model"], "fail")["remedy"]
 
 
-def test_a_model_that_lies_elsewhere_is_looked_at(doctor, micro, tmp_path, monkeypatch):
+def test_a_model_in_another_folder_is_checked(doctor, micro, tmp_path, monkeypatch):
     folder = make_model(tmp_path / "elsewhere", micro, record=False)
     monkeypatch.setenv("FISHCLI_CHECKPOINT_PATH", str(folder))
     code, checks = doctor("--verify")
     assert code == 0
-    assert "nothing to check it against" in only(checks["on disk"], "warn")["value"]
+    assert "no checksums to verify" in only(checks["on disk"], "warn")["value"]
 
 
-def test_a_model_that_cannot_be_loaded_is_found_by_trying(doctor, micro, tmp_path, monkeypatch):
+def test_a_model_that_cannot_be_loaded_fails_when_it_speaks(doctor, micro, tmp_path, monkeypatch):
     folder = make_model(tmp_path / "elsewhere", micro, record=False)
     monkeypatch.setenv("FISHCLI_CHECKPOINT_PATH", str(folder))
     (folder / "config.json").write_text("{}")
@@ -231,7 +231,7 @@ def test_a_model_that_cannot_be_loaded_is_found_by_trying(doctor, micro, tmp_pat
     assert "config.json" in only(checks["speed"], "fail")["remedy"]
 
 
-def test_a_codec_that_is_not_there_fails(doctor, monkeypatch, tmp_path):
+def test_a_missing_codec_fails(doctor, monkeypatch, tmp_path):
     monkeypatch.setenv("FISHCLI_CODEC_PATH", str(tmp_path / "codec.pth"))
     code, checks = doctor()
     assert code == 1
@@ -267,61 +267,72 @@ def test_every_byte_of_the_built_in_weights_is_read(tmp_path):
 # The machine
 
 FREE = Resolved(SETTINGS["threads"], None, "default")
+FOUR = Resolved(SETTINGS["threads"], 4, "environment FISHCLI_THREADS")
 EIGHT = Resolved(SETTINGS["threads"], 8, "environment FISHCLI_THREADS")
+QUOTA = "run `fish config set threads 1`, or raise the limit of the container"
 
 
 @pytest.mark.parametrize(
-    ("chosen", "environ", "quota", "warnings"),
+    ("chosen", "environ", "quota", "own", "value", "warnings"),
     [
-        (FREE, {}, None, []),
-        (FREE, {"OMP_NUM_THREADS": "4"}, None, []),
-        (FREE, {"OMP_NUM_THREADS": "1"}, None, ["unset OMP_NUM_THREADS, or run `fish config set threads 1`"]),
-        (FREE, {"MKL_NUM_THREADS": "64"}, None, ["unset MKL_NUM_THREADS, or run `fish config set threads 64`"]),
-        (FREE, {}, 4.0, []),
-        (FREE, {}, 1.5, ["run `fish config set threads 1`, or give the container more"]),
-        (EIGHT, {}, None, ["unset FISHCLI_THREADS"]),
-        (EIGHT, {"OMP_NUM_THREADS": "8"}, None, ["unset FISHCLI_THREADS"]),
+        (FREE, {}, None, 4, "4, the physical cores", []),
+        (FREE, {"OMP_NUM_THREADS": "4"}, None, 4, "4, the physical cores", []),
+        (
+            FREE,
+            {"OMP_NUM_THREADS": "1"},
+            None,
+            4,
+            "4, the",
+            ["unset OMP_NUM_THREADS, or run `fish config set threads 1`"],
+        ),
+        (
+            FREE,
+            {"MKL_NUM_THREADS": "64"},
+            None,
+            4,
+            "4, the",
+            ["unset MKL_NUM_THREADS, or run `fish config set threads 64`"],
+        ),
+        (FREE, {}, 4.0, 4, "4, the physical cores", []),
+        (FREE, {}, 2.5, 2, "2, the CPU quota", []),
+        (FREE, {}, 2.5, 1, "1, for a small model", []),
+        (FREE, {}, 0.5, 1, "1, the CPU quota", [QUOTA]),
+        (FREE, {}, None, 1, "1, for a small model", []),
+        (FOUR, {}, 1.5, 1, "4, from environment FISHCLI_THREADS", [QUOTA]),
+        (EIGHT, {}, None, 4, "8, from environment FISHCLI_THREADS", ["unset FISHCLI_THREADS"]),
+        (EIGHT, {"OMP_NUM_THREADS": "8"}, None, 4, "8, from", ["unset FISHCLI_THREADS"]),
     ],
 )
-def test_threads_on_four_cores(chosen, environ, quota, warnings):
-    first, *others = machine.threads(chosen, environ, 4, quota, own=4)
+def test_threads_on_four_cores(chosen, environ, quota, own, value, warnings):
+    first, *others = machine.threads(chosen, environ, 4, quota, own)
     assert first.state == "ok"
-    assert first.value.startswith("8, from" if chosen is EIGHT else "4, the physical cores")
+    assert first.value.startswith(value)
     assert [check.remedy for check in others] == warnings
     assert {check.state for check in others} <= {"warn"}
 
 
 def test_a_busy_machine_is_a_warning():
-    busy = [check for check in machine.company({}, 4, 9.0) if "busy" in check.value]
+    busy = [check for check in machine.other_processes({}, 4, 9.0) if "busy" in check.value]
     assert busy[0].state == "warn"
-    assert not [check for check in machine.company({}, 4, 4.5) if "busy" in check.value]
-    assert not [check for check in machine.company({"OMP_WAIT_POLICY": "passive"}, 4, 9.0) if "busy" in check.value]
+    assert not [check for check in machine.other_processes({}, 4, 4.5) if "busy" in check.value]
+    assert not [
+        check for check in machine.other_processes({"OMP_WAIT_POLICY": "passive"}, 4, 9.0) if "busy" in check.value
+    ]
 
 
 @pytest.mark.parametrize(
-    ("own", "files", "quota"),
+    ("positions", "state", "value"),
     [
-        ("0::/\n", {"cpu.max": "150000 100000\n"}, 1.5),
-        ("0::/\n", {"cpu.max": "max 100000\n"}, None),
-        ("0::/a/b\n", {"a/b/cpu.max": "max 100000\n", "a/cpu.max": "200000 100000\n"}, 2.0),
-        ("0::/a/b\n", {"a/b/cpu.max": "100000 100000\n", "a/cpu.max": "200000 100000\n"}, 1.0),
-        ("0::/gone\n", {"cpu.max": "50000 100000\n"}, 0.5),
-        (
-            "4:memory:/x\n1:cpu,cpuacct:/d\n",
-            {"cpu/d/cpu.cfs_quota_us": "300000\n", "cpu/d/cpu.cfs_period_us": "100000\n", "x/cpu.max": "1 1\n"},
-            3.0,
-        ),
-        ("1:cpu:/\n", {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
-        ("", {}, None),
+        (32_768, "ok", "805 MB, 32,768 positions (8 sequences of 4,096)"),
+        (8_000, "ok", "197 MB, 8,000 positions (1 sequence of 4,096)"),
+        (4_095, "warn", "101 MB, 4,095 positions, too few for a sequence of 4,096"),
     ],
 )
-def test_the_quota_of_control_groups(tmp_path, own, files, quota):
-    (tmp_path / "own").write_text(own)
-    for name, text in files.items():
-        path = tmp_path / "groups" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    assert machine.cpu_quota(tmp_path / "groups", tmp_path / "own") == quota
+def test_the_size_of_the_kv_cache(positions, state, value):
+    memory = Resolved(SETTINGS["kv_memory"], 800, "environment FISHCLI_KV_MEMORY")
+    check = models.kv_cache(memory, positions, position_bytes=24_576, length=4_096)
+    assert (check.state, check.value) == (state, value)
+    assert check.remedy == ("unset FISHCLI_KV_MEMORY" if state == "warn" else "")
 
 
 @pytest.mark.parametrize(
@@ -348,12 +359,12 @@ def test_no_compiler_is_a_warning(doctor, monkeypatch):
     assert "no-such-compiler" in only(checks["compile"], "warn")["remedy"]
 
 
-def test_no_player_matters_only_where_it_is_asked_for(doctor, monkeypatch, tmp_path):
-    if doctor()[1]["sound output"][0]["value"] == "sounddevice":
+def test_no_player_fails_only_if_playing_is_the_setting(doctor, monkeypatch, tmp_path):
+    if doctor()[1]["audio output"][0]["value"] == "sounddevice":
         pytest.skip("there is a sound device")
     monkeypatch.setenv("PATH", str(tmp_path))
     code, checks = doctor()
     assert code == 0
-    assert only(checks["sound output"], "warn")["remedy"].startswith("run `pip install 'fishcli[play]'`")
+    assert only(checks["audio output"], "warn")["remedy"].startswith("run `pip install 'fishcli[play]'`")
     monkeypatch.setenv("FISHCLI_SAY_PLAY", "true")
     assert doctor()[0] == 1

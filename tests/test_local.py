@@ -1,4 +1,4 @@
-"""Which checkpoint folder a name leads to, and that no folder is used that is not whole."""
+"""Finding checkpoint folders: names, defaults, and that incomplete folders are never used."""
 
 import json
 import os
@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from fishcli.checkpoints import local
-from fishcli.checkpoints.local import File, Found, Record
+from fishcli.checkpoints.local import File, Found, IncompleteModel, Record
+from fishcli.doctor.check import repair_command
 from fishcli.errors import InputError, ModelMissing
 
 
 @pytest.fixture(autouse=True)
 def data(tmp_path, monkeypatch):
-    """A working folder and a data folder of our own; the latter's path."""
+    """A working folder and a data folder of this test; the path of the latter."""
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     monkeypatch.setenv("FISHCLI_DATA_DIR", str(tmp_path / "data"))
@@ -35,7 +36,7 @@ def write_record(folder: Path, state: str, size: int = 7) -> None:
     Record("owner/name", "0" * 40, files).write(folder / state)
 
 
-def test_built_in_voice_is_whole_and_speaks_without_a_model():
+def test_the_built_in_voice_is_complete_and_the_default_without_a_model():
     assert local.find() == Found(local.built_in(), "built-in", built_in=True) == local.find("built-in")
 
 
@@ -55,18 +56,21 @@ def test_a_folder_or_a_name_leads_to_a_model(data, tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("owner/absent", "no folder owner/absent and no downloaded model: run `fish download owner/absent`"),
-        ("absent", "no folder absent and no downloaded model of that name: run `fish download OWNER/NAME`"),
+        (
+            "owner/absent",
+            "no downloaded model of that name; run `fish download owner/absent`",
+        ),
+        ("absent", "no folder absent and no downloaded model of that name; run `fish download OWNER/NAME`"),
         ("../../etc", "no folder ../../etc"),
         ("..\0", "no folder"),
         ("~nobody", "no folder ~nobody"),
         ("a" * 5000, "no folder aaa"),
         ("a" * 2000 + "/" + "b" * 2000, "no folder aaa"),
-        ("twice", "Several downloaded models are called twice: say first/twice or second/twice"),
-        ("file", "file is a file: name the folder"),
+        ("twice", "Several downloaded models are called twice: name one as first/twice or second/twice"),
+        ("file", "file is a file, and a model is a folder"),
     ],
 )
-def test_a_name_that_is_not_there_is_one_clear_sentence(name, message, data):
+def test_an_unknown_name_is_one_clear_sentence(name, message, data):
     make(data / "first" / "twice")
     make(data / "second" / "twice")
     Path("file").write_text("")
@@ -74,15 +78,19 @@ def test_a_name_that_is_not_there_is_one_clear_sentence(name, message, data):
         local.find(name)
 
 
-def test_lacking_files_are_named_with_the_remedy(tmp_path, data):
+def incomplete(name: str | Path | None, reason: str) -> Found:
+    """Check that a model cannot be used for that reason, and return the folder in the error."""
+    with pytest.raises(IncompleteModel, match=f"cannot be used: {reason}") as caught:
+        local.find(name)
+    return caught.value.found
+
+
+def test_missing_files_are_named_with_the_folder_to_repair(tmp_path, data):
     folder = make(tmp_path / "a model", without=("model.pth", "config.json"))
-    with pytest.raises(
-        ModelMissing, match=r"it lacks config.json, model.pth; run `fish download --local-dir '.*a model'`"
-    ):
-        local.find(folder)
+    found = incomplete(folder, r"it lacks config.json, model.pth\.$")
+    assert repair_command(found) == f"fish download --local-dir '{folder}'"
     make(data / "fishaudio" / "fish-speech-1.5", without=("tokenizer.tiktoken",))
-    with pytest.raises(ModelMissing, match=r"it lacks tokenizer.tiktoken; run `fish download`"):
-        local.find()
+    assert repair_command(incomplete(None, r"it lacks tokenizer.tiktoken\.$")) == "fish download"
 
 
 def test_a_codec_that_lies_elsewhere_need_not_be_in_the_folder(tmp_path):
@@ -93,11 +101,10 @@ def test_a_codec_that_lies_elsewhere_need_not_be_in_the_folder(tmp_path):
 def test_a_half_downloaded_folder_is_never_used(data):
     folder = make(data / "owner" / "name", without=("model.pth",))
     write_record(folder, local.PLAN)
-    with pytest.raises(ModelMissing, match="its download is not finished; run `fish download owner/name`"):
-        local.find("owner/name")
+    assert repair_command(incomplete("owner/name", r"its download is not finished\.$")) == "fish download owner/name"
 
 
-def test_a_first_download_on_its_way_leaves_the_built_in_voice(data):
+def test_an_unfinished_first_download_leaves_the_built_in_voice(data):
     write_record(data / "fishaudio" / "fish-speech-1.5", local.PLAN)
     assert local.find().built_in
     assert [local.fault(found.path) for found in local.models()] == ["its download is not finished", None]
@@ -108,23 +115,22 @@ def test_a_folder_whose_files_are_of_two_commits_is_never_used(data):
     write_record(folder, local.RECORD)
     assert local.find("name").path == folder
     (folder / local.MIXED).touch()
-    with pytest.raises(ModelMissing, match="its download is not finished"):
-        local.find("name")
+    incomplete("name", "its download is not finished")
 
 
-def test_a_newer_commit_on_its_way_leaves_the_older_one_in_use(data):
+def test_an_unfinished_newer_commit_leaves_the_older_one_in_use(data):
     folder = make(data / "owner" / "name")
     write_record(folder, local.RECORD)
     write_record(folder, local.PLAN, size=9)
     assert local.find("name").path == folder
 
 
-def test_a_file_that_is_not_the_downloaded_one_is_named(data):
+def test_a_changed_file_is_named(data):
     folder = make(data / "owner" / "name")
     write_record(folder, local.RECORD)
     (folder / "model.pth").write_bytes(b"cont")
-    with pytest.raises(ModelMissing, match=r"model.pth changed since the download; run `fish download owner/name`"):
-        local.find("name")
+    found = incomplete("name", r"model.pth changed since the download\.$")
+    assert repair_command(found) == "fish download owner/name"
 
 
 FILE = {"name": "model.pth", "size": 7, "digest": "sha256:" + "0" * 64}
@@ -146,33 +152,33 @@ RECORD = {"repo": "owner/name", "commit": "0" * 40, "files": [FILE]}
         RECORD | {"files": [FILE | {"\x1b[2J\n": 1}]},
     ],
 )
-def test_a_record_that_is_not_ours_is_refused(record, tmp_path):
-    refused(tmp_path, json.dumps(record))
+def test_an_invalid_record_is_rejected(record, tmp_path):
+    rejected(tmp_path, json.dumps(record))
 
 
 @pytest.mark.parametrize("text", ["", "\xff", "[" * 60_000, json.dumps(RECORD) + " " * 65_536], ids=len)
-def test_a_record_that_is_no_small_json_is_refused(text, tmp_path):
-    refused(tmp_path, text)
+def test_a_record_other_than_small_json_is_rejected(text, tmp_path):
+    rejected(tmp_path, text)
 
 
-def refused(tmp_path: Path, text: str) -> None:
-    """A record of that content makes the folder unusable, and the sentence says what to do."""
+def rejected(tmp_path: Path, text: str) -> None:
+    """Check that a record with that content makes the folder unusable, and that the error says what to do."""
     folder = make(tmp_path / "model")
     (folder / local.STATE).mkdir()
     (folder / local.RECORD).write_text(text, encoding="latin-1")
     with pytest.raises(InputError) as caught:
         local.find(folder)
-    assert str(caught.value) == f"{folder / local.RECORD} is damaged: delete it and run `fish download` again."
+    assert str(caught.value) == f"{folder / local.RECORD} is damaged; delete it and download the model again."
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
-def test_a_record_that_is_no_file_is_none(tmp_path):
+def test_a_record_other_than_a_regular_file_is_none(tmp_path):
     os.mkfifo(tmp_path / "record.json")
     for path in (tmp_path / "record.json", tmp_path, tmp_path / "absent"):
         assert Record.read(path) is None
 
 
-def test_models_lists_what_is_here(data):
+def test_models_lists_all_folders(data):
     make(data / "owner" / "name")
     make(Path("checkpoints/mine"))
     Path("checkpoints/notes").mkdir()

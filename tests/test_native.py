@@ -21,7 +21,8 @@ from fishcli.lm.sampling import SamplingTensors
 from fishcli.lm.settings import LMSettings
 from fishcli.native import build
 from fishcli.request import SamplingParams
-from fishcli.runners.base import Eager, Rows
+from fishcli.runners.base import Batch
+from fishcli.runners.eager import Eager
 from fishcli.runners.native_lm import Native
 
 pytestmark = pytest.mark.skipif(build.why_not() is not None, reason="there is no C++ compiler")
@@ -30,10 +31,10 @@ pytestmark = pytest.mark.skipif(build.why_not() is not None, reason="there is no
 def teacher_forced(runner, prompt):
     """The hidden states (T, dim) of a prompt, in blocks of uneven sizes."""
     columns = torch.from_numpy(prompt.T.astype(np.int64))
-    cache = runner.cache(2, 200)
+    cache = runner.cache(400)
     with torch.inference_mode():
         blocks = [(0, 1), (1, 8), (8, 31), (31, len(columns))]
-        return torch.cat([runner.hidden(columns[a:b], cache, 1, a).float() for a, b in blocks])
+        return torch.cat([runner.hidden(columns[a:b], cache, 200, a).float() for a, b in blocks])
 
 
 @pytest.mark.parametrize("kind", ["none", "int8", "int4"])
@@ -53,7 +54,7 @@ def test_hidden_states(micro, golden, kind, dtype, threads):
 def test_keys_and_values_do_not_depend_on_who_needs_the_rest(micro, golden):
     runner = Native(load(micro, device="cpu", dtype="float32", compile=True).lm, 2)
     columns = torch.from_numpy(golden["prompt_1_refs"].T.astype(np.int64))
-    pasts = runner.cache(1, len(columns)), runner.cache(1, len(columns))
+    pasts = runner.cache(len(columns)), runner.cache(len(columns))
     runner.hidden(columns, pasts[0], 0, 0)
     runner.prefill(columns, pasts[1], 0, 0)
     assert torch.equal(pasts[0].keys, pasts[1].keys)
@@ -89,29 +90,6 @@ def test_what_is_forgotten_of_a_file_can_be_read_again(tmp_path):
     assert numbers[-1] == len(numbers) - 1  # it is in no file, and stays
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="how much is taken is read from /proc")
-def test_memory_that_runs_out(micro):
-    """Far more columns at once than a prompt is ever given in, and next to no memory left for them."""
-    code = """
-import pathlib, resource, sys, torch
-from fishcli.engine import load
-runner = load(sys.argv[1], device="cpu", dtype="float32", compile=True).runner
-columns = torch.zeros(8000, runner.model.settings.codebooks + 1, dtype=torch.int64)
-cache = runner.cache(1, 8000)
-runner.hidden(columns[:10], cache, 0, 0)
-pages = int(pathlib.Path("/proc/self/statm").read_text().split()[0])
-limit = pages * resource.getpagesize() + (32 << 20)
-resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-for count in (8000, 10):
-    try:
-        print(len(runner.hidden(columns[:count], cache, 0, 0)))
-    except MemoryError as error:
-        print(error)
-"""
-    done = subprocess.run([sys.executable, "-c", code, str(micro)], capture_output=True, text=True)
-    assert done.stdout.splitlines() == ["There is no memory left for the language model.", "10"], done.stderr
-
-
 def rows(model, golden, count):
     """What a step needs of `count` rows at different positions, each sampled in its own way."""
     generator = torch.Generator().manual_seed(count)
@@ -122,11 +100,12 @@ def rows(model, golden, count):
         SamplingParams(1.5, 0.95, 0.8),
     ] * 2
     k = model.settings.codebooks
-    return Rows(
+    return Batch(
         columns=torch.from_numpy(golden["prompt_1_refs"][: k + 1, -1 - count : -1].T.astype(np.int64)),
+        slots=torch.arange(count) * 128,
         positions=torch.arange(count) * 7 + 20,
         history=torch.randint(0, model.codes + 200, (count, k, 16), generator=generator),
-        params=SamplingTensors.of(samplings[:count], torch.device("cpu")),
+        params=SamplingTensors.stack(samplings[:count], torch.device("cpu")),
         uniforms=torch.rand(count, k, generator=generator),
     )
 
@@ -135,11 +114,11 @@ def stepped(runner, golden, count):
     """Columns and choices of three steps of `count` rows, after a prefill of each."""
     k = runner.model.settings.codebooks
     columns = torch.from_numpy(golden["prompt_1_refs"][: k + 1].T.astype(np.int64))
-    cache, given = runner.cache(count, 128), rows(runner.model, golden, count)
+    cache, given = runner.cache(count * 128), rows(runner.model, golden, count)
     made = []
     with torch.inference_mode():
         for row, position in enumerate(given.positions.tolist()):
-            runner.prefill(columns[:position], cache, row, 0)
+            runner.prefill(columns[:position], cache, row * 128, 0)
         for _ in range(3):
             column, choices = runner.step(cache, given)
             made += [column, choices]

@@ -161,7 +161,7 @@ def test_a_player_that_dies_is_noticed_while_writing(folder):
 
 def test_a_player_that_leaves_early_is_noticed(folder):
     add_program(folder, "paplay", LEAVE)
-    with pytest.raises(FishError, match=r"paplay stopped before the end of the sound \(exit status 0\)"):  # noqa: SIM117
+    with pytest.raises(FishError, match=r"paplay stopped before the end of the audio \(exit status 0\)"):  # noqa: SIM117
         with Player(22_050) as player:
             player.write(sound(30))
 

@@ -5,11 +5,11 @@ import itertools
 
 import numpy as np
 import pytest
+from fishcli.engine.speech import FIRST_PUSH, LONGEST_PUSH, Schedule
 
 from fishcli import Reference, Request, SamplingParams, load
 from fishcli.checkpoints.tensor_cache import TensorCache
 from fishcli.engine.prefix_cache import PrefixCache
-from fishcli.engine.speech import FIRST_PUSH, LONGEST_PUSH, Schedule
 from fishcli.text import spoken
 
 TEXT = "One sentence stands here. Another one stands here. A third one is the last."

@@ -7,9 +7,23 @@ import pytest
 import regex
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from texts import TEXTS
 
 from fishcli.errors import InputError, SettingError
-from fishcli.text import MAX_CHARACTERS, check, clean, decode, finished, guess_language, speakable, split
+from fishcli.text import (
+    MAX_CHARACTERS,
+    check,
+    clean,
+    decode,
+    finished,
+    guess_language,
+    normalize,
+    prepare,
+    seconds,
+    speakable,
+    split,
+    spoken,
+)
 
 
 def test_clean_is_the_reference(golden_text):
@@ -180,39 +194,6 @@ def graphemes(text):
     return [match.end() for match in regex.finditer(r"\X", text)]
 
 
-PARTS = st.sampled_from(
-    [
-        *(
-            "a",
-            "word",
-            " ",
-            "  ",
-            "\n",
-            "\n\n",
-            "\r\n",
-            ". ",
-            ".",
-            "? ",
-            "!",
-            ", ",
-            "...",
-            "…",
-            "—",
-            "“",
-            "”",
-            '"',
-            "(",
-        ),
-        *(") ", "'", "Mr. ", "e.g. ", "3.14", "1,250.50", "5 kg", "\t", "\u2029", "#", "\u3000", "¿", "«", "»", "你好"),
-        *("。", "，", "「", "」", "日本語は", "ー", "สวัสดี", "한국어", "हिन्दी", "।", "؟ ", "، ", "e\u0301", "\u0301"),
-        *("👨\u200d👩\u200d👧", "🇩🇪", "\u1112\u1161\u11ab", "\u200d"),
-    ]
-)
-TEXTS = st.lists(PARTS, max_size=60).map("".join) | st.text(
-    st.characters(exclude_categories=("Cs", "Cc")), max_size=120
-)
-
-
 @settings(max_examples=400, deadline=None)
 @given(TEXTS, st.sampled_from([1, 5, 20, 60, 200]))
 def test_split_keeps_everything_in_order(text, limit):
@@ -327,3 +308,59 @@ def test_every_script_that_is_told_has_a_character():
 )  # fmt: skip
 def test_a_text_is_finished(text, ended):
     assert finished(text) == ended
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "chunks"),
+    [
+        ("I paid $5. Why?", None, ["I paid five dollars. Why?"]),
+        ("Chapter 2", None, ["Chapter two."]),
+        ("Ich habe 2 Katzen, und das ist gut", None, ["Ich habe 2 Katzen, und das ist gut."]),
+        ("Ich habe 2 Katzen", "en", ["Ich habe two Katzen."]),
+        ("One.\f\fTwo", None, ["One.", "Two."]),
+        ("你好", None, ["你好。"]),
+    ],
+)
+def test_prepare(text, language, chunks):
+    script = prepare(text, language=language)
+    assert [span.text for span in script.spans] == chunks
+    assert script.language == (language or guess_language(text))
+    assert script.seconds == sum(map(seconds, chunks))
+    assert [finished(script.text[span.start : span.end]) for span in script.spans] == chunks
+
+
+def test_prepare_without_normalisation():
+    script = prepare("I paid $5", normalize=False)
+    assert script.text == "I paid $5"
+    assert script.spans == (("I paid $5.", 0, 9),)
+
+
+def test_a_text_may_grow_when_it_is_normalised(monkeypatch):
+    monkeypatch.setattr("fishcli.text.cleaning.MAX_CHARACTERS", 10)
+    assert prepare("7 7 7 7 7").text == "Seven seven seven seven seven"
+
+
+@pytest.mark.parametrize(
+    ("text", "chunk_length", "error"),
+    [
+        ("...", 200, InputError),
+        ("a\0", 200, InputError),
+        ("a" * (MAX_CHARACTERS + 1), 200, InputError),
+        ("a", 0, SettingError),
+    ],
+)
+def test_prepare_refuses(text, chunk_length, error):
+    with pytest.raises(error):
+        prepare(text, chunk_length)
+
+
+@settings(max_examples=200, deadline=None)
+@given(TEXTS.filter(speakable), st.sampled_from([1, 20, 200]), st.sampled_from([None, "en", "zh"]), st.booleans())
+def test_prepare_is_its_steps(text, limit, language, normalized):
+    """What the command line did step by step before there was a Script."""
+    words = check(text)
+    if normalized:
+        words = normalize(words, language or guess_language(words))
+    script = prepare(text, limit, language, normalized)
+    assert script.text == words
+    assert list(script.spans) == spoken(words, limit, language)

@@ -1,4 +1,4 @@
-"""Sound as it is made, through the sound device or through a program that plays what is piped to it."""
+"""Play audio while it is generated, through the sound device or a player program."""
 
 import contextlib
 import logging
@@ -16,34 +16,34 @@ from typing import BinaryIO, Protocol, cast
 
 import numpy as np
 
-from fishcli.audio import Writer
+from fishcli.audio import Encoder
 from fishcli.errors import FishError, SettingError
 
 _log = logging.getLogger(__name__)
 
-_PROGRAMS = {  # each plays a WAV stream from its standard input, but afplay, which needs a file
+_PROGRAMS = {  # arguments to play a WAV stream from stdin; afplay needs a file
     "ffplay": ["-nodisp", "-autoexit", "-loglevel", "error", "-i", "-"],
     "paplay": [],
     "aplay": ["-q", "-"],
     "afplay": [],
 }
 _DEVICE = "sounddevice"
-_PIECE = 0.1  # s; how soon the sound device falls silent after a Ctrl-C
-_AHEAD = 60.0  # s that may wait to be heard; a faster model is held back, so that memory stays bounded
+_PIECE = 0.1  # s; the sound device stops within this time after a Ctrl-C
+_AHEAD = 60.0  # s of audio in the queue at most: a faster model waits, so memory stays bounded
 
 
 def find_player() -> str | None:
-    """What would play here: `sounddevice`, or the path of ffplay, paplay, aplay or afplay; None for nothing."""
+    """Return `sounddevice`, the path of ffplay, paplay, aplay or afplay, or None if there is no player."""
     if _has_sound_device():
         return _DEVICE
     return next((path for program in _PROGRAMS if (path := shutil.which(program))), None)
 
 
 def require_player() -> str:
-    """The same, where something must. Raises SettingError: ask before the work."""
+    """Return the same, or raise SettingError if there is none. Call it before any work starts."""
     if (found := find_player()) is None:
         raise SettingError(
-            "Nothing here can play sound; run `pip install 'fishcli[play]'`, or install ffmpeg (ffplay), "
+            "No player was found; run `pip install 'fishcli[play]'`, or install ffmpeg (ffplay), "
             "pulseaudio-utils (paplay) or alsa-utils (aplay)."
         )
     return found
@@ -54,20 +54,20 @@ def _has_sound_device() -> bool:
         import sounddevice
 
         return any(device["max_output_channels"] > 0 for device in sounddevice.query_devices())
-    except Exception as error:  # no such package, no PortAudio, or whatever a driver raises: a program may play
+    except Exception as error:  # no package, no PortAudio, or an error of a driver: a program may play
         _log.debug("no sound device: %s", error)
         return False
 
 
 class Player:
-    """Plays blocks of mono samples at `rate` Hz while the next ones are made.
+    """Plays blocks of mono samples at `rate` Hz in a thread.
 
         with Player(44_100) as player:
             for block in blocks:
                 player.write(block)
 
-    Leaving the `with` block waits until all has been heard; leaving it by an exception, Ctrl-C included,
-    stops at once. Raises SettingError where nothing can play, FishError when playing fails.
+    Leaving the `with` block waits until everything has been played; an exception, such as Ctrl-C, stops at once.
+    Raises SettingError if there is no player, and FishError if playback fails.
     """
 
     def __init__(self, rate: int) -> None:
@@ -108,7 +108,7 @@ class Player:
                 continue
 
     def _blocks(self) -> Iterator[np.ndarray]:
-        """What was written, for the playing thread."""
+        """Yield the written blocks, in the playing thread."""
         while True:
             block = self._queue.get()
             if self._stopping.is_set():
@@ -118,23 +118,23 @@ class Player:
             yield block
 
     def _stop(self) -> None:
-        """Silence, now, unless all has been heard."""
+        """Stop playing at once."""
         self._stopping.set()
         self._output.stop()
         while not self._playing.done():
             with contextlib.suppress(queue.Full):
-                self._queue.put_nowait(None)  # wakes it up, should it wait for a block
+                self._queue.put_nowait(None)  # wakes the thread if it waits for a block
             wait([self._playing], timeout=0.05)
         self._worker.shutdown()
 
 
 class _Stopped(Exception):
-    """Ends the playing thread; nobody sees it."""
+    """Ends the playing thread; it never leaves this module."""
 
 
 class _Output(Protocol):
     def play(self, blocks: Iterable[np.ndarray]) -> None:
-        """Play all of `blocks` to the end of the sound. Runs in a thread."""
+        """Play all of `blocks`, and return when they have been heard. Runs in a thread."""
 
     def stop(self) -> None:
         """Make `play` end soon. Called from another thread."""
@@ -160,14 +160,14 @@ class _Device:
                 for block in blocks:
                     stream.write(np.ascontiguousarray(block, np.float32))
         except sounddevice.PortAudioError as error:
-            raise FishError(f"The sound device failed ({error}); write to a file with -o instead.") from error
+            raise FishError(f"The sound device failed ({error}); write to a file instead.", field="play") from error
 
     def stop(self) -> None:
-        """`blocks` raises, and no more than a piece is still to be heard."""
+        """Do nothing: `blocks` raises, and at most one piece is still in the device."""
 
 
 class _Program:
-    """A player in a process of its own, which a stop kills."""
+    """A player program; stopping kills its process."""
 
     def __init__(self, path: str, rate: int) -> None:
         self._path = path
@@ -186,20 +186,20 @@ class _Program:
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=log,
-            start_new_session=True,  # a terminal's Ctrl-C is ours to pass on
+            start_new_session=True,  # the terminal sends Ctrl-C to this process alone
         )
-        if self._stopped:  # between the last look and now
+        if self._stopped:  # while the process started
             self._process.kill()
         return self._process
 
-    def _check(self, status: int, log: BinaryIO, cut: bool = False) -> None:
-        if status == 0 and not cut:
+    def _check(self, status: int, log: BinaryIO, truncated: bool = False) -> None:
+        if status == 0 and not truncated:
             return
         log.seek(0)
         lines = log.read().decode(errors="replace").split("\n")
         said = next((line.strip() for line in reversed(lines) if line.strip()), f"exit status {status}")
         name = Path(self._path).stem
-        raise FishError(f"{name} stopped before the end of the sound ({said}); write to a file with -o instead.")
+        raise FishError(f"{name} stopped before the end of the audio ({said}); write to a file instead.", field="play")
 
 
 class _Pipe(_Program):
@@ -208,29 +208,29 @@ class _Pipe(_Program):
     def play(self, blocks: Iterable[np.ndarray]) -> None:
         with tempfile.TemporaryFile() as log:
             arguments = _PROGRAMS[Path(self._path).stem]
-            cut, started = False, time.monotonic()
-            with self._start(log, *arguments) as process:  # on leaving, it is waited for
+            truncated, started = False, time.monotonic()
+            with self._start(log, *arguments) as process:  # leaving the block waits for it
                 stream = cast(BinaryIO, process.stdin)
                 try:
-                    with stream, Writer(stream, self._rate) as sound:
+                    with stream, Encoder(stream, self._rate) as sound:
                         for block in blocks:
                             sound.write(block)
                 except BrokenPipeError:
-                    cut = True
-            # ffplay says that it found no sound device, and ends as if all were well.
-            hasty = time.monotonic() - started < sound.seconds / 2 and log.tell() > 0
-            self._check(process.returncode, log, cut or hasty)
+                    truncated = True
+            # Without a sound device ffplay prints an error, and exits early with status 0.
+            too_early = time.monotonic() - started < sound.seconds / 2 and log.tell() > 0
+            self._check(process.returncode, log, truncated or too_early)
 
 
 class _File(_Program):
-    """afplay, which starts when all of the sound is there."""
+    """afplay, which starts when the audio is complete."""
 
     def play(self, blocks: Iterable[np.ndarray]) -> None:
         with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as log:
             path = Path(folder) / "sound.wav"
-            with Writer(path, self._rate) as sound:
+            with Encoder(path, self._rate) as sound:
                 for block in blocks:
                     sound.write(block)
             with self._start(log, str(path)) as process:
-                pass  # until it has played
+                pass  # leaving the block waits until it has played
             self._check(process.returncode, log)

@@ -98,7 +98,7 @@ def _fidelity(kind: str, got: Tensor, expected: Tensor) -> Fidelity:
 @torch.inference_mode()
 def _logits(engine: Engine, full: Engine, columns: Tensor) -> Tensor:
     """Return logits (T, codes + 1) float32 for columns (T, K + 1): from `engine`, by the output layer of `full`."""
-    cache = engine.runner.cache(1, len(columns))
+    cache = engine.runner.cache(len(columns))
     hidden = engine.runner.hidden(columns.to(engine.device), cache, 0, 0)
     norm, output = (copy.deepcopy(module).float() for module in (full.lm.norm, full.lm.output))
     return output(norm(hidden.float()))

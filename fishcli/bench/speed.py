@@ -13,17 +13,17 @@ from torch import Tensor
 
 from fishcli.bench.task import REFERENCE, TRIES, Task
 from fishcli.bench.timing import Spread, seconds
-from fishcli.engine.batch import Batch
-from fishcli.engine.speech import FIRST_PUSH
+from fishcli.engine.vocoder import FIRST_PIECE
 from fishcli.lm.sampling import WINDOW, SamplingTensors
 from fishcli.request import Request, SamplingParams
-from fishcli.runners.base import Rows
+from fishcli.runners import base as runners
 
 _CONTEXT = 300  # positions before the decode step that is timed
 _BURST = 8  # decode steps timed as one
 _BURSTS = 4  # of each repetition
 _PIECES = (1, 4, 16)  # frames that the codec decodes at once
 _SENTENCE = 100  # frames
+_BLOCK = 64  # columns of a prompt that are computed at once, as the engine does
 
 
 @dataclass(frozen=True)
@@ -88,14 +88,20 @@ def warm_up(task: Task) -> float:
     return _spoken(task, cached=False)[1]
 
 
+@torch.inference_mode()
 def prefill(task: Task) -> Prefill:
     """Measure the prefill, every time with a new voice."""
-    positions, times = 0, []
+    positions, times, runner = 0, [], task.engine.runner
     for _ in range(task.repeat):
-        prompt, batch = task.prompt(task.voice()), Batch(task.engine.runner)
-        row = batch.join(SamplingParams(max_new_tokens=1), seed=0)
-        times.append(seconds(task.engine.device, lambda: batch.ask(row, prompt)))  # noqa: B023 (called at once)
-        positions = prompt.shape[1] - 1  # the last one belongs to the first decode step
+        prompt = torch.from_numpy(task.prompt(task.voice())[:, :-1].T.copy()).to(task.engine.device)
+        positions, cache = len(prompt), runner.cache(len(prompt))  # the last one belongs to the first decode step
+        blocks = [(start, prompt[start : start + _BLOCK]) for start in range(0, positions, _BLOCK)]
+
+        def compute() -> None:
+            for start, block in blocks:  # noqa: B023 (called at once)
+                runner.prefill(block, cache, 0, start)  # noqa: B023
+
+        times.append(seconds(task.engine.device, compute))
     spread = Spread.of(times)
     return Prefill(positions, spread, spread.rate(positions))
 
@@ -106,12 +112,13 @@ def decode_step(task: Task, batch: int, between: Callable[[], object] = lambda: 
     runner, device = task.engine.runner, task.engine.device
     limit = runner.model.settings.max_seq_len
     context = min(_CONTEXT, limit - 1)
-    cache = runner.cache(batch, min(512, limit))
+    length = min(512, limit)
+    cache = runner.cache(batch * length)
     columns = _random_frames(task, context + 1).to(device)
     runner.prefill(columns[:context], cache, 0, 0)
-    for slot in range(1, batch):
-        cache.move(0, slot, context)
-    given = _rows(task, columns[-1], context, batch)
+    for sequence in range(1, batch):
+        cache.copy(0, sequence * length, context)
+    given = _batch(task, columns[-1], context, torch.arange(batch) * length)
 
     def burst() -> None:
         for _ in range(_BURST):
@@ -126,15 +133,17 @@ def decode_step(task: Task, batch: int, between: Callable[[], object] = lambda: 
     return DecodeStep(batch, context, spread, spread.rate(batch))
 
 
-def _rows(task: Task, column: Tensor, position: int, batch: int) -> Rows:
-    """Return the input of a decode step: the column (K + 1,) for every sequence, after a random history."""
+def _batch(task: Task, column: Tensor, position: int, slots: Tensor) -> runners.Batch:
+    """Return the input of a decode step: the column (K + 1,) in every slot, after a random history."""
+    batch = len(slots)
     device, codebooks = task.engine.device, len(column) - 1
     generator = torch.Generator().manual_seed(0)
-    return Rows(
+    return runners.Batch(
         columns=column.repeat(batch, 1),
+        slots=slots.to(device),
         positions=torch.full((batch,), position, device=device),
         history=_codes(task, batch * codebooks * WINDOW).view(batch, codebooks, WINDOW).to(device),
-        params=SamplingTensors.of([SamplingParams()] * batch, device),
+        params=SamplingTensors.stack([SamplingParams()] * batch, device),
         uniforms=torch.rand(batch, codebooks, generator=generator).to(device),
     )
 
@@ -181,13 +190,18 @@ def first_audio(task: Task) -> FirstAudio:
     cached, new = [], []
     for _ in range(task.repeat):
         voice = task.voice()
-        new.append(_time_to_first_audio(task, task.request(voice, frames=FIRST_PUSH)))
-        cached.append(_time_to_first_audio(task, task.request(voice, frames=FIRST_PUSH, text=f"And then: {task.text}")))
+        new.append(_time_to_first_audio(task, task.request(voice, frames=FIRST_PIECE)))
+        other = task.request(voice, frames=FIRST_PIECE, text=f"And then: {task.text}")
+        cached.append(_time_to_first_audio(task, other))
     return FirstAudio(Spread.of(cached), Spread.of(new))
 
 
 def _time_to_first_audio(task: Task, request: Request) -> float:
-    return seconds(task.engine.device, lambda: next(task.engine.speak(request)))
+    def first() -> None:
+        with task.engine.speak(request) as stream:
+            next(stream)
+
+    return seconds(task.engine.device, first)
 
 
 def sentence(task: Task, cached: bool) -> Sentence:
@@ -209,7 +223,7 @@ def _spoken(task: Task, cached: bool) -> tuple[int, float]:
     for seed in range(TRIES):
         voice = task.voice()
         if cached:
-            next(task.engine.generate(task.request(voice, frames=1)))
+            list(task.engine.generate(task.request(voice, frames=1)))
         request, began = task.request(voice, seed=seed, frames=_SENTENCE), time.perf_counter()
         frames = sum(chunk.codes.shape[1] for chunk in task.engine.speak(request))
         tries.append((frames, time.perf_counter() - began))

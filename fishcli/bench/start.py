@@ -13,7 +13,7 @@ from fishcli.bench.roofline import stored
 from fishcli.bench.task import TRIES, Task
 from fishcli.bench.timing import Spread
 from fishcli.engine import load
-from fishcli.engine.speech import FIRST_PUSH
+from fishcli.engine.vocoder import FIRST_PIECE
 from fishcli.errors import FishError
 from fishcli.request import Request, SamplingParams
 
@@ -51,14 +51,14 @@ def _run(task: Task) -> tuple[float, int | None]:
     if child.returncode == _SILENT:
         raise task.silent()
     if child.returncode:
-        raise FishError(f"A new process could not speak (exit code {child.returncode}); run `fish doctor --verify`.")
+        raise FishError(f"A new process could not speak (exit code {child.returncode}); `fish doctor` shows details.")
     return seconds, json.loads(answer)["peak_memory"]
 
 
 def main() -> None:
     """Load and speak in the new process, and report at the first audio."""
     engine = load(**json.loads(sys.argv[1]))
-    samplings = (SamplingParams(seed=seed, max_new_tokens=FIRST_PUSH) for seed in range(TRIES))
+    samplings = (SamplingParams(seed=seed, max_new_tokens=FIRST_PIECE) for seed in range(TRIES))
     chunks = (chunk for each in samplings for chunk in engine.speak(Request(sys.argv[2], sampling=each)))
     if not any(len(chunk.samples) for chunk in chunks):
         raise SystemExit(_SILENT)

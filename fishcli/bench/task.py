@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from fishcli.engine import Engine, load
+from fishcli.engine import Engine, load, prefix_cache
 from fishcli.errors import FishError
 from fishcli.lm.prompt import Columns, PromptBuilder
 from fishcli.request import Reference, Request, SamplingParams
@@ -95,6 +95,7 @@ def cache_aside() -> Iterator[None]:
         try:
             yield
         finally:
+            prefix_cache.flush()
             os.environ.pop(name)
             if before is not None:
                 os.environ[name] = before

@@ -1,1 +1,1 @@
-"""The folders of models: found on this machine, fetched from the hub."""
+"""Find, download, verify and load the checkpoints of models."""

@@ -1,8 +1,8 @@
-"""From a checkpoint folder to tensors: strict reading, and the copy on disk that is converted once.
+"""Load a checkpoint from a converted copy in the cache, which is written once per source and recipe.
 
-A `.pth` file is read with `weights_only=True`, checked key by key, cut to what inference needs and kept as
-safetensors (https://github.com/huggingface/safetensors) in the cache folder. From then on it is mapped into
-memory from there, until its source changes.
+A `.pth` file is read with `weights_only=True`, verified key by key, reduced to the weights that inference needs, and
+written to the cache folder as safetensors (https://github.com/huggingface/safetensors). Later starts map that copy
+into memory, until the source changes.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ log = logging.getLogger(__name__)
 
 Tensors = dict[str, Tensor]
 
-_FORMAT = "2"  # raise it when a conversion changes: what was converted before is then converted anew
-_LARGE = 100_000_000  # bytes, from which a conversion takes long enough to be told
+FORMAT = "2"  # increment it when a conversion changes; older copies are then converted again
+_LARGE = 100_000_000  # bytes; the conversion of a larger file is logged, because it takes seconds
 _LOCK_TIMEOUT = 600  # seconds; a conversion takes less than one minute
 
 _MAX_JSON = 1 << 20  # bytes; the real files have at most 31,000
 _FLOATS = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
-_DTYPES = {**_FLOATS, torch.int8: "I8", torch.uint8: "U8"}  # what quantized weights are kept in
-_AS_MADE = ".scales"  # of quantized weights: they stay in the type that they were computed in
+_DTYPES = {**_FLOATS, torch.int8: "I8", torch.uint8: "U8"}  # quantized weights are stored as integers
+_SCALES = ".scales"  # the suffix of the scales of quantized weights, which keep their type
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """A JSON object such as `config.json`. Raises InputError."""
+    """Read a JSON object such as `config.json`. Raises InputError."""
     try:
         if path.stat().st_size > _MAX_JSON:
-            raise InputError(f"{path} is too large for a settings file; download the checkpoint again.")
+            raise InputError(f"{path} is too large for a JSON settings file; download the checkpoint again.")
         settings = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"Cannot read {path} ({error}); download the checkpoint again.") from error
@@ -58,11 +58,11 @@ def load(
     recipe: Mapping[str, Any],
     variant: str = "",
 ) -> Tensors:
-    """The tensors of a `.pth` file as `convert` makes them, from the cache where it has them.
+    """Return the tensors that `convert` makes of a `.pth` file, from the cache if it has them.
 
-    Floats are brought to `dtype`, but for the scales of quantized weights. `recipe` is everything besides the file
-    that the result depends on (JSON); conversions of different `variant` are kept side by side. Where the cache
-    cannot be written, the source serves and a warning says so. Raises InputError for an unusable file.
+    Floating-point tensors are cast to `dtype`, except the scales of quantized weights. `recipe` (JSON) is everything
+    else that the result depends on; conversions of different `variant` are cached side by side. If the cache cannot be
+    written, a warning is logged and the source is converted in memory. Raises InputError for an unusable file.
     """
     identity = _identity(path, dtype, recipe)
     target = converted_file(path, dtype, variant)
@@ -70,7 +70,7 @@ def load(
         return tensors
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        # Whoever comes second waits and finds the work done; a lock is freed when its holder is killed.
+        # A second process waits for the lock and finds the copy. The system releases the lock of a killed process.
         with filelock.FileLock(target.with_suffix(".lock"), timeout=_LOCK_TIMEOUT):
             if (tensors := _mapped(target, identity)) is None:
                 if path.stat().st_size > _LARGE:
@@ -80,12 +80,12 @@ def load(
                 _write(target, convert(_read(path)), dtype, identity)
                 tensors = _mapped(target, identity)
     except OSError as error:
-        log.warning("The converted checkpoint cannot be kept (%s); each start will convert it again.", error)
+        log.warning("The converted checkpoint cannot be cached (%s); each start converts it again.", error)
     return dict(_cast(convert(_read(path)), dtype)) if tensors is None else tensors
 
 
 def converted_file(path: Path, dtype: torch.dtype, variant: str = "") -> Path:
-    """Where the converted copy of `path` is kept."""
+    """Return the path of the converted copy of `path`."""
     source = path.resolve()
     key = hashlib.sha256(os.fsencode(source)).hexdigest()[:16]
     kind = "-".join(filter(None, (str(dtype).removeprefix("torch."), variant)))
@@ -94,30 +94,30 @@ def converted_file(path: Path, dtype: torch.dtype, variant: str = "") -> Path:
 
 
 def verify(path: Path) -> bool:
-    """Whether a converted file still holds the bytes that were written to it. Reads all of it."""
+    """Return whether the checksum of a converted file is right. Reads the whole file."""
     try:
         with safetensors.safe_open(path, "pt") as file:
             tensors = {key: file.get_tensor(key) for key in sorted(file.keys())}
             digest = hashlib.sha256(_layout(tensors))
             for tensor in tensors.values():
                 digest.update(_bytes(tensor))
-            return digest.hexdigest() == (file.metadata() or {}).get("digest")
+            return digest.hexdigest() == (file.metadata() or {}).get("checksum")
     except (OSError, safetensors.SafetensorError):
         return False
 
 
 def check(state: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], name: str) -> None:
-    """Raise InputError unless `state` has just these keys and shapes, and finite numbers."""
+    """Raise InputError unless `state` has exactly these keys and shapes, and finite values."""
     if missing := sorted(shapes.keys() - state.keys()):
         raise InputError(f"{name} lacks {_some(missing)}; download it again.")
     if unknown := sorted(state.keys() - shapes.keys()):
-        raise InputError(f"{name} holds {_some(unknown)}, which this model does not have; is it the right file?")
+        raise InputError(f"{name} holds {_some(unknown)}, which this model does not have. Is it the right file?")
     for key, shape in shapes.items():
         if state[key].shape != shape:
             raise InputError(f"{name}: {key} has the shape {tuple(state[key].shape)} instead of {shape}.")
     for key, tensor in state.items():
         if not tensor.isfinite().all():
-            raise InputError(f"{name}: {key} holds numbers that are not finite; download it again.")
+            raise InputError(f"{name}: {key} contains NaN or infinite values; download it again.")
 
 
 def _some(keys: list[str]) -> str:
@@ -125,25 +125,25 @@ def _some(keys: list[str]) -> str:
 
 
 def _shown(key: object) -> str:
-    """What a file calls a tensor, which may be anything, as part of a sentence."""
+    """Format the name of a tensor, which is untrusted, for a message."""
     text = str(key)[:80]
     return text if text.isprintable() else ascii(text)
 
 
-# The converted file. Its header has a seal, on what it was made from and on the names, types and shapes in it,
-# that is compared at every load, and a digest of all bytes that is compared when somebody asks.
+# The converted file. Its header has a fingerprint, of the source and of the names, types and shapes of the tensors,
+# which every load compares, and a checksum of all bytes, which `verify` compares.
 
 
 def identity(path: Path) -> str:
-    """What changes when a file does: its place, size and time. Raises InputError."""
+    """Return a string that changes with the path, size or time of a file. Raises InputError."""
     status = _status(path)
     return f"{path.resolve()} {status.st_size} {status.st_mtime_ns}"
 
 
 def _identity(path: Path, dtype: torch.dtype, recipe: Mapping[str, Any]) -> str:
-    """What a converted file must have been made from to be used."""
+    """Return the identity of the source and recipe of a converted file."""
     status = _status(path)
-    return json.dumps([_FORMAT, status.st_size, status.st_mtime_ns, str(dtype), recipe], sort_keys=True)
+    return json.dumps([FORMAT, status.st_size, status.st_mtime_ns, str(dtype), recipe], sort_keys=True)
 
 
 def _status(path: Path) -> os.stat_result:
@@ -151,34 +151,34 @@ def _status(path: Path) -> os.stat_result:
         status = path.stat()
     except OSError as error:
         raise InputError(f"Cannot read {path} ({error.strerror}).") from error
-    if not path.is_file():  # a named pipe would keep the reader waiting for ever
+    if not path.is_file():  # reading a named pipe would block
         raise InputError(f"{path} is not a file.")
     return status
 
 
 def _mapped(path: Path, identity: str) -> Tensors | None:
-    """The tensors of a converted file, mapped into memory; None where it is absent, outdated or damaged."""
+    """Map the tensors of a converted file into memory; None if it is missing, outdated or damaged."""
     try:
-        with safetensors.safe_open(path, "pt") as file:  # refuses a size that its header does not give
+        with safetensors.safe_open(path, "pt") as file:  # raises if the size differs from the header
             tensors = {key: file.get_tensor(key) for key in sorted(file.keys())}
-            return tensors if (file.metadata() or {}).get("seal") == _seal(identity, tensors) else None
+            return tensors if (file.metadata() or {}).get("fingerprint") == _fingerprint(identity, tensors) else None
     except FileNotFoundError:
         return None
     except (OSError, safetensors.SafetensorError) as error:
-        log.warning("The converted checkpoint %s is damaged (%s); it is made anew.", path.name, error)
+        log.warning("The converted checkpoint %s is damaged (%s); converting it again.", path.name, error)
         return None
 
 
 def _write(path: Path, tensors: Tensors, dtype: torch.dtype, identity: str) -> None:
-    """Write a converted file, holding one tensor at a time as it is kept; takes the tensors out of the dict.
+    """Write a converted file. Casts and writes one tensor at a time, and removes each from the dict.
 
-    The library would need all of them at once, and a kill would leave a temporary file that nobody removes.
+    `safetensors.torch.save_file` needs all of them at once, and leaves its temporary file when it is killed.
     """
     layout = {
-        key: torch.empty_like(tensors[key], dtype=_final(key, tensors[key], dtype), device="meta")
+        key: torch.empty_like(tensors[key], dtype=_stored_type(key, tensors[key], dtype), device="meta")
         for key in sorted(tensors)
     }
-    metadata = {"seal": _seal(identity, layout), "digest": "0" * 64}  # the digest is known at the end
+    metadata = {"fingerprint": _fingerprint(identity, layout), "checksum": "0" * 64}  # replaced at the end
     digest = hashlib.sha256(_layout(layout))
     with files.replacing(path) as temporary:
         with temporary.open("wb") as file:
@@ -187,24 +187,24 @@ def _write(path: Path, tensors: Tensors, dtype: torch.dtype, identity: str) -> N
                 digest.update(_bytes(tensor))
                 file.write(_bytes(tensor))
             file.seek(0)
-            file.write(_header(layout, metadata | {"digest": digest.hexdigest()}))
+            file.write(_header(layout, metadata | {"checksum": digest.hexdigest()}))
         if not verify(temporary):
-            raise OSError(f"{path.parent} does not give back what was written to it")
+            raise OSError(f"{path.parent} returns other data than was written to it")
 
 
 def _header(layout: Tensors, metadata: Mapping[str, str]) -> bytes:
-    """The start of a safetensors file: the length of a JSON object in 8 bytes, then that object."""
+    """Return the start of a safetensors file: the length of a JSON object in 8 bytes, then the object."""
     header: dict[str, object] = {"__metadata__": metadata}
     end = 0
     for key, tensor in layout.items():
         start, end = end, end + tensor.nbytes
         header[key] = {"dtype": _DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
     text = json.dumps(header).encode()
-    text += b" " * (-(8 + len(text)) % 64)  # the tensors then start where torch would place them
+    text += b" " * (-(8 + len(text)) % 64)  # aligns the tensors as torch does
     return len(text).to_bytes(8, "little") + text
 
 
-def _seal(identity: str, tensors: Tensors) -> str:
+def _fingerprint(identity: str, tensors: Tensors) -> str:
     return hashlib.sha256(identity.encode() + _layout(tensors)).hexdigest()
 
 
@@ -217,32 +217,33 @@ def _bytes(tensor: Tensor) -> memoryview:
 
 
 def _cast(tensors: Tensors, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
-    """Each tensor as it is kept, taken out of the dict, so that the memory of the two is not needed at once."""
+    """Yield each tensor in its final type, and remove it from the dict, which bounds the memory."""
     for key in sorted(tensors):
         tensor = tensors.pop(key)
-        tensor = tensor.to(_final(key, tensor, dtype)).contiguous()
+        tensor = tensor.to(_stored_type(key, tensor, dtype)).contiguous()
         if not tensor.isfinite().all():
-            raise InputError(f"{key} holds numbers too large for {dtype}; choose --dtype float32.")
+            name = str(dtype).removeprefix("torch.")
+            raise InputError(f"{key} has values too large for {name}; float32 can hold them.", field="dtype")
         yield key, tensor
 
 
-def _final(key: str, tensor: Tensor, dtype: torch.dtype) -> torch.dtype:
-    """What a tensor is kept in."""
-    return dtype if tensor.is_floating_point() and not key.endswith(_AS_MADE) else tensor.dtype
+def _stored_type(key: str, tensor: Tensor, dtype: torch.dtype) -> torch.dtype:
+    """Return the type in which a tensor is stored."""
+    return dtype if tensor.is_floating_point() and not key.endswith(_SCALES) else tensor.dtype
 
 
 # The source.
 
 
 def _read(path: Path) -> Tensors:
-    """The state dict of a `.pth` file, as plain floating-point tensors."""
+    """Read the state dict of a `.pth` file as plain floating-point tensors."""
     try:
         mapped = pth.inspect(path)
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    except Exception as error:  # no list is complete: a hostile file reaches every corner of zipfile and torch
+    except Exception as error:  # a hostile file can raise any error of zipfile and torch
         reason = str(error).split("\n", 1)[0][:200]
         raise InputError(f"{path} is not a checkpoint that can be read safely ({_shown(reason)}).") from error
-    # The methods of the class: a pickle can hide those of an OrderedDict behind attributes.
+    # dict.get and dict.items: a pickle can hide the methods of an OrderedDict behind attributes.
     if isinstance(state, dict):
         state = dict.get(state, "state_dict", state)
     if not isinstance(state, dict) or not state:
@@ -250,9 +251,9 @@ def _read(path: Path) -> Tensors:
     for key, value in dict.items(state):
         if not isinstance(key, str) or not _plain(value):
             raise InputError(f"{path}: {_shown(key)} is not a plain tensor of floating-point numbers.")
-    # Tied weights are stored once and named twice. More than that only fills the memory.
+    # Tied weights are stored once and named twice. More aliases would only fill the memory.
     if sum(value.nbytes for value in dict.values(state)) > 2 * path.stat().st_size:
-        raise InputError(f"{path} claims to hold more numbers than there is room for in it; download it again.")
+        raise InputError(f"{path} claims to hold more data than its size; download it again.")
     return {key: value.detach() for key, value in dict.items(state)}
 
 

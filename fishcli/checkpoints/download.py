@@ -1,11 +1,11 @@
-"""Fetch a checkpoint folder from the hub: what lies in it afterwards is what the hub has, or it is not used.
+"""Download a checkpoint from the hub. A folder is used only if all of its files are those of one commit.
 
->>> plan = plan_download()  # asks the hub, unless the folder already records a commit
->>> for event in fetch(plan):  # checks what is here, fetches the rest, puts it in place
+>>> plan = plan_download()  # queries the hub, unless the folder already records a commit
+>>> for event in fetch(plan):  # verifies the files that exist, downloads the others, moves them into place
 ...     show(event)
 
-A file waits in `.fishcli/`, named after its digest, until its bytes on the disk have that digest; nothing is
-put in place before all have arrived. `local.py` says what the folder's state means in between.
+Each file is downloaded to `.fishcli/`, named after its digest, and verified on the disk. Files are moved into place
+only when all have arrived. `local.py` describes the states of a folder in between.
 """
 
 import contextlib
@@ -22,43 +22,43 @@ from fishcli.checkpoints.local import File, Record
 from fishcli.errors import InputError, NetworkError, SettingError
 from fishcli.files import sync
 
-TRIES = 3  # of a file that arrives damaged
+TRIES = 3  # for a file that arrives damaged
 BLOCK = 1 << 20  # bytes
 LOCK = f"{local.STATE}/lock"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a folder is to hold and how much of it is there, by size alone: `fetch` checks the bytes."""
+    """The files to download into a folder, and the bytes that exist already, by size only: `fetch` verifies them."""
 
     folder: Path
     record: Record
-    here: dict[str, int]  # bytes of each file that need not be fetched
+    here: dict[str, int]  # bytes of each file that exist already
 
     @property
     def size(self) -> int:
-        """Bytes in total."""
+        """The size of all files in bytes."""
         return sum(file.size for file in self.record.files)
 
     @property
     def missing(self) -> int:
-        """Bytes to fetch."""
+        """The bytes to download."""
         return self.size - sum(self.here.values())
 
 
 @dataclass(frozen=True)
 class Progress:
-    """`done` of `size` bytes of a file are checked or fetched; `done` falls when a file starts anew."""
+    """`done` of `size` bytes of a file are verified or downloaded; `done` falls when a file starts again."""
 
     name: str
-    stage: Literal["check", "fetch"]
+    stage: Literal["verify", "download"]
     done: int
     size: int
 
 
 @dataclass(frozen=True)
 class Damaged:
-    """A file whose bytes are not those that the hub records."""
+    """A file whose checksum is not the recorded one."""
 
     name: str
 
@@ -67,14 +67,13 @@ Event = Progress | Damaged
 
 
 def plan_download(repo: str = local.REPO, folder: Path | None = None, revision: str | None = None) -> Plan:
-    """What `fetch` would do, for the needed files of `repo` (owner/name) in `folder`.
+    """Return the plan to download `repo` (owner/name) into `folder`.
 
-    Without a revision the commit that the folder records is kept to, and nothing is asked of the hub.
-
-    Raises SettingError, ModelMissing (no such repository, revision or files), AuthError, NetworkError.
+    Without a revision, a folder keeps the commit that it records, and the hub is not queried. Raises SettingError,
+    ModelMissing (no such repository, revision or files), AuthError or NetworkError.
     """
     if not local.REPO_NAME.fullmatch(repo):
-        raise SettingError(f"{repo!r} is no repository: write it as OWNER/NAME, like {local.REPO}.")
+        raise SettingError(f"A repository is OWNER/NAME, such as {local.REPO}, not {repo!r}.")
     folder = folder or local.home(repo)
     old = Record.read(folder / local.RECORD)
     target = _kept(Record.read(folder / local.PLAN), repo, revision) or _kept(old, repo, revision)
@@ -83,20 +82,19 @@ def plan_download(repo: str = local.REPO, folder: Path | None = None, revision: 
 
 
 def fetch(plan: Plan) -> Generator[Event, None, None]:
-    """Make the folder hold what the plan says, each file with the digest that the hub records.
+    """Carry out a plan: download missing and damaged files, and verify each one by its digest.
 
-    Raises InputError (no room, no permission, another download is at work), ModelMissing, AuthError,
-    NetworkError. What was fetched is kept for the next run, and what the folder held stays usable until
-    everything has arrived.
+    Raises InputError (no space, no permission, another download is running), ModelMissing, AuthError or NetworkError.
+    An interrupted download continues in the next run, and the old files stay usable until all new ones have arrived.
     """
     with _writing_to(plan.folder):
         old = Record.read(plan.folder / local.RECORD)
         missing = []
         for file in plan.record.files:
-            if not (yield from _is_whole(plan.folder / file.name, file)):
+            if not (yield from _verify_file(plan.folder / file.name, file)):
                 missing.append(file)
         for file in missing:
-            if old and file in old.files:  # not of another commit, but damaged: the folder must not be used
+            if old and file in old.files:  # damaged, not of another commit: the folder must not be used
                 (plan.folder / local.MIXED).touch()
                 yield Damaged(file.name)
         if missing:
@@ -108,16 +106,15 @@ def fetch(plan: Plan) -> Generator[Event, None, None]:
 
 
 def verify(folder: Path) -> Iterator[Event]:
-    """Read every file of a downloaded folder and yield `Damaged` for those that are not as recorded.
+    """Verify the checksum of every file of a downloaded folder, and yield `Damaged` for each mismatch.
 
-    Raises InputError when the folder was not made by `fish download`.
+    Raises InputError if the folder has no record of a download.
     """
     record = Record.read(folder / local.RECORD)
     if record is None:
-        remedy = local.remedy(local.Found(folder, str(folder)))
-        raise InputError(f"{folder} has no record to check against: run `{remedy}` to get one.")
+        raise InputError(f"{folder} has no record of a download to verify it against; download the model again.")
     for file in record.files:
-        if not (yield from _is_whole(folder / file.name, file)):
+        if not (yield from _verify_file(folder / file.name, file)):
             yield Damaged(file.name)
 
 
@@ -126,22 +123,22 @@ def _kept(known: Record | None, repo: str, revision: str | None) -> Record | Non
 
 
 def _present(folder: Path, file: File, old: Record | None) -> int:
-    """Bytes of `file` in place, else bytes fetched earlier. Of another commit's file the bytes do not count."""
+    """Return the bytes of `file` that exist, in place or from an interrupted download of the same content."""
     if hub.size(folder / file.name) == file.size and (old is None or file in old.files):
         return file.size
     return min(hub.size(_part(folder, file)), file.size)
 
 
 def _part(folder: Path, file: File) -> Path:
-    """Where a file waits until it is whole: named after its content, so that commits never mix."""
+    """Return the path of a file until it is complete, named after its digest, so that commits never mix."""
     return folder / local.STATE / f"{file.digest.partition(':')[2]}.part"
 
 
 @contextlib.contextmanager
 def _writing_to(folder: Path) -> Iterator[None]:
-    """Hold the folder for this process alone, and tell in one sentence why it cannot be written to.
+    """Hold the lock of the folder. Raises InputError if another process holds it, or the folder is not writable.
 
-    The system frees the lock when a process dies, so a killed download holds nobody up.
+    The system releases the lock of a killed process.
     """
     from filelock import FileLock, Timeout
 
@@ -150,12 +147,9 @@ def _writing_to(folder: Path) -> Iterator[None]:
         with FileLock(folder / LOCK, timeout=0):
             yield
     except Timeout as error:
-        raise InputError(f"Another `fish download` is writing to {folder}: wait until it is done.") from error
+        raise InputError(f"Another download is writing to {folder}; wait until it has finished.") from error
     except OSError as error:
-        raise InputError(
-            f"Cannot write to {folder} ({error.strerror or error}): mend that, or choose another folder "
-            "with --local-dir."
-        ) from error
+        raise InputError(f"Cannot write to {folder} ({error.strerror or error}).", field="local_dir") from error
 
 
 def _require_room(folder: Path, missing: list[File]) -> None:
@@ -163,13 +157,13 @@ def _require_room(folder: Path, missing: list[File]) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise InputError(
-            f"The download needs {needed / 1e9:.2f} GB in {folder} and {free / 1e9:.2f} GB are free: "
-            "make room, or choose another folder with --local-dir."
+            f"The download needs {needed / 1e9:.2f} GB in {folder}, but only {free / 1e9:.2f} GB are free.",
+            field="local_dir",
         )
 
 
-def _is_whole(path: Path, file: File) -> Generator[Progress, None, bool]:
-    """Whether the bytes on the disk are those that the hub records."""
+def _verify_file(path: Path, file: File) -> Generator[Progress, None, bool]:
+    """Return whether the file on the disk has the recorded size and digest."""
     if not path.is_file() or path.stat().st_size != file.size:
         return False
     algorithm, _, expected = file.digest.partition(":")
@@ -181,7 +175,7 @@ def _is_whole(path: Path, file: File) -> Generator[Progress, None, bool]:
         while block := opened.read(BLOCK):
             hasher.update(block)
             done += len(block)
-            yield Progress(file.name, "check", done, file.size)
+            yield Progress(file.name, "verify", done, file.size)
     return hasher.hexdigest() == expected
 
 
@@ -190,20 +184,20 @@ def _fetch_file(plan: Plan, file: File) -> Iterator[Event]:
     part.touch()
     for _ in range(TRIES):
         for done in hub.fill(part, plan.record, file):
-            yield Progress(file.name, "fetch", done, file.size)
-        if (yield from _is_whole(part, file)):
+            yield Progress(file.name, "download", done, file.size)
+        if (yield from _verify_file(part, file)):
             sync(part)
             return
         yield Damaged(file.name)
         part.unlink()
     raise NetworkError(
-        f"{file.name} arrived damaged {TRIES} times ({file.digest} was expected): try again later, or "
-        "another hub with HF_ENDPOINT."
+        f"{file.name} arrived damaged {TRIES} times (expected {file.digest}); try again later, or use another hub "
+        "with HF_ENDPOINT."
     )
 
 
 def _put_in_place(plan: Plan, fetched: list[File]) -> None:
-    """Move what was fetched to its names, under a mark that keeps a mixture of commits from being used."""
+    """Move the downloaded files into place. A mark keeps the folder from being used while commits are mixed."""
     state, mixed = plan.folder / local.STATE, plan.folder / local.MIXED
     old = Record.read(plan.folder / local.RECORD)
     names = [file.name for file in plan.record.files]

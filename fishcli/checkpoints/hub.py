@@ -1,8 +1,8 @@
-"""Talk to the hub: what a repository holds, and a file's bytes, however often the connection breaks.
+"""The client of the Hugging Face hub: list a repository and download files, with retries and resuming.
 
-huggingface_hub gives the endpoint, the token and the session, so that its environment variables hold here.
-The transfer is ours because its `hf_hub_download` compares sizes alone: it puts a file of the right size and
-wrong bytes in place, one that was resumed onto a wrong beginning too.
+The endpoint, the token and the session come from huggingface_hub, so its environment variables apply. Its
+`hf_hub_download` is not used because it compares sizes only: it accepts a file of the right size with wrong bytes,
+for example one that was resumed after a damaged beginning.
 """
 
 import contextlib
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-TRIES = 5  # in a row without a new byte
+TRIES = 5  # in a row that make no progress
 FIRST_WAIT = 0.5  # seconds; doubles with each try
-MAX_ANSWER = 16_000_000  # bytes; each file that a repository holds takes some 300
-LONGEST_WAIT = 120.0  # seconds; a hub that asks for more is given up
+MAX_ANSWER = 16_000_000  # bytes; each file of a repository takes about 300
+LONGEST_WAIT = 120.0  # seconds; a hub that asks for more is a failure
 
 
 def resolve(repo: str, revision: str | None) -> Record:
-    """The commit that `revision` (a branch, tag or commit; None: the default branch) names, and its files.
+    """Return the commit of `revision` (a branch, tag or commit; None: the default branch) and its files.
 
-    Raises ModelMissing (no such repository, revision or files), AuthError, NetworkError.
+    Raises ModelMissing (no such repository, revision or files), AuthError or NetworkError.
     """
     url = f"{_endpoint()}/api/models/{repo}"
     url += f"/revision/{quote(revision, safe='')}?blobs=true" if revision else "?blobs=true"
-    text = _ask(url, repo, revision)
+    text = _get_bytes(url, repo, revision)
     try:
         if len(text) > MAX_ANSWER:
             raise ValueError(f"more than {MAX_ANSWER} bytes")
@@ -47,35 +47,35 @@ def resolve(repo: str, revision: str | None) -> Record:
         files = {entry["rfilename"]: entry for entry in answer["siblings"]}
         record = Record(repo, answer["sha"], tuple(_file(files[name]) for name in local.FILES if name in files))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise NetworkError(f"{_endpoint()} does not answer as a hub does: check HF_ENDPOINT.") from error
+        raise NetworkError(f"{_endpoint()} does not answer as a hub; check HF_ENDPOINT.") from error
     if lacking := [name for name in local.NEEDED if name not in files]:
-        raise ModelMissing(f"{repo} is no Fish Speech 1.5 checkpoint, it lacks {', '.join(lacking)}: choose another.")
+        raise ModelMissing(f"{repo} is not a Fish Speech 1.5 checkpoint: it lacks {', '.join(lacking)}.")
     return record
 
 
 def fill(part: Path, record: Record, file: File) -> Iterator[int]:
-    """Append to `part` until it has the file's size, and yield the bytes that it has; they are not checked.
+    """Append to `part` until it has the size of `file`, and yield its size so far. The content is not verified.
 
-    The count falls where the hub sends the whole file instead of the rest. Raises as `resolve` does.
+    The size falls if the hub sends the whole file instead of the rest. Raises the errors of `resolve`.
     """
-    patience, most = _Patience(), size(part)
+    backoff, most = _Backoff(), size(part)
     while size(part) < file.size:
         try:
             yield from _append(part, record, file)
-        except _Hiccup as hiccup:
+        except _Retryable as failure:
             if size(part) > most:
-                patience, most = _Patience(), size(part)
-            patience.bear(hiccup)
+                backoff, most = _Backoff(), size(part)
+            backoff.wait(failure)
 
 
 def size(path: Path) -> int:
-    """Bytes of a file, 0 where there is none."""
+    """Return the size of a file in bytes, 0 if it does not exist."""
     return path.stat().st_size if path.is_file() else 0
 
 
-def _ask(url: str, repo: str, revision: str | None) -> bytes:
-    """What the hub answers, of which no more is read than shows that it is too long."""
-    patience = _Patience()
+def _get_bytes(url: str, repo: str, revision: str | None) -> bytes:
+    """Return the answer of the hub, truncated soon after `MAX_ANSWER`."""
+    backoff = _Backoff()
     while True:
         text = bytearray()
         try:
@@ -85,8 +85,8 @@ def _ask(url: str, repo: str, revision: str | None) -> bytes:
                     if len(text) > MAX_ANSWER:
                         break
             return bytes(text)
-        except _Hiccup as hiccup:
-            patience.bear(hiccup)
+        except _Retryable as failure:
+            backoff.wait(failure)
 
 
 def _append(part: Path, record: Record, file: File) -> Iterator[int]:
@@ -94,7 +94,7 @@ def _append(part: Path, record: Record, file: File) -> Iterator[int]:
     url = f"{_endpoint()}/{record.repo}/resolve/{record.commit}/{file.name}"
     wanted = {"Range": f"bytes={done}-"} if done else {}
     with _get(url, record.repo, record.commit, wanted) as response, part.open("ab") as out:
-        if response.status_code != 206:  # the whole file, asked for or not
+        if response.status_code != 206:  # the whole file, although the rest was asked for
             out.truncate(0)
             done = 0
         for block in response.iter_bytes():
@@ -102,38 +102,38 @@ def _append(part: Path, record: Record, file: File) -> Iterator[int]:
             done += len(block)
             yield min(done, file.size)
             if done > file.size:
-                return  # too long to be right: the digest will say so
+                return  # too long: its checksum cannot match
     if done < file.size:
-        raise _Hiccup(f"{_endpoint()} sent {done} of {file.size} bytes of {file.name}")
+        raise _Retryable(f"{_endpoint()} sent {done} of {file.size} bytes of {file.name}")
 
 
-class _Hiccup(Exception):
-    """A failure of the hub or of the way to it that another try may mend; `wait` seconds if it said so."""
+class _Retryable(Exception):
+    """A failure that may not repeat; `wait` is the delay in seconds that the hub asks for, if any."""
 
     def __init__(self, reason: str, wait: float | None = None) -> None:
         super().__init__(reason)
         self.wait = wait
 
 
-class _Patience:
-    """Waits longer after each failure in a row, and gives up after `TRIES` of them."""
+class _Backoff:
+    """Waits twice as long after each failure in a row, and raises NetworkError after `TRIES` of them."""
 
     def __init__(self) -> None:
         self.failures = 0
 
-    def bear(self, hiccup: _Hiccup) -> None:
+    def wait(self, failure: _Retryable) -> None:
         self.failures += 1
-        wait = FIRST_WAIT * 2 ** (self.failures - 1) if hiccup.wait is None else hiccup.wait
+        wait = FIRST_WAIT * 2 ** (self.failures - 1) if failure.wait is None else failure.wait
         if self.failures >= TRIES or wait > LONGEST_WAIT:
             raise NetworkError(
-                f"{hiccup}: check the connection or HF_ENDPOINT, and run `fish download` again to go on."
-            ) from hiccup
-        logger.warning("%s; trying again in %.1f s.", hiccup, wait)
+                f"{failure}; check the connection and HF_ENDPOINT. The next download continues from here."
+            ) from failure
+        logger.warning("%s; trying again in %.1f s.", failure, wait)
         time.sleep(wait)
 
 
 def _file(entry: dict[str, Any]) -> File:
-    """One of the hub's `siblings`: files in LFS have a SHA-256, the others git's blob id."""
+    """Parse one of the hub's `siblings`: files in LFS have a SHA-256, the others a git blob id."""
     if lfs := entry.get("lfs"):
         return File(entry["rfilename"], lfs["size"], f"sha256:{lfs['sha256']}")
     return File(entry["rfilename"], entry["size"], f"git-sha1:{entry['blobId']}")
@@ -143,13 +143,13 @@ def _endpoint() -> str:
     from huggingface_hub import constants
 
     if not re.fullmatch(r"https?://([\w.-]+|\[[\da-fA-F:]+\])(:\d+)?(/.*)?", constants.ENDPOINT):
-        raise SettingError(f"HF_ENDPOINT is no address: write {constants.ENDPOINT!r} as https://HOST.")
+        raise SettingError(f"HF_ENDPOINT must be a URL such as https://HOST, not {constants.ENDPOINT!r}.")
     return constants.ENDPOINT
 
 
 @contextlib.contextmanager
 def _get(url: str, repo: str, revision: str | None, headers: dict[str, str] | None = None) -> Iterator["Response"]:
-    """Open a stream from the hub. The headers are ours, since the library's own name the caller's tools."""
+    """Open a stream from the hub. The library's own headers would list the installed packages."""
     from huggingface_hub import constants, get_session, get_token
     from huggingface_hub.errors import HTTPError, OfflineModeIsEnabled  # type: ignore[attr-defined]
 
@@ -163,45 +163,45 @@ def _get(url: str, repo: str, revision: str | None, headers: dict[str, str] | No
             yield response
     except OfflineModeIsEnabled as error:
         raise NetworkError(
-            f"HF_HUB_OFFLINE is set and {repo} is not all here: unset it to run `fish download`."
+            f"HF_HUB_OFFLINE is set, but {repo} is not downloaded completely; unset it to download."
         ) from error
     except HTTPError as error:
         reason = str(error) or type(error).__name__
-        raise _Hiccup(f"The connection to {constants.ENDPOINT} failed ({reason})") from error
+        raise _Retryable(f"The connection to {constants.ENDPOINT} failed ({reason})") from error
 
 
 def _require_success(response: "Response", repo: str, revision: str | None) -> None:
     status, code = response.status_code, response.headers.get("X-Error-Code")
     if status < 300:
         return
-    if status in (408, 416, 429) or status >= 500:  # 416: its file is shorter than it says, for now
+    if status in (408, 416, 429) or status >= 500:  # 416: the file is shorter than its record, for now
         wait = _retry_after(response)
-        asked = "" if wait is None else f" and asks to wait {wait:.0f} s"
-        raise _Hiccup(f"{_endpoint()} answered {status}{asked}", wait)
+        delay = "" if wait is None else f" and asks to wait {wait:.0f} s"
+        raise _Retryable(f"{_endpoint()} answered {status}{delay}", wait)
     raise _refusal(status, code, repo, revision)
 
 
 def _refusal(status: int, code: str | None, repo: str, revision: str | None) -> FishError:
-    """What a 4xx means. The hub answers 401 for a missing repository too, so that private ones stay hidden."""
+    """Return the error for a 4xx. A missing repository is a 401 too: the hub does not reveal private ones."""
     hub_url = _endpoint()
     if code == "RevisionNotFound":
-        return ModelMissing(f"{repo} has no revision {revision} on {hub_url}: choose another with --revision.")
+        return ModelMissing(f"{repo} has no revision {revision} on {hub_url}.", field="revision")
     if code == "EntryNotFound":
-        return ModelMissing(f"{repo} lost a file at {revision} on {hub_url}: choose another with --revision.")
+        return ModelMissing(f"{repo} has lost a file at revision {revision} on {hub_url}.", field="revision")
     if code == "RepoNotFound" or status == 404:
         return ModelMissing(
-            f"{hub_url} has no {repo} that you may see: check the name, or set HF_TOKEN if it is private."
+            f"{hub_url} has no repository {repo} that you can access; check the name, or set HF_TOKEN if it is private."
         )
     if status in (401, 403):
         return AuthError(
-            f"{hub_url} refuses {repo}: accept its licence at {hub_url}/{repo} and set HF_TOKEN to a token "
+            f"{hub_url} denies access to {repo}; accept its licence at {hub_url}/{repo} and set HF_TOKEN to a token "
             f"from {hub_url}/settings/tokens."
         )
-    return NetworkError(f"{hub_url} answered {status} for {repo}: try again later, or check HF_ENDPOINT.")
+    return NetworkError(f"{hub_url} answered {status} for {repo}; try again later, or check HF_ENDPOINT.")
 
 
 def _retry_after(response: "Response") -> float | None:
-    """Seconds that the hub asks to wait: a number or a date (RFC 9110, 10.2.3)."""
+    """Return the seconds that the hub asks to wait, given as a number or a date (RFC 9110, 10.2.3)."""
     value = response.headers.get("Retry-After", "")
     if value.isascii() and value.isdigit():
         return float(value)

@@ -1,7 +1,7 @@
-"""What a `.pth` file is made of, looked at before torch reads it.
+"""Inspect an untrusted `.pth` file before torch reads it.
 
-`weights_only` keeps code from running. It does not keep a file from filling the memory, a compressed part from
-being mapped as it stands, or a damaged one from being used: torch does not look at the checksums.
+`weights_only` prevents code from running. It does not prevent a file from filling the memory, a compressed record from
+being mapped as raw data, or a damaged file from being used: torch does not verify the checksums.
 """
 
 import io
@@ -10,17 +10,17 @@ import zipfile
 from pathlib import Path
 from typing import IO, Any
 
-_MAX_PICKLE = 1 << 20  # bytes; the real ones, which only name and shape the tensors, have at most 100,000
-_MAX_TUPLE = 1000  # items, those of its items included; the real ones have at most 20
+_MAX_PICKLE = 1 << 20  # bytes; real ones, with the names and shapes of tensors, have at most 100,000
+_MAX_TUPLE = 1000  # items, nested ones included; real ones have at most 20
 
-# All that the pickle of a state dict refers to, but for the storages of module torch.
+# The globals in the pickle of a state dict, besides the storages of module torch.
 _EXPECTED = {"collections OrderedDict", "torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_parameter"}
 
 
 def inspect(path: Path) -> bool:
-    """Whether the file is a zip archive, as torch writes them since 1.6, and not in the format before that.
+    """Return whether the file is a zip archive, the format since torch 1.6, and not the older one.
 
-    Raises ValueError, or any error of `zipfile` and `pickletools`, for a file that torch should not be given.
+    Raises ValueError, or any error of `zipfile` and `pickletools`, if torch must not read the file.
     """
     with path.open("rb") as file:
         start = file.read(_MAX_PICKLE)
@@ -29,7 +29,7 @@ def inspect(path: Path) -> bool:
             _inspect_archive(archive, path.stat().st_size)
         return True
     pickles = io.BytesIO(start)
-    for _ in range(5):  # magic number, version, system, state dict, names of the storages; the numbers follow
+    for _ in range(5):  # magic number, version, system, state dict, names of the storages; then the data
         _inspect_pickle(pickles)
     return False
 
@@ -39,9 +39,9 @@ def _inspect_archive(archive: zipfile.ZipFile, size: int) -> None:
     if any(member.compress_type != zipfile.ZIP_STORED for member in members):
         raise ValueError("it is compressed")
     if len({member.filename.lower() for member in members}) < len(members):
-        raise ValueError("two of its parts have the same name")
+        raise ValueError("two of its records have the same name")
     if sum(member.file_size for member in members) > size:
-        raise ValueError("its parts are larger than the whole")
+        raise ValueError("its records are larger than the file")
     if damaged := archive.testzip():
         raise ValueError(f"{damaged} is damaged")
     for member in members:
@@ -52,10 +52,10 @@ def _inspect_archive(archive: zipfile.ZipFile, size: int) -> None:
 
 
 def _inspect_pickle(file: IO[bytes]) -> None:
-    """Raise ValueError for a pickle that refers to more than a state dict does, or nests tuples without end.
+    """Raise ValueError for a pickle with other globals than a state dict, or with deeply nested tuples.
 
-    As a key, such a tuple takes for ever to hash or overflows the C stack. So this follows the stack of the
-    pickle machine (see `pickletools`), with the size of each tuple in place of its value.
+    Such a tuple takes very long to hash, or overflows the C stack. This simulates the stack of the pickle machine (see
+    `pickletools`), with the size of each tuple in place of its value.
     """
     stack: list[int] = []
     marks: list[int] = []
@@ -72,7 +72,7 @@ def _inspect_pickle(file: IO[bytes]) -> None:
         else:
             sliced = pickletools.stackslice in code.stack_before
             start = marks.pop() if sliced else len(stack)
-            start -= len(code.stack_before) - 2 * sliced  # a slice stands there as two, its mark and itself
+            start -= len(code.stack_before) - 2 * sliced  # a slice counts as two, its mark and itself
             size = 1 + sum(stack[start:]) if code.name.startswith("TUPLE") else 1
             if start < 0 or size > _MAX_TUPLE:
                 raise ValueError("it is not the pickle of a state dict")
@@ -80,5 +80,5 @@ def _inspect_pickle(file: IO[bytes]) -> None:
 
 
 def _expected(name: str) -> bool:
-    """name: the module, a space, the attribute."""
+    """Return whether a state dict may refer to `name`: the module, a space, the attribute."""
     return name in _EXPECTED or (name.startswith("torch ") and name.endswith("Storage"))

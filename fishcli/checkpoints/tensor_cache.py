@@ -1,4 +1,4 @@
-"""Tensors that take long to compute, kept under a key: in memory, and on disk for the next process."""
+"""A cache of tensors that are expensive to compute, in memory and on disk."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ Tensors = dict[str, Tensor]
 
 
 class TensorCache:
-    """At most `memory` bytes in memory and `disk` bytes in the cache folder's `name`; the least recently used go.
+    """An LRU cache of at most `memory` bytes in memory and `disk` bytes in the folder `name` of the cache folder.
 
-    Nothing is lost with it: what is not found, or cannot be kept, is computed again. Safe to use from threads.
+    Entries that are missing, damaged or cannot be written are computed again by the caller. Thread-safe.
     """
 
     def __init__(self, name: str, memory: int, disk: int) -> None:
@@ -32,37 +32,47 @@ class TensorCache:
         self._held: OrderedDict[str, Tensors] = OrderedDict()
         self._lock = threading.Lock()
 
+    def find_in_memory(self, key: str) -> Tensors | None:
+        """Return what `find` returns, without looking on disk."""
+        with self._lock:
+            return self._held.get(key)
+
     def find(self, key: str) -> Tensors | None:
-        """What was kept under a key, on the CPU; not to be changed."""
+        """Return the CPU tensors of a key, or None. They must not be modified."""
         with self._lock:
             if key in self._held:
                 self._held.move_to_end(key)
                 return self._held[key]
-        tensors = _read(self._path(key), key)
+        tensors = _read(self.path(key), key)
         if tensors is not None:
-            self._hold(key, tensors)
+            self.hold(key, tensors)
         return tensors
 
     def keep(self, key: str, tensors: Tensors) -> None:
-        """Keep CPU tensors, which must not change afterwards."""
-        self._hold(key, tensors)
-        path = self._path(key)
+        """Store CPU tensors under a key. They must not be modified afterwards."""
+        self.hold(key, tensors)
+        self.write(self.path(key), key, tensors)
+
+    def write(self, path: Path, key: str, tensors: Tensors) -> None:
+        """Store CPU tensors in a file, as `keep` does, without keeping them in memory."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            data = safetensors.torch.save(tensors, metadata={"seal": _seal(key, tensors)})
+            data = safetensors.torch.save(tensors, metadata={"checksum": _checksum(key, tensors)})
             with files.replacing(path, durable=False) as temporary:
                 temporary.write_bytes(data)
             self._trim(path.parent)
         except OSError as error:
-            log.debug("%s is not kept on disk (%s)", path, error)
+            log.debug("%s cannot be written to the cache (%s)", path, error)
 
-    def _hold(self, key: str, tensors: Tensors) -> None:
+    def hold(self, key: str, tensors: Tensors) -> None:
+        """Keep CPU tensors in memory alone."""
         with self._lock:
             self._held[key] = tensors
             while len(self._held) > 1 and sum(map(_size, self._held.values())) > self._memory:
                 self._held.popitem(last=False)
 
-    def _path(self, key: str) -> Path:
+    def path(self, key: str) -> Path:
+        """Return the file of a key in the cache folder of this moment."""
         return files.folder("cache") / self._name / f"{key}.safetensors"
 
     def _trim(self, folder: Path) -> None:
@@ -76,11 +86,11 @@ class TensorCache:
 
 
 def _read(path: Path, key: str) -> Tensors | None:
-    """What a file holds; None where it is absent, damaged or another's. It then counts as just used."""
+    """Return the tensors in a file, and mark it as used; None if it is missing, damaged or of another key."""
     try:
         with safetensors.safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (no mapping)
-            if (file.metadata() or {}).get("seal") != _seal(key, tensors):
+            if (file.metadata() or {}).get("checksum") != _checksum(key, tensors):
                 return None
         os.utime(path)
     except (OSError, safetensors.SafetensorError):
@@ -92,7 +102,7 @@ def _size(tensors: Tensors) -> int:
     return sum(tensor.nbytes for tensor in tensors.values())
 
 
-def _seal(key: str, tensors: Tensors) -> str:
+def _checksum(key: str, tensors: Tensors) -> str:
     digest = hashlib.sha256(key.encode())
     for name in sorted(tensors):
         tensor = tensors[name].contiguous()

@@ -1,4 +1,4 @@
-"""The typer app, and what all of its commands share."""
+"""The Typer app, and the options that all commands share."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from fishcli.cli import console
 from fishcli.cli.option_groups import grouped
 from fishcli.errors import SettingError
 
-# Spellings of the documentation of Fish Speech, kept out of the help. None: the value that follows is a plain argument.
-_OLD_SPELLINGS: dict[str, str | None] = {
+# Options in the documentation of Fish Speech, not shown in the help. None: its value is a positional argument.
+_FISH_SPEECH_OPTIONS: dict[str, str | None] = {
     "--llama-checkpoint-path": "--checkpoint-path",
     "--decoder-checkpoint-path": "--codec-path",
     "--output-path": "--output",
@@ -30,13 +30,13 @@ _CODEC_CONFIG = "firefly_gan_vq"
 
 
 class Command(TyperCommand):
-    """A command that takes its defaults from the settings and reads the documentation's old spellings."""
+    """A command that takes its defaults from the settings and accepts the options of Fish Speech."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        # Help and completion must come up, and the settings be mended, while a settings file is broken.
+        # Help, completion and `fish config` must work while a settings file is broken.
         options = args[: args.index("--")] if "--" in args else args
-        asked = {"-h", "--help"} & set(options) or ctx.resilient_parsing
-        if not asked and ctx.command_path.split()[1] not in _WITHOUT_SETTINGS:
+        help_wanted = {"-h", "--help"} & set(options) or ctx.resilient_parsing
+        if not help_wanted and ctx.command_path.split()[1] not in _WITHOUT_SETTINGS:
             from fishcli.config import load_settings
 
             ctx.default_map = load_settings(Path.cwd(), os.environ).defaults_for(ctx.info_name)
@@ -45,25 +45,25 @@ class Command(TyperCommand):
 
 def _flag(name: str, *spellings: str, help: str) -> Any:
     def remember(value: bool) -> None:
-        setattr(console.manner, name, value)
+        setattr(console.flags, name, value)
         console.set_up_logging()
 
-    # Eager, so that an error in another option is already told in this manner.
+    # Eager, so that it applies to errors in other options.
     return typer.Option(*spellings, help=help, callback=remember, is_eager=True, rich_help_panel="Common")
 
 
 @dataclass(frozen=True)
 class CommonOptions:
-    """What every command takes; their callbacks have done all there is to do."""
+    """The options of every command. Their callbacks apply them, so commands do not receive them."""
 
-    quiet: Annotated[bool, _flag("quiet", "-q", "--quiet", help="Say only what went wrong.")] = False
-    verbose: Annotated[bool, _flag("verbose", "-v", "--verbose", help="Say what happens inside.")] = False
-    json: Annotated[bool, _flag("json", "--json", help="The result as JSON on stdout.")] = False
-    debug: Annotated[bool, _flag("debug", "--debug", help="A traceback with an error.")] = False
+    quiet: Annotated[bool, _flag("quiet", "-q", "--quiet", help="Print errors and warnings only.")] = False
+    verbose: Annotated[bool, _flag("verbose", "-v", "--verbose", help="Print debug messages.")] = False
+    json: Annotated[bool, _flag("json", "--json", help="Print the result as JSON.")] = False
+    debug: Annotated[bool, _flag("debug", "--debug", help="Print the traceback of an error.")] = False
 
 
 def command(home: typer.Typer, name: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Add a function to an app as a command, with its groups of options and the common ones."""
+    """Return a decorator that adds a function to an app as a command, with its option groups and the common ones."""
 
     def add(function: Callable[..., None]) -> Callable[..., None]:
         return home.command(name, cls=Command)(grouped(function, CommonOptions))
@@ -72,28 +72,28 @@ def command(home: typer.Typer, name: str | None = None) -> Callable[[Callable[..
 
 
 def _modern(args: list[str]) -> list[str]:
-    """Old spellings replaced by ours, up to `--`; what an old option made a plain argument of comes after one."""
+    """Replace the options of Fish Speech, up to `--`. Values that become positional arguments follow a `--`."""
     modern: list[str] = []
-    plain: list[str] = []
+    positional: list[str] = []
     rest = iter(args)
     for arg in rest:
         name, equals, value = arg.partition("=")
         if arg == "--":
-            plain += rest
+            positional += rest
         elif name == "--decoder-config-name":
             if (given := value if equals else next(rest, "")) != _CODEC_CONFIG:
-                raise SettingError(f"The codec {given!r} is not known; this program has {_CODEC_CONFIG}.")
-        elif name not in _OLD_SPELLINGS:
+                raise SettingError(f"The codec {given!r} is not supported; the only one is {_CODEC_CONFIG}.")
+        elif name not in _FISH_SPEECH_OPTIONS:
             modern.append(arg)
-        elif (ours := _OLD_SPELLINGS[name]) is not None:
+        elif (ours := _FISH_SPEECH_OPTIONS[name]) is not None:
             modern.append(f"{ours}{equals}{value}")
         else:
-            plain.append(value if equals else next(rest, ""))
-    return [*modern, "--", *plain] if plain else modern
+            positional.append(value if equals else next(rest, ""))
+    return [*modern, "--", *positional] if positional else modern
 
 
 class Commands(TyperGroup):
-    """The commands in the order in which they were added."""
+    """A group that lists its commands in the order in which they were added."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(self.commands)
@@ -124,6 +124,6 @@ def root(
 ) -> None:
     """Speech synthesis and voice cloning with Fish Speech 1.5.
 
-    [cyan]fish say "Hello, world!"[/cyan]  speaks into out.wav
-    [cyan]fish say "Hello, world!" --ref paimon.wav --play[/cyan]  in the voice of a recording, aloud
+    [cyan]fish say "Hello, world!"[/cyan]  writes out.wav
+    [cyan]fish say "Hello, world!" --ref paimon.wav --play[/cyan]  plays it in the voice of a recording
     """

@@ -102,7 +102,7 @@ def bench(context: typer.Context, model: options.ModelOptions, asked: BenchOptio
     task = Task(engine, asked.repeat, model.codec_path, TEXT if asked.text is None else asked.text)
     fields, lines, note = _measure(task, asked, batches)
     name = f"{asked.size} random weights" if asked.size else engine.model.name
-    if console.manner.json:
+    if console.flags.json:
         console.result({"model": name, "machine": described, **fields})
         return
     title = f"{name} on {described.pop('processor')}"
@@ -199,6 +199,8 @@ def _streams(heard: Streams) -> Iterator[_Line]:
     yield _Line("gaps over 100 ms", str(heard.gaps_over_100_ms), "", f"{where}, {heard.gaps} of any length")
     enough = f"enough for {heard.real_time_streams:.1f} streams in real time"
     yield _Line("all streams", f"{heard.frames_per_second:.1f} frames/s", "", enough)
+    batch = f"batch of {heard.step_batch:.1f} on average"
+    yield _Line("decode steps alone", f"{heard.step_frames_per_second:.1f} frames/s", "", batch)
     if heard.peak_memory:
         yield _Line("peak memory", _bytes(heard.peak_memory))
 

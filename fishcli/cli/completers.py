@@ -1,6 +1,6 @@
-"""What the shell offers where a value is wanted. Run at every press of Tab, so nothing heavy is imported.
+"""Complete the values of options and arguments. It runs at every press of Tab, so it imports nothing heavy.
 
-Where nothing is offered the shell completes files.
+Without an offer the shell completes file names.
 """
 
 from collections.abc import Callable
@@ -9,21 +9,21 @@ import typer
 
 from fishcli.config import SETTINGS, Setting
 
-_SUBTYPES = ("PCM_16", "PCM_24", "FLOAT")  # what a .wav can hold; `fishcli.audio` would import numpy
+_SUBTYPES = ("PCM_16", "PCM_24", "FLOAT")  # those of WAV; `fishcli.audio` would import numpy
 _ON_OR_OFF = ("true", "false")
 
 Offer = Callable[[str], list[str]]
 
 
 def models(incomplete: str) -> list[str]:
-    """Models that are on this machine."""
+    """Return the names of the models on this machine."""
     from fishcli.checkpoints import local
 
     return [found.name for found in local.models() if found.name.startswith(incomplete)]
 
 
 def words(setting: Setting) -> Offer | None:
-    """What to offer as the value of a setting; None for one that is a file or has no words."""
+    """Return the completer for the values of a setting; None for a file, a number or free text."""
     if setting.kind == "model":
         return models
     named = _ON_OR_OFF if setting.kind == "bool" else setting.choices
@@ -35,17 +35,17 @@ def words(setting: Setting) -> Offer | None:
 
 
 def subtypes(incomplete: str) -> list[str]:
-    """How the samples of a file can be stored."""
+    """Return the sample encodings."""
     return [word for word in _SUBTYPES if word.startswith(incomplete)]
 
 
 def keys(incomplete: str) -> list[tuple[str, str]]:
-    """Settings by their key, with what each of them is."""
+    """Return the keys of settings, with their help."""
     return [(key, setting.help) for key, setting in SETTINGS.items() if key.startswith(incomplete)]
 
 
 def value_of_key(ctx: typer.Context, incomplete: str) -> list[str]:
-    """What the setting that stands before on the command line may be."""
+    """Return the values of the setting whose key precedes on the command line."""
     setting = SETTINGS.get(ctx.params.get("key") or "")
     offer = words(setting) if setting else None
     return offer(incomplete) if offer else []

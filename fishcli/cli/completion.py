@@ -1,4 +1,4 @@
-"""`fish completion`: the Tab key for bash, zsh and fish."""
+"""`fish completion`: shell completion for bash, zsh and fish."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from typer.completion import completion_init, get_completion_script  # type: ign
 
 from fishcli.cli import console
 from fishcli.cli.app import app, command
-from fishcli.files import naming_failures, replacing
+from fishcli.files import replacing, report_write_errors
 
-_VARIABLE = "_FISH_COMPLETE"  # what the scripts ask this program through
-# zsh runs a file that it loads on the first Tab as the completion itself; typer's script only prepares the second.
+_VARIABLE = "_FISH_COMPLETE"  # in which the scripts call this program
+# On the first Tab, zsh runs an autoloaded file as the completion function; typer's script only registers one.
 _FIRST_TAB = '[[ $zsh_eval_context[-1] == loadautofunc ]] && _fish_completion "$@"\n'
 
-completion_init()  # teaches typer the shells, which it does itself only for its own --install-completion
+completion_init()  # registers the shells; typer itself does so only for --install-completion
 
 
 class Shell(str, enum.Enum):
-    """The shells that there is a script for."""
+    """The supported shells."""
 
     bash = "bash"
     zsh = "zsh"
@@ -33,9 +33,9 @@ class Shell(str, enum.Enum):
 @command(app)
 def completion(
     shell: Annotated[Shell, typer.Argument(metavar="SHELL", help="bash, zsh or fish.")],
-    install: Annotated[bool, typer.Option("--install", help="Put it where the shell reads it.")] = False,
+    install: Annotated[bool, typer.Option("--install", help="Install it for the shell.")] = False,
 ) -> None:
-    """Make the Tab key complete commands, options, models and files.
+    """Print or install the completion of commands, options, models and files.
 
     [cyan]fish completion bash --install[/cyan]
     [cyan]fish completion zsh > _fish[/cyan]
@@ -47,18 +47,18 @@ def completion(
     _write(target, script(shell.value))
     console.note(f"Written to {target}. {next_step}")
     if not _is_ours(shutil.which("fish")):
-        console.warn("`fish` does not start this program here; completion works where it does.")
+        console.warn("`fish` is another program in this PATH; completion works only for this one.")
     console.result({"shell": shell.value, "path": str(target), "next": next_step})
 
 
 def script(shell: str) -> str:
-    """The completion script of a shell."""
+    """Return the completion script of a shell."""
     made = get_completion_script(prog_name="fish", complete_var=_VARIABLE, shell=shell)
     return f"{made}\n{_FIRST_TAB if shell == 'zsh' else ''}"
 
 
 def _place(shell: Shell) -> tuple[Path, str]:
-    """The file that a shell reads, and what is left to do so that it does."""
+    """Return the file that a shell reads, and the next step for the user."""
     if shell is Shell.bash:
         data = _folder("XDG_DATA_HOME", ".local/share") / "bash-completion"
         target = _folder("BASH_COMPLETION_USER_DIR", str(data)) / "completions" / "fish"
@@ -68,23 +68,23 @@ def _place(shell: Shell) -> tuple[Path, str]:
         line = f"fpath=({home}/.zfunc $fpath); autoload -Uz compinit; compinit"
         return home / ".zfunc" / "_fish", f"Add `{line}` to {home}/.zshrc unless it is there, and open a new shell."
     folder = _folder("XDG_CONFIG_HOME", ".config") / "fish" / "completions"
-    return folder / "fish.fish", "It works in the next shell that you open."
+    return folder / "fish.fish", "Open a new shell."
 
 
-def _folder(variable: str, custom: str) -> Path:
-    """The folder that a variable names, else the customary one, from the home folder."""
-    return Path(os.environ.get(variable) or Path.home() / custom)
+def _folder(variable: str, default: str) -> Path:
+    """Return the folder in a variable, else the default folder in the home folder."""
+    return Path(os.environ.get(variable) or Path.home() / default)
 
 
 def _write(target: Path, text: str) -> None:
-    with naming_failures(target):
+    with report_write_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         with replacing(target) as temporary:
             temporary.write_text(text, encoding="utf-8")
 
 
 def _is_ours(found: str | None) -> bool:
-    """Whether that program starts this one, and is not the shell of the same name."""
+    """Return whether a program named `fish` is this one, and not the shell."""
     try:
         return found is not None and b"fishcli" in Path(found).read_bytes()
     except OSError:

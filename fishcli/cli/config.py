@@ -1,4 +1,4 @@
-"""`fish config`: the settings, and where each of them comes from."""
+"""`fish config`: show and change the settings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fishcli.config import Resolved, Settings
 
 _DEFAULT = "default"
-_WIDE = 60  # columns, below which a source goes under its value
+_WIDE = 60  # columns; a narrower terminal has the source below the value
 
 home = typer.Typer(cls=Commands, no_args_is_help=True)
 app.add_typer(
@@ -34,19 +34,19 @@ app.add_typer(
     short_help="Show and change the settings.",
 )
 
-Key = Annotated[str, typer.Argument(metavar="KEY", help="A setting's name.", autocompletion=completers.keys)]
-Local = Annotated[bool, typer.Option("--local", help="Use ./fishcli.toml, not the user's own file.")]
+Key = Annotated[str, typer.Argument(metavar="KEY", help="The key of a setting.", autocompletion=completers.keys)]
+Local = Annotated[bool, typer.Option("--local", help="Use ./fishcli.toml, not the user's file.")]
 
 
 @command(home)
 def show() -> None:
-    """Show every setting, its value and where it comes from.
+    """Show every setting with its value and source.
 
     [cyan]fish config show[/cyan]
     [cyan]fish config show --json[/cyan]
     """
     settings = config.load_settings(Path.cwd(), os.environ)
-    if console.manner.json:
+    if console.flags.json:
         console.result({key: {"value": each.value, "source": each.source} for key, each in settings.resolved.items()})
     elif console.stdout.is_terminal:
         console.stdout.print(_table(settings))
@@ -56,13 +56,13 @@ def show() -> None:
 
 @command(home)
 def path(local: Local = False) -> None:
-    """Show where the settings file lies, whether it is there or not.
+    """Show the path of the settings file, which may not exist yet.
 
     [cyan]fish config path[/cyan]
     [cyan]$EDITOR $(fish config path)[/cyan]
     """
     file = _file(local)
-    if console.manner.json:
+    if console.flags.json:
         console.result({"path": str(file), "exists": file.exists()})
     else:
         console.listing(str(file))
@@ -70,12 +70,12 @@ def path(local: Local = False) -> None:
 
 @command(home)
 def get(key: Key) -> None:
-    """Print the value of one setting; an empty line if it is not set.
+    """Print the value of a setting; an empty line if it is not set.
 
     [cyan]fish config get generate.top_p[/cyan]
     """
     found = config.load_settings(Path.cwd(), os.environ).find(key)
-    if console.manner.json:
+    if console.flags.json:
         console.result({"key": key, "value": found.value, "source": found.source})
     else:
         console.listing(found.value if isinstance(found.value, str) else config.spelled(found.value))
@@ -85,11 +85,11 @@ def get(key: Key) -> None:
 def set_(
     key: Key,
     value: Annotated[
-        str, typer.Argument(metavar="VALUE", help="Its new value.", autocompletion=completers.value_of_key)
+        str, typer.Argument(metavar="VALUE", help="The new value.", autocompletion=completers.value_of_key)
     ],
     local: Local = False,
 ) -> None:
-    """Set a setting in the user's file, comments and all else kept.
+    """Change a setting in the user's file, which keeps its comments.
 
     [cyan]fish config set generate.temperature 0.5[/cyan]
     [cyan]fish config set checkpoint_path checkpoints/fish-speech-1.5 --local[/cyan]
@@ -103,7 +103,7 @@ def set_(
 
 @command(home)
 def unset(key: Key, local: Local = False) -> None:
-    """Take a setting out of the user's file.
+    """Remove a setting from the user's file.
 
     [cyan]fish config set device cpu && fish config unset device[/cyan]
     """
@@ -115,14 +115,14 @@ def unset(key: Key, local: Local = False) -> None:
 
 @command(home)
 def init(local: Local = False) -> None:
-    """Write a settings file with every setting in it as a comment.
+    """Write a settings file with every setting as a comment.
 
     [cyan]fish config init[/cyan]
     [cyan]fish config init --local[/cyan]
     """
     file = _file(local)
     config.init(file)
-    console.note(f"Written to {file}: take the # away before what you want to change.")
+    console.note(f"Written to {file}; remove the # before a setting to change it.")
     console.result({"path": str(file)})
 
 
@@ -131,25 +131,25 @@ def _file(local: bool) -> Path:
 
 
 def _warn_unless_in_force(key: str, file: Path) -> None:
-    """Say so where something else has the last word about what was just set."""
+    """Warn if another source overrides the setting that was just changed."""
     try:
         source = config.load_settings(Path.cwd(), os.environ).find(key).source
     except SettingError as error:
-        console.warn(str(error))  # another setting is wrong; this one is written
+        console.warn(str(error))  # an error in another setting; this one is written
         return
     if not source.startswith(f"{file}:"):
-        console.warn(f"{key} is also set by {source}, which goes before it here.")
+        console.warn(f"{key} is also set by {source}, which takes precedence here.")
 
 
 def _line(key: str, each: Resolved) -> str:
-    """A line as a settings file could have it."""
+    """Format a setting as a line of a settings file, with its source."""
     if each.value is None:
         return f"# {key} is not set"
     return f"{key} = {config.spelled(each.value)}  # {each.source}"
 
 
 def _table(settings: Settings) -> Table:
-    """Name, value and source, under the name of each table; what is not a default stands out."""
+    """Return a table of names, values and sources, with a heading per table; defaults are dimmed."""
     narrow = console.stdout.width < _WIDE
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
@@ -160,7 +160,7 @@ def _table(settings: Settings) -> Table:
             heading = each.setting.table
             table.add_row()
             table.add_row(Text(f"[{heading}]", "bold"))
-        source = each.source.rpartition(os.sep)[2]  # both files have names of their own; `path` says where they lie
+        source = each.source.rpartition(os.sep)[2]  # the file name is enough: `path` shows the folders
         value = "-" if each.value is None else config.spelled(each.value)
         style = "dim" if each.source == _DEFAULT else "cyan"
         cells = [f"{value}\n{source}" if narrow and each.source != _DEFAULT else value, *([] if narrow else [source])]

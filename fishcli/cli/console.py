@@ -1,4 +1,4 @@
-"""What a person sees. Results go to stdout, everything else to stderr; no other module prints."""
+"""Print to the terminal: results to stdout, everything else to stderr. No other module prints."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ stdout = Console(highlight=False)
 
 
 @dataclass
-class Manner:
-    """How much is said, and how: set by the options that every command has."""
+class Flags:
+    """What is printed, and how: set by the options that every command has."""
 
     quiet: bool = False
     verbose: bool = False
@@ -31,44 +31,44 @@ class Manner:
     debug: bool = False
 
 
-manner = Manner()
+flags = Flags()
 
 
 def is_live() -> bool:
-    """Whether what is shown can move: a terminal that can, and nobody asked for quiet."""
-    return stderr.is_terminal and not stderr.is_dumb_terminal and not manner.quiet
+    """Return whether to show live progress: on a capable terminal, unless -q is given."""
+    return stderr.is_terminal and not stderr.is_dumb_terminal and not flags.quiet
 
 
 def error(message: str) -> None:
-    """One line that says what is wrong and what to do next."""
+    """Print an error: one line that says what is wrong and how to fix it."""
     _line("error: ", "bold red", message)
 
 
 def warn(message: str) -> None:
-    """Something that the user should know although the work goes on; -q keeps it."""
+    """Print a warning, even with -q."""
     _line("warning: ", "yellow", message)
 
 
 def note(message: str) -> None:
-    """What happens, or happened; -q drops it."""
-    if not manner.quiet:
+    """Print information, unless -q is given."""
+    if not flags.quiet:
         _line("", "", message)
 
 
 def listing(lines: str) -> None:
-    """A result that is text, on stdout as it is."""
+    """Print a text result to stdout, unchanged."""
     sys.stdout.write(lines if lines.endswith("\n") else f"{lines}\n")
 
 
 def result(fields: Mapping[str, Any]) -> None:
-    """With --json, the result of a command as one JSON object on stdout."""
-    if manner.json:
+    """With --json, print the result of a command to stdout, as one JSON object."""
+    if flags.json:
         sys.stdout.write(json.dumps(fields, ensure_ascii=False) + "\n")
 
 
 def summary(rows: Mapping[str, str]) -> None:
-    """A few figures at the end: a table on a terminal, one line elsewhere."""
-    if manner.quiet or manner.json:
+    """Print a few figures at the end: a table on a terminal, else one line."""
+    if flags.quiet or flags.json:
         return
     if not stderr.is_terminal:
         note(", ".join(f"{name} {value}" for name, value in rows.items()))
@@ -81,33 +81,33 @@ def summary(rows: Mapping[str, str]) -> None:
     stderr.print(table)
 
 
-def status(doing: str) -> contextlib.AbstractContextManager[object]:
-    """A spinner while something is done that shows no progress of its own."""
+def status(activity: str) -> contextlib.AbstractContextManager[object]:
+    """Show a spinner during work without progress."""
     if not is_live():
         return contextlib.nullcontext()
-    return stderr.status(f"{doing} ...")
+    return stderr.status(f"{activity} ...")
 
 
 @contextlib.contextmanager
 def speaking_bar(expected: int) -> Iterator[Callable[[int, str], None]]:
-    """A bar over about `expected` frames: call it with the frames so far and a few words."""
+    """Show a bar of about `expected` frames. Yield a function that takes the frames so far and a description."""
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=None))
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=stderr, transient=True) as progress:
         task = progress.add_task("speaking", total=expected)
 
-        def show(frames: int, doing: str) -> None:
-            # Speech may turn out longer than expected: then the bar stays just short of its end.
+        def show(frames: int, description: str) -> None:
+            # Speech may be longer than expected: the bar then stays just below its end.
             total = max(expected, frames + 1)
-            progress.update(task, completed=frames, total=total, description=doing)
+            progress.update(task, completed=frames, total=total, description=description)
 
         yield show
 
 
 @contextlib.contextmanager
 def transfer_bars(total: int) -> Iterator[Callable[[str, str, int, int], None]]:
-    """A bar for each file and one for all of `total` bytes: call it with name, stage, bytes done and size."""
+    """Show a bar per file and one for all `total` bytes. Yield a function of name, stage, bytes done and size."""
     from rich.progress import BarColumn, DownloadColumn, Progress, TaskProgressColumn, TextColumn, TransferSpeedColumn
 
     wide = stderr.width >= 60
@@ -115,7 +115,7 @@ def transfer_bars(total: int) -> Iterator[Callable[[str, str, int, int], None]]:
     with Progress(
         TextColumn("{task.description}"), BarColumn(), *figures, console=stderr, disable=not is_live()
     ) as progress:
-        whole = progress.add_task("in total", total=total)
+        overall = progress.add_task("total", total=total)
         tasks: dict[str, TaskID] = {}
         arrived: dict[str, int] = {}
 
@@ -124,20 +124,20 @@ def transfer_bars(total: int) -> Iterator[Callable[[str, str, int, int], None]]:
                 tasks[name] = progress.add_task(name, total=size)
                 if not is_live():
                     note(f"{name}: {size / 1e6:.1f} MB")
-            arrived[name] = max(done, arrived.get(name, 0))  # what has come is checked again
+            arrived[name] = max(done, arrived.get(name, 0))  # verifying a file counts from 0 again
             progress.update(tasks[name], completed=done, description=f"{stage} {name}")
-            progress.update(whole, completed=sum(arrived.values()))
+            progress.update(overall, completed=sum(arrived.values()))
 
         yield show
 
 
 def _line(label: str, style: str, message: str) -> None:
-    # Text, not markup: messages quote what users wrote, brackets included.
+    # Text, not markup: messages quote user input, which may have brackets.
     stderr.print(Text.assemble((label, style), message), soft_wrap=not stderr.is_terminal)
 
 
 class LogHandler(logging.Handler):
-    """Shows what the lower layers log."""
+    """Prints the log records of the package."""
 
     def emit(self, record: logging.LogRecord) -> None:
         message = record.getMessage()
@@ -148,9 +148,9 @@ class LogHandler(logging.Handler):
 
 
 def set_up_logging() -> None:
-    """Warnings always, what takes a while unless -q, what happens inside with -v."""
+    """Print warnings always, info records unless -q is given, and debug records with -v."""
     logger = logging.getLogger("fishcli")
     if not any(isinstance(handler, LogHandler) for handler in logger.handlers):
         logger.addHandler(LogHandler())
     logger.propagate = False
-    logger.setLevel(logging.DEBUG if manner.verbose else logging.INFO)
+    logger.setLevel(logging.DEBUG if flags.verbose else logging.INFO)

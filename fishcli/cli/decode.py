@@ -1,4 +1,4 @@
-"""`fish decode`: codes to sound."""
+"""`fish decode`: codes to audio."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from fishcli.files import next_free
 @command(app)
 def decode(
     model: options.ModelOptions,
-    codes: Annotated[list[Path], typer.Argument(metavar="CODES...", help="Codes, from encode or generate.")],
-    output: Annotated[Path | None, options.output_option("The sound file (.wav .flac .mp3 .ogg .opus).")] = None,
+    codes: Annotated[list[Path], typer.Argument(metavar="CODES...", help="Codes from encode or generate (.npy).")],
+    output: Annotated[Path | None, options.output_option("The audio file (.wav .flac .mp3 .ogg .opus).")] = None,
     subtype: Annotated[str | None, options.subtype_option()] = None,
 ) -> None:
-    """Turn codes into sound.
+    """Decode codes into audio.
 
     [cyan]fish decode codes_0.npy[/cyan]
     [cyan]fish decode codes_0.npy -o hello.flac[/cyan]
@@ -31,7 +31,7 @@ def decode(
     from fishcli.cli import inputs, outputs
 
     if len(codes) > 1 and output:
-        raise SettingError("-o takes one file of codes; without it each is written to the next free out.wav here.")
+        raise SettingError("-o needs exactly one CODES file; without it each one is written to the next free out.wav.")
     files = [output] if output else next_free(Path("out.wav"), len(codes))
     outputs.check(files, codes)
     outputs.check_sound(files, subtype)
@@ -42,7 +42,7 @@ def decode(
     for path, file in zip(codes, files, strict=True):
         with inputs.readable(path) as source:
             given = read(source, codebooks=layout.codebooks, size=layout.codes)
-        with audio.Writer(outputs.target(file), engine.sample_rate, subtype=subtype) as out:
+        with audio.Encoder(outputs.target(file), engine.sample_rate, subtype=subtype) as out:
             for samples in engine.decode(given):
                 out.write(samples)
         console.note(f"{path}: {out.seconds:.2f} s -> {file}")

@@ -1,4 +1,4 @@
-"""`fish doctor`: what would run here, and what stands in the way."""
+"""`fish doctor`: check the installation, the machine, the settings and the models."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from fishcli.cli.app import app, command
 if TYPE_CHECKING:
     from fishcli.doctor import Check
 
-_WIDE = 60  # columns, below which names have no column of their own
+_WIDE = 60  # columns; a narrower terminal has names and values in one column
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
 @command(app)
 def doctor(
     verify: Annotated[
-        bool, typer.Option("--verify", help="Read every byte of the models, and speak a little.")
+        bool, typer.Option("--verify", help="Verify the checksums of the models, and measure the speed.")
     ] = False,
 ) -> None:
-    """Tell what would run here, how fast, and what to do about what would not.
+    """Check the installation, and show how to fix each problem.
 
     [cyan]fish doctor[/cyan]
     [cyan]fish doctor --verify[/cyan]
     """
-    with console.status("reading the models" if verify else "looking around"):
+    with console.status("verifying the models" if verify else "checking"):
         from fishcli.doctor import examine
 
         checks = examine(Path.cwd(), os.environ, verify)
     healthy = all(check.state != "fail" for check in checks)
-    if console.manner.json:
+    if console.flags.json:
         console.result({"ok": healthy, "checks": [dataclasses.asdict(check) for check in checks]})
-    elif shown := [check for check in checks if check.state != "ok" or not console.manner.quiet]:
+    elif shown := [check for check in checks if check.state != "ok" or not console.flags.quiet]:
         _show(shown)
     if not healthy:
         raise typer.Exit(1)
@@ -57,7 +57,7 @@ def _show(checks: Sequence[Check]) -> None:
 
 
 def _table(checks: Sequence[Check]) -> Table:
-    """State, name and value, with the remedy under the value."""
+    """Return a table of state, name and value, with the remedy below the value."""
     narrow = console.stdout.width < _WIDE
     table = Table.grid(padding=(0, 1, 0, 0))
     table.add_column(no_wrap=True)

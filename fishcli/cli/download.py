@@ -1,4 +1,4 @@
-"""`fish download`: a model from the hub, whole and checked."""
+"""`fish download`: download a model from the hub, and verify it."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _LICENCE = "The weights of Fish Speech 1.5 are licensed CC BY-NC-SA 4.0: no comm
 
 @command(app)
 def download(
-    repo: Annotated[str, typer.Argument(metavar="REPO", help="The model's OWNER/NAME on the hub.")] = local.REPO,
+    repo: Annotated[str, typer.Argument(metavar="REPO", help="The OWNER/NAME of the model on the hub.")] = local.REPO,
     local_dir: Annotated[Path | None, options.setting("download.local_dir", options.OUTPUT, "DIR")] = None,
     revision: Annotated[str | None, options.setting("download.revision", options.OUTPUT)] = None,
     dry_run: Annotated[bool, options.dry_run_option()] = False,
 ) -> None:
-    """Fetch a model and check every byte of it; what is there already is kept.
+    """Download a model and verify its checksums. Files that exist already are kept.
 
     [cyan]fish download[/cyan]
     [cyan]fish download --dry-run[/cyan]
@@ -34,31 +34,31 @@ def download(
     from fishcli.checkpoints.download import Damaged, fetch, plan_download
 
     signals.clean_up()
-    with console.status("asking the hub"):
+    with console.status("querying the hub"):
         plan = plan_download(repo, local_dir, revision)
     if dry_run:
         _show(plan)
         return
     if plan.missing and repo == local.REPO:
         console.note(_LICENCE)
-    # Closed on Ctrl-C too, so that the folder is free for the next download at once.
+    # Closed on Ctrl-C too, which releases the lock of the folder.
     with console.transfer_bars(plan.size) as show, contextlib.closing(fetch(plan)) as events:
         for event in events:
             if isinstance(event, Damaged):
-                console.warn(f"{event.name} is damaged and is fetched again.")
+                console.warn(f"{event.name} is damaged; downloading it again.")
             else:
                 show(event.name, event.stage, event.done, event.size)
-    console.note(f"{repo} is whole in {plan.folder}.")
+    console.note(f"{repo} is complete in {plan.folder}.")
     console.result({"repo": repo, "folder": str(plan.folder), "commit": plan.record.commit, "bytes": plan.size})
 
 
 def _show(plan: Plan) -> None:
-    """Each file with its size and whether it is here, and what would be fetched."""
+    """Print each file with its size and state, and the bytes to download."""
     files = [(file.name, file.size, plan.here.get(file.name, 0)) for file in plan.record.files]
     shown = [{"name": name, "bytes": size, "here": here} for name, size, here in files]
     console.result({"folder": str(plan.folder), "bytes": plan.size, "missing": plan.missing, "files": shown})
-    if console.manner.json:
+    if console.flags.json:
         return
     for name, size, here in files:
-        console.listing(f"{size / 1e6:9.1f} MB  {'here' if here == size else 'to fetch':8}  {name}")
-    console.note(f"{plan.missing / 1e6:.1f} of {plan.size / 1e6:.1f} MB to fetch into {plan.folder}.")
+        console.listing(f"{size / 1e6:9.1f} MB  {'complete' if here == size else 'missing':8}  {name}")
+    console.note(f"{plan.missing / 1e6:.1f} of {plan.size / 1e6:.1f} MB to download into {plan.folder}.")

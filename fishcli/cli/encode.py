@@ -15,16 +15,18 @@ from fishcli.errors import SettingError
 @command(app)
 def encode(
     model: options.ModelOptions,
-    recordings: Annotated[list[Path], typer.Argument(metavar="AUDIO...", help="Recordings; any rate, mono or stereo.")],
-    output: Annotated[Path | None, options.output_option("The codes of the one recording (.npy).")] = None,
+    recordings: Annotated[
+        list[Path], typer.Argument(metavar="AUDIO...", help="Recordings, mono or stereo, at any rate.")
+    ],
+    output: Annotated[Path | None, options.output_option("The file for the codes (.npy), with one recording.")] = None,
     reconstruct: Annotated[
         Path | None,
         typer.Option(
-            help="Also decode them again, to hear what they keep.", rich_help_panel=options.OUTPUT, metavar="FILE"
+            help="Also decode the codes, to hear their quality.", rich_help_panel=options.OUTPUT, metavar="FILE"
         ),
     ] = None,
 ) -> None:
-    """Turn recordings into codes, to speak like them: (8, T) int16 in NAME.npy.
+    """Encode recordings into codes: (8, T) int16 in NAME.npy, which --ref accepts.
 
     [cyan]fish encode paimon.wav[/cyan]
     [cyan]fish encode paimon.wav -o fake.npy --reconstruct paimon-again.wav[/cyan]
@@ -35,7 +37,7 @@ def encode(
     from fishcli.cli import inputs, outputs
 
     if len(recordings) > 1 and (output or reconstruct):
-        raise SettingError("-o and --reconstruct take one recording; without them each NAME.npy is written here.")
+        raise SettingError("-o and --reconstruct need exactly one recording; without them each becomes NAME.npy.")
     files = [output or Path("stdin.npy" if str(path) == "-" else f"{path.stem}.npy") for path in recordings]
     again = [reconstruct] if reconstruct else []
     outputs.check([*files, *again], recordings)
@@ -50,7 +52,7 @@ def encode(
         console.note(f"{path}: {seconds:.1f} s, codes {encoded.shape} -> {file}")
         done.append({"input": str(path), "output": str(file), "frames": encoded.shape[1], "seconds": round(seconds, 3)})
         for sound in again:
-            with audio.Writer(outputs.target(sound), engine.sample_rate) as out:
+            with audio.Encoder(outputs.target(sound), engine.sample_rate) as out:
                 for samples in engine.decode(encoded):
                     out.write(samples)
     console.result({"files": done})

@@ -30,30 +30,28 @@ def generate(
     import numpy as np
 
     from fishcli.audio import codes
-    from fishcli.cli import inputs, outputs
-    from fishcli.cli import progress as speaking
-    from fishcli.files import naming_failures
-    from fishcli.text import spoken
+    from fishcli.cli import inputs, outputs, progress
+    from fishcli.files import report_write_errors
 
-    words = inputs.words(text, speech.language)
+    script = inputs.script(text, speech)
     files = [output_dir / f"codes_{i}.npy" for i in range(speech.num_samples)]
     outputs.check(files, [*(voice.ref or []), text.file])
     if dry_run:
-        speaking.show_chunks(spoken(words, speech.chunk_length, speech.language), files)
+        progress.show_chunks(script, files)
         return
-    with naming_failures(output_dir):
+    with report_write_errors(output_dir):
         output_dir.mkdir(parents=True, exist_ok=True)
     engine = model.load()
-    request = speech.request(words, inputs.references(engine, voice))
-    inputs.check_language(engine, words, speech.language)
+    request = speech.request(script, inputs.references(engine, voice))
+    inputs.check_language(engine, script.language)
     with console.status("loading"):
-        frames = engine.generate(request)
+        stream = engine.generate(request)
     signals.clean_up()
     made: list[list[Codes]] = [[] for _ in range(request.num_samples)]
-    with speaking.Speaking(engine, request) as progress:
-        for frame in frames:
-            progress.saw(frame)
+    with stream, progress.Progress(engine, request, script) as seen:
+        for frame in stream:
+            seen.saw(frame)
             made[frame.sample].append(frame.codes)
     for path, pieces in zip(files, made, strict=True):
         codes.write(path, np.concatenate(pieces, axis=1))
-    speaking.report(progress.figures(), request, files)
+    progress.report(seen.figures(), request, files)

@@ -1,4 +1,4 @@
-"""What a command is given: text and recordings. `-` is stdin."""
+"""Read the inputs of a command: text and recordings. `-` is stdin."""
 
 from __future__ import annotations
 
@@ -17,32 +17,31 @@ from fishcli.errors import InputError, SettingError
 from fishcli.files import open_regular
 
 if TYPE_CHECKING:
-    from fishcli.cli.options import TextOptions, VoiceOptions
+    from fishcli.cli.options import SpeakingOptions, TextOptions, VoiceOptions
     from fishcli.engine import Engine
-    from fishcli.request import Codes, Reference
+    from fishcli.request import Codes, Reference, Script
 
-_MAX_TEXT = 4 * text.MAX_CHARACTERS  # bytes; no character has more than four
+_MAX_TEXT = 4 * text.MAX_CHARACTERS  # bytes; a character has at most four
 
 
-def words(given: TextOptions, language: str | None) -> str:
-    """The text to speak, numbers and the like written out. Raises SettingError unless there is just one source."""
-    spoken = text.check(_source(given.text, given.file))
-    if not given.normalize:
-        return spoken
-    language = language or text.guess_language(spoken)
-    if any(map(str.isdigit, spoken)) and not text.can_normalize(language):
-        remedy = "run `pip install 'fishcli[normalize]'`" if text.needs_extra(language) else "write them out"
-        console.warn(f"Numbers are not read as words in {language!r}: {remedy}, or give --no-normalize.")
-    return text.normalize(spoken, language)
+def script(given: TextOptions, speaking: SpeakingOptions) -> Script:
+    """Return the text to speak, normalized and cut into chunks. Raises SettingError unless there is one source."""
+    source = _source(given.text, given.file)
+    prepared = text.prepare(source, speaking.chunk_length, speaking.language, given.normalize)
+    language = prepared.language
+    if given.normalize and any(map(str.isdigit, source)) and not text.can_normalize(language):
+        remedy = "run `pip install 'fishcli[normalize]'`" if text.needs_extra(language) else "write them as words"
+        console.warn(f"Numbers in {language!r} are not normalized; {remedy}, or pass --no-normalize.")
+    return prepared
 
 
 def _source(argument: str | None, file: Path | None) -> str:
     if argument is not None and file is not None:
-        raise SettingError("TEXT and --file are both given; give one of them.")
+        raise SettingError("TEXT and --file are both given; pass one of them.")
     if argument == "-" or file is not None:
         return _read_text(Path("-") if file is None else file)
     if argument is None:
-        raise SettingError("There is no text to speak; give TEXT, --file FILE, or - for stdin.")
+        raise SettingError("There is no text to speak; pass TEXT, --file FILE, or - for stdin.")
     return argument
 
 
@@ -50,21 +49,21 @@ def _read_text(path: Path) -> str:
     with readable(path, _MAX_TEXT) as file, open_regular(file) as stream:
         data = stream.read(_MAX_TEXT + 1)
     if len(data) > _MAX_TEXT:
-        raise InputError(f"{path} has more than {text.MAX_CHARACTERS:,} characters; split it into several.")
+        raise InputError(f"{path} has more than {text.MAX_CHARACTERS:,} characters; split it.")
     try:
         return text.decode(data)
     except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+        raise InputError(f"{path}: {error}", field=error.field) from error
 
 
 @contextlib.contextmanager
 def readable(path: Path, limit: int = audio.MAX_BYTES) -> Iterator[Path]:
-    """A file to read: `path`, or what stdin holds for `-`, up to a byte more than `limit`."""
+    """Yield a file to read: `path`, or for `-` a copy of stdin, of at most `limit` + 1 bytes."""
     if str(path) != "-":
         yield path
         return
     if sys.stdin is None:
-        raise InputError("There is no stdin to read; give a file.")
+        raise InputError("There is no stdin; pass a file.")
     with tempfile.TemporaryDirectory() as folder:
         spooled = Path(folder) / "stdin"
         spooled.write_bytes(sys.stdin.buffer.read(limit + 1))
@@ -72,13 +71,13 @@ def readable(path: Path, limit: int = audio.MAX_BYTES) -> Iterator[Path]:
 
 
 def references(engine: Engine, given: VoiceOptions) -> list[Reference]:
-    """The voices to speak like, each with the words that are said in it."""
+    """Return the references, each with its transcript."""
     from fishcli.request import Reference
 
     paths = given.ref or []
     for path in paths:
         if str(path) != "-":
-            open_regular(path).close()  # what is not there is told before its words are missed
+            open_regular(path).close()  # a missing file is an error before its transcript is a warning
     spoken = given.ref_text or [_transcript(path) for path in paths]
     return [Reference(_codes(engine, path), said) for path, said in zip(paths, spoken, strict=True)]
 
@@ -92,25 +91,24 @@ def _codes(engine: Engine, path: Path) -> Codes:
 
 
 def encoded(engine: Engine, path: Path) -> Codes:
-    """The codes of a recording."""
+    """Return the codes of a recording."""
     with console.status(f"encoding {path.name}"), readable(path) as file:
         samples = audio.read(file, engine.sample_rate)
         if not np.any(samples):
-            raise InputError(f"{path} holds nothing but silence; record it again or give another file.")
+            raise InputError(f"{path} contains only silence; use another file.")
         return engine.encode(samples)
 
 
 def _transcript(path: Path) -> str:
-    """The text that lies beside a recording."""
+    """Return the text of the .lab or .txt file beside a recording; empty, with a warning, if there is none."""
     for beside in (path.with_suffix(".lab"), path.with_suffix(".txt")):
         if beside.is_file() and (said := _read_text(beside).strip()):
             return said
-    console.warn(f"The words of {path} are not known, so the voice is copied less well; give --ref-text.")
+    console.warn(f"{path} has no transcript, which makes the voice less similar; pass --ref-text.")
     return ""
 
 
-def check_language(engine: Engine, spoken: str, language: str | None) -> None:
-    """Warn where the built-in voice is to read what it was not trained on."""
-    language = language or text.guess_language(spoken)
+def check_language(engine: Engine, language: str) -> None:
+    """Warn if the built-in voice gets a text that is not English."""
     if engine.model.built_in and not language.lower().startswith("en"):
-        console.warn("The built-in voice speaks English only; `fish download` fetches a model of many languages.")
+        console.warn("The built-in voice speaks English only; `fish download` gets a multilingual model.")

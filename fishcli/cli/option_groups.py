@@ -1,4 +1,4 @@
-"""Options in groups: a command takes a dataclass, typer sees its fields."""
+"""Option groups: a command takes a dataclass, and Typer sees its fields."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 
 
 def grouped(command: Callable[..., None], common: type) -> Callable[..., None]:
-    """Spread each parameter whose type is a dataclass into that class's fields; `common` is added to all.
+    """Replace each parameter of a dataclass type by the fields of that class, and add those of `common`.
 
-    Typer reads flat signatures only; so groups of options that several commands share are written once, and a
-    command receives them as one validated value. It does not see the common ones.
+    Typer supports flat signatures only. With this, a group of options is defined once, and a command receives it as
+    one validated value. A command does not receive the common options.
     """
     hints = typing.get_type_hints(command, include_extras=True)
     plain = inspect.signature(command).parameters

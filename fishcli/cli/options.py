@@ -1,4 +1,4 @@
-"""The options that several commands share. Their help, defaults and ranges are those of the settings."""
+"""The options that several commands share, with the help, defaults and ranges of the settings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fishcli.engine import Engine
-    from fishcli.request import Reference, Request
+    from fishcli.request import Reference, Request, Script
 
 MODEL = "Model"
 VOICE = "Reference"
@@ -25,14 +25,14 @@ OUTPUT = "Output"
 
 
 def default(key: str) -> Any:
-    """The default of a setting."""
+    """Return the default of a setting."""
     return SETTINGS[key].default
 
 
 def setting(key: str, panel: str, metavar: str | None = None, off: bool = False, eager: bool = False) -> Any:
-    """A typer option for a setting: its name, its help, its range; `off` adds its --no- form.
+    """Return the Typer option of a setting, with its name, help and range; `off` adds the --no- form.
 
-    `eager` ones are read before the others, so that these can be held against them.
+    An `eager` option is parsed before the others, whose callbacks can then compare themselves with it.
     """
     known = SETTINGS[key]
     name = f"--{known.name.replace('_', '-')}"
@@ -54,27 +54,27 @@ def setting(key: str, panel: str, metavar: str | None = None, off: bool = False,
 
 
 def output_option(help: str) -> Any:
-    """-o: where one result goes."""
+    """Return the option -o, for the file of one result."""
     return typer.Option("-o", "--output", help=f"{help} - is stdout.", rich_help_panel=OUTPUT, metavar="FILE")
 
 
 def subtype_option() -> Any:
-    """--subtype: how the samples of a file are stored."""
+    """Return the option --subtype, for the encoding of samples."""
     return typer.Option(
         "--subtype",
-        help="How samples are stored: PCM_16, PCM_24 or, exactly, FLOAT in a .wav.",
+        help="Sample encoding of .wav and .flac: PCM_16, PCM_24, or FLOAT (.wav only).",
         rich_help_panel=OUTPUT,
         autocompletion=completers.subtypes,
     )
 
 
 def dry_run_option() -> Any:
-    """-n: nothing is written."""
-    return typer.Option("-n", "--dry-run", help="Show what would be done, and do nothing.", rich_help_panel=OUTPUT)
+    """Return the option -n, which writes nothing."""
+    return typer.Option("-n", "--dry-run", help="Show the work without doing it.", rich_help_panel=OUTPUT)
 
 
 def _half(ctx: typer.Context, value: bool) -> bool:
-    """Refuse another --dtype beside --half; one of the settings gives way to it."""
+    """Reject another --dtype on the command line beside --half, which overrides a setting."""
     source = ctx.get_parameter_source("dtype")
     if value and source is not None and source.name == "COMMANDLINE" and ctx.params["dtype"] != "float16":
         raise SettingError(f"--half and --dtype {ctx.params['dtype']} contradict each other; give one of them.")
@@ -83,7 +83,7 @@ def _half(ctx: typer.Context, value: bool) -> bool:
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """Which model runs, where, and in which number format."""
+    """The model, and how it runs: device, dtype, quantization, threads and memory."""
 
     checkpoint_path: Annotated[str | None, setting("checkpoint_path", MODEL, "DIR|NAME")] = None
     codec_path: Annotated[Path | None, setting("codec_path", MODEL, "FILE")] = None
@@ -95,12 +95,14 @@ class ModelOptions:
     ] = False
     compile: Annotated[bool, setting("compile", MODEL, off=True)] = default("compile")
     threads: Annotated[int | None, setting("threads", MODEL, "N")] = None
+    kv_memory: Annotated[int | None, setting("kv_memory", MODEL, "MB")] = None
 
     def load(self) -> Engine:
-        """The Engine; a line says so when the built-in voice is used though nobody asked for it."""
+        """Load the engine. Print a note if the built-in voice is used because no model is downloaded."""
         with console.status("loading"):
             from fishcli.engine import load
 
+            budget: dict[str, Any] = {} if self.kv_memory is None else {"kv_memory": self.kv_memory}
             engine = load(
                 self.checkpoint_path,
                 codec=self.codec_path,
@@ -109,22 +111,23 @@ class ModelOptions:
                 quantize=self.quantize,
                 compile=self.compile,
                 threads=self.threads,
+                **budget,
             )
         if engine.model.built_in and self.checkpoint_path is None:
-            console.note("No model is downloaded: the built-in voice speaks; `fish download` fetches Fish Speech 1.5.")
+            console.note("No model is downloaded, so the built-in voice speaks; `fish download` gets Fish Speech 1.5.")
         return engine
 
 
 @dataclass(frozen=True)
 class VoiceOptions:
-    """Whose voice it is: recordings, or the codes of some."""
+    """The references: recordings of the voice, or their codes."""
 
     ref: Annotated[
         list[Path] | None,
         typer.Option(
             "--ref",
             "--prompt-tokens",
-            help="A recording of the voice, or its codes (.npy); may be repeated.",
+            help="A recording of the voice, or its codes (.npy); repeatable.",
             rich_help_panel=VOICE,
             metavar="AUDIO",
         ),
@@ -134,7 +137,7 @@ class VoiceOptions:
         typer.Option(
             "--ref-text",
             "--prompt-text",
-            help="The words said in it, one for each; else NAME.lab or NAME.txt beside it.",
+            help="Its transcript, one per recording; by default from NAME.lab or NAME.txt.",
             rich_help_panel=VOICE,
             metavar="TEXT",
         ),
@@ -143,14 +146,14 @@ class VoiceOptions:
     def __post_init__(self) -> None:
         if self.ref_text and len(self.ref_text) != len(self.ref or []):
             raise SettingError(
-                f"--ref-text is given {len(self.ref_text)} times and --ref {len(self.ref or [])} times; "
-                "give one text for each reference."
+                f"There are {len(self.ref or [])} --ref and {len(self.ref_text)} --ref-text; "
+                "give one transcript per reference."
             )
 
 
 @dataclass(frozen=True)
 class SpeakingOptions:
-    """How a text is spoken."""
+    """Sampling, and how the text is split into chunks."""
 
     num_samples: Annotated[int, setting("generate.num_samples", SPEAKING, "N")] = default("generate.num_samples")
     seed: Annotated[int | None, setting("generate.seed", SPEAKING, "N")] = None
@@ -169,8 +172,8 @@ class SpeakingOptions:
 
     language: Annotated[str | None, setting("language", SPEAKING, "CODE")] = None
 
-    def request(self, words: str, references: Sequence[Reference] = ()) -> Request:
-        """What to ask of the Engine; without a seed one is drawn, so that it can be told."""
+    def request(self, script: Script, references: Sequence[Reference] = ()) -> Request:
+        """Return the request. Without --seed, draw one, so that it can be shown."""
         from fishcli.request import Request, SamplingParams, draw_seed
 
         sampling = SamplingParams(
@@ -181,7 +184,7 @@ class SpeakingOptions:
             max_new_tokens=self.max_new_tokens,
         )
         return Request(
-            words,
+            script,
             references,
             sampling,
             num_samples=self.num_samples,
@@ -193,11 +196,11 @@ class SpeakingOptions:
 
 @dataclass(frozen=True)
 class TextOptions:
-    """What is spoken: TEXT, a file, or stdin."""
+    """The text: an argument, a file, or stdin."""
 
-    text: Annotated[str | None, typer.Argument(metavar="TEXT", help="What to say; - reads stdin.")] = None
+    text: Annotated[str | None, typer.Argument(metavar="TEXT", help="The text; - is stdin.")] = None
     file: Annotated[
         Path | None,
-        typer.Option("--file", help="Read the text from a file; - is stdin.", metavar="FILE", rich_help_panel=SPEAKING),
+        typer.Option("--file", help="A file with the text; - is stdin.", metavar="FILE", rich_help_panel=SPEAKING),
     ] = None
     normalize: Annotated[bool, setting("normalize", SPEAKING, off=True)] = default("normalize")

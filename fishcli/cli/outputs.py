@@ -1,4 +1,4 @@
-"""Where results go, checked before any work starts. `-` is stdout."""
+"""Check the outputs of a command before any work starts. `-` is stdout."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from fishcli.errors import SettingError
 
 
 def check(outputs: Sequence[Path], given: Iterable[Path | None] = ()) -> None:
-    """Refuse to write over what is read or over another output, and to mix two results on stdout."""
+    """Raise SettingError for an output that is also an input or another output, and for two results on stdout."""
     needed = {path.resolve() for path in given if path is not None and path.exists()}
     taken: set[Path] = set()
     for path in outputs:
         if path.resolve() in needed:
-            raise SettingError(f"{path} would be written over what is read; give another output.")
+            raise SettingError(f"{path} is an input; choose another output.")
         if path.resolve() in taken:
-            raise SettingError(f"Two results would be called {path}; give them other names.")
-        if str(path) == "-" and console.manner.json:
-            raise SettingError("--json and -o - both want stdout; give -o FILE.")
+            raise SettingError(f"Two results would be written to {path}; rename an input.")
+        if str(path) == "-" and console.flags.json:
+            raise SettingError("--json and -o - both write to stdout; pass -o FILE.")
         if str(path) == "-" and (sys.stdout is None or sys.stdout.isatty()):
-            raise SettingError("-o - would send data to the terminal; add `> FILE`, or a pipe.")
+            raise SettingError("-o - would write binary data to the terminal; redirect stdout to a file or a pipe.")
         taken.add(path.resolve())
 
 
 def check_sound(outputs: Sequence[Path], subtype: str | None = None) -> None:
-    """Refuse a sound file of a kind that cannot be written; on stdout it is a WAV."""
+    """Raise SettingError for an audio format or subtype that cannot be written. On stdout the format is WAV."""
     for path in outputs:
         audio.output_format(Path("stdout.wav") if str(path) == "-" else path, subtype)
 
 
 def target(path: Path) -> Path | BinaryIO:
-    """What to write to for an output."""
+    """Return the path to write to, or the stream of stdout."""
     return sys.stdout.buffer if str(path) == "-" else path

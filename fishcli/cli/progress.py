@@ -1,4 +1,4 @@
-"""What a person sees while frames are made, and the figures afterwards."""
+"""The progress of a request while frames are generated, and the figures afterwards."""
 
 from __future__ import annotations
 
@@ -15,26 +15,25 @@ from fishcli.errors import FishError
 
 if TYPE_CHECKING:
     from fishcli.engine import Engine
-    from fishcli.request import AudioChunk, Frame, Request
+    from fishcli.request import AudioChunk, Frame, Request, Script
 
-_WORTH_TELLING = 5.0  # seconds; what takes longer is announced
-_SETTLED = 1.0  # seconds of work after which its speed can be told
+_WORTH_TELLING = 5.0  # seconds; longer work is announced
+_SETTLED = 1.0  # seconds of work after which its speed is known
 
 
-class Speaking:
-    """Follows one request: `saw` every frame or chunk of it. Live on a terminal, plain lines elsewhere."""
+class Progress:
+    """Follows one request: `saw` every frame or piece of audio. Live on a terminal, plain lines elsewhere."""
 
-    def __init__(self, engine: Engine, request: Request) -> None:
+    def __init__(self, engine: Engine, request: Request, script: Script) -> None:
         self._engine, self._request = engine, request
-        self._spans = text.spoken(request.text, request.chunk_length, request.language)
-        seconds = sum(text.seconds(span.text) for span in self._spans)
-        self._expected = max(1, round(seconds * engine.frame_rate * request.num_samples))  # frames
+        self._spans = script.spans
+        self._expected = max(1, round(script.seconds * engine.frame_rate * request.num_samples))  # frames
         self.frames = [0] * request.num_samples
-        self._chunk = [0] * request.num_samples  # frames of the chunk that is being spoken
+        self._chunk = [0] * request.num_samples  # frames of the chunk in progress
         self._first: tuple[float, int] | None = None  # seconds and frames of the first event
         self._announced = False
 
-    def __enter__(self) -> Speaking:
+    def __enter__(self) -> Progress:
         self._start = time.perf_counter()
         self._stack = contextlib.ExitStack()
         bar = console.speaking_bar(self._expected) if console.is_live() else None
@@ -47,10 +46,10 @@ class Speaking:
         self.elapsed = time.perf_counter() - self._start
         self._stack.__exit__(kind, error, trace)
         if kind is None and not any(self.frames):
-            raise FishError("Nothing was spoken: the model ended at once; try another --seed, or another text.")
+            raise FishError("No speech was generated: every chunk was empty; try another --seed or text.")
 
     def saw(self, event: Frame | AudioChunk) -> None:
-        """Count the frames of an event, show how it goes, and name a chunk that was cut."""
+        """Count the frames of an event, show the progress, and warn of a chunk that was truncated."""
         elapsed = time.perf_counter() - self._start
         self.frames[event.sample] += event.codes.shape[1]
         self._chunk[event.sample] += event.codes.shape[1]
@@ -65,16 +64,13 @@ class Speaking:
             self._chunk[event.sample] = 0
 
     def _judge(self, event: Frame | AudioChunk) -> None:
-        """Name a chunk of the text that came out wrong."""
+        """Warn of a chunk that was truncated or is empty."""
         words = _short(event.text_span.text)
         if event.ended is False:
             limit = self._request.sampling.max_new_tokens or "the context's last"
-            console.warn(
-                f'"{words}" did not come to its end in {limit} frames; what follows is cut off. '
-                "Try another --seed, or a shorter --chunk-length."
-            )
+            console.warn(f'"{words}" was truncated at {limit} frames; try another --seed, or a shorter --chunk-length.')
         elif not self._chunk[event.sample]:
-            console.warn(f'"{words}" came out empty; try another --seed.')
+            console.warn(f'"{words}" gave no speech; try another --seed.')
 
     def figures(self) -> dict[str, float]:
         """Seconds of audio (of all samples), tokens/s, seconds to the first frame, real-time factor."""
@@ -87,7 +83,7 @@ class Speaking:
         }
 
     def _rate(self, elapsed: float) -> float:
-        """Frames a second since the first came: the start, where a prompt is read, would spoil the forecast."""
+        """Return frames per second since the first: the prefill before it would spoil the forecast."""
         seconds, frames = self._first or (0.0, 0)
         return (sum(self.frames) - frames) / max(elapsed - seconds, 1e-3)
 
@@ -103,7 +99,7 @@ class Speaking:
 
 
 def report(figures: dict[str, float], request: Request, outputs: Sequence[Path]) -> None:
-    """What came of a request: a few lines, or JSON."""
+    """Show the result of a request: a few lines, or JSON."""
     first = request.sampling.seed or 0
     seeds = [first + i for i in range(request.num_samples)]
     console.summary(
@@ -119,10 +115,10 @@ def report(figures: dict[str, float], request: Request, outputs: Sequence[Path])
     console.result({**figures, "seeds": seeds, "outputs": [str(path) for path in outputs]})
 
 
-def show_chunks(spans: Sequence[text.Span], outputs: Sequence[Path]) -> None:
-    """What would be spoken, chunk by chunk, with the seconds that it is expected to last."""
-    chunks = [(span.text, text.seconds(span.text)) for span in spans]
-    if console.manner.json:
+def show_chunks(script: Script, outputs: Sequence[Path]) -> None:
+    """Show what would be spoken, chunk by chunk, with the expected seconds of each."""
+    chunks = [(span.text, text.seconds(span.text)) for span in script.spans]
+    if console.flags.json:
         fields = [{"text": said, "seconds": round(seconds, 1)} for said, seconds in chunks]
         console.result({"chunks": fields, "outputs": [str(path) for path in outputs]})
         return

@@ -12,7 +12,7 @@ from fishcli.errors import SettingError
 from fishcli.files import next_free
 
 if TYPE_CHECKING:
-    from fishcli.audio import Writer
+    from fishcli.audio import Encoder
     from fishcli.audio.playback import Player
     from fishcli.engine import Engine
 
@@ -35,35 +35,34 @@ def say(
     [cyan]fish say --file chapter.txt --play[/cyan]
     """
     from fishcli.audio.playback import require_player
-    from fishcli.cli import inputs, outputs
-    from fishcli.cli import progress as speaking
-    from fishcli.text import spoken
+    from fishcli.cli import inputs, outputs, progress
 
-    words = inputs.words(text, speech.language)
+    script = inputs.script(text, speech)
     files = _files(output, speech.num_samples, play)
     outputs.check(files, [*(voice.ref or []), text.file])
     outputs.check_sound(files, subtype)
     if dry_run:
-        speaking.show_chunks(spoken(words, speech.chunk_length, speech.language), files)
+        progress.show_chunks(script, files)
         return
     if play:
         require_player()
     engine = model.load()
-    request = speech.request(words, inputs.references(engine, voice))
-    inputs.check_language(engine, words, speech.language)
+    request = speech.request(script, inputs.references(engine, voice))
+    inputs.check_language(engine, script.language)
     if engine.model.built_in and voice.ref:
         console.note("The built-in voice knows two voices and moves between them: it does not reach a third.")
     with console.status("loading"):
-        chunks = engine.speak(request)
+        stream = engine.speak(request)
     signals.clean_up()
     with contextlib.ExitStack() as stack:
+        stack.enter_context(stream)
         sinks = _sinks(stack, engine, files, subtype, play)
-        progress = stack.enter_context(speaking.Speaking(engine, request))
-        for chunk in chunks:
-            progress.saw(chunk)
+        seen = stack.enter_context(progress.Progress(engine, request, script))
+        for chunk in stream:
+            seen.saw(chunk)
             for sink in sinks[chunk.sample]:
                 sink.write(chunk.samples)
-    speaking.report(progress.figures(), request, files)
+    progress.report(seen.figures(), request, files)
 
 
 def _files(output: Path | None, samples: int, play: bool) -> list[Path]:
@@ -77,16 +76,16 @@ def _files(output: Path | None, samples: int, play: bool) -> list[Path]:
 
 def _sinks(
     stack: contextlib.ExitStack, engine: Engine, files: list[Path], subtype: str | None, play: bool
-) -> list[list[Writer | Player]]:
+) -> list[list[Encoder | Player]]:
     """Where the sound of each sample goes."""
-    from fishcli.audio import Writer
+    from fishcli.audio import Encoder
     from fishcli.audio.playback import Player
     from fishcli.cli import outputs
 
     rate = engine.sample_rate
-    sinks: list[list[Writer | Player]] = [[] for _ in range(max(1, len(files)))]
+    sinks: list[list[Encoder | Player]] = [[] for _ in range(max(1, len(files)))]
     if play:  # the first to be entered and so the last to end: the files are safe when it fails there
         sinks[0].append(stack.enter_context(Player(rate)))
     for sample, path in zip(sinks, files, strict=bool(files)):
-        sample.append(stack.enter_context(Writer(outputs.target(path), rate, subtype=subtype)))
+        sample.append(stack.enter_context(Encoder(outputs.target(path), rate, subtype=subtype)))
     return sinks

@@ -1,4 +1,4 @@
-"""Ctrl-C: at once while nothing is at stake, through every `finally` once something is."""
+"""Ctrl-C: exit at once while nothing is written, and through every `finally` later."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ INTERRUPTED = 130
 
 
 def leave_at_once() -> None:
-    """While libraries load: an exception that is raised in the middle of an import can be lost in there."""
+    """Exit at once on Ctrl-C. While libraries load, an exception raised in an import could be swallowed."""
     signal.signal(signal.SIGINT, _leave)
 
 
 def clean_up() -> None:
-    """From now on files are being written: a Ctrl-C is a KeyboardInterrupt."""
+    """Raise KeyboardInterrupt on Ctrl-C. Call it before files are written."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

@@ -1,8 +1,8 @@
-"""Settings: what they are called, what they may be, and where each one comes from.
+"""Settings: their names, types and ranges, and the files and variables that set them.
 
-Merged once, at the edge: the environment over `./fishcli.toml` over the user's `config.toml` over the
-defaults of `SETTINGS`, which is also where the options of the command line take theirs from. Everything
-further down receives values.
+They are merged once, in the command line. In rising priority: the defaults in `SETTINGS`, the user's `config.toml`,
+`./fishcli.toml`, the environment. The options of the command line have the same defaults. Other packages receive
+values.
 """
 
 from fishcli.config.edit import init, set_value, template, unset

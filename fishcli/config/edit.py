@@ -1,4 +1,4 @@
-"""Changing a settings file without losing its comments and order."""
+"""Edit a settings file, keeping its comments and order."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -6,24 +6,24 @@ from typing import TYPE_CHECKING, Any
 from fishcli.config.read import decoded, placed, toml
 from fishcli.config.schema import SETTINGS, Value, checked, from_text, named, shown, spelled
 from fishcli.errors import SettingError
-from fishcli.files import naming_failures, replacing
+from fishcli.files import replacing, report_write_errors
 
 if TYPE_CHECKING:
     from tomlkit import TOMLDocument
 
 
 def set_value(path: Path, key: str, text: str) -> Value:
-    """Set `key` in the file to what `text` says, and return it; the file and its folder are made if need be.
+    """Set `key` in the file to the value of `text`, and return it. Creates the file and its folder.
 
-    What else the file holds is not judged, so that a file with a mistake can be mended. Raises SettingError,
-    or FishError if the file cannot be written.
+    The rest of the file is not validated, so that a mistake in it can be fixed. Raises SettingError, or FishError if
+    the file cannot be written.
     """
     import tomlkit
 
     setting = named(key)
     value = checked(setting, from_text(setting, text), key)
     if path.parent.resolve() != Path.cwd():
-        value = placed(setting, value, str(Path.cwd()))  # else a path would start at the file's folder
+        value = placed(setting, value, str(Path.cwd()))  # else it would be relative to the folder of the file
     document = _document(path)
     table: Any = document.setdefault(setting.table, tomlkit.table()) if setting.table else document
     if not isinstance(table, dict):
@@ -34,28 +34,28 @@ def set_value(path: Path, key: str, text: str) -> Value:
 
 
 def unset(path: Path, key: str) -> None:
-    """Remove `key` from the file, known or not, so that a mistake can be mended. Raises as `set_value` does."""
+    """Remove `key` from the file; it may be unknown, so that a mistake can be fixed. Raises as `set_value` does."""
     document = _document(path)
     first, _, name = key.rpartition(".")
     table: Any = document.get(first) if first else document
     if not isinstance(table, dict) or name not in table:
-        raise SettingError(f"{shown(key)} is not set in {path}, so there is nothing to remove.")
+        raise SettingError(f"{shown(key)} is not set in {path}.")
     del table[name]
     _write(path, _text(document, path))
 
 
 def init(path: Path) -> str:
-    """Write a file with every setting as a comment, and return its text. Raises SettingError if there is one."""
+    """Write a file with every setting as a comment, and return its text. Raises SettingError if the file exists."""
     if path.exists():
-        raise SettingError(f"{path} is there already: change it with `fish config set`.")
+        raise SettingError(f"{path} exists already: change it with `fish config set`.")
     text = template()
     _write(path, text)
     return text
 
 
 def template() -> str:
-    """A settings file in which every setting is a comment, with its help and default."""
-    lines = ["# Settings of fish. Take the # away before a name to change it.", ""]
+    """Return a settings file in which every setting is a comment, with its help and default."""
+    lines = ["# Settings of fish. Remove the # before a name to change its value.", ""]
     table = ""
     for setting in SETTINGS.values():
         if setting.table != table:
@@ -68,7 +68,7 @@ def template() -> str:
 
 
 def _document(path: Path) -> "TOMLDocument":
-    """The file for editing, comments and all."""
+    """Parse the file with its comments."""
     import tomlkit
     from tomlkit.exceptions import TOMLKitError
 
@@ -81,7 +81,7 @@ def _document(path: Path) -> "TOMLDocument":
 
 
 def _text(document: "TOMLDocument", path: Path) -> str:
-    """The document written out, and read again to see that it still says the same."""
+    """Return the text of the document. Raises SettingError if it does not parse to the same values."""
     text = document.as_string()
     if toml(text, str(path)) != document.unwrap():
         raise SettingError(f"{path} cannot be edited safely: change it by hand.")
@@ -89,7 +89,7 @@ def _text(document: "TOMLDocument", path: Path) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    with naming_failures(path):
+    with report_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
             temporary.write_bytes(text.encode())

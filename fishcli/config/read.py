@@ -1,7 +1,7 @@
-"""Reading settings from files and the environment, and merging them.
+"""Read settings from files and the environment, and merge them.
 
-A setting in a file stands on one line. That keeps line numbers exact although the TOML reader gives none:
-each line is read by itself, then the file as a whole for what only several lines together can get wrong.
+Each setting of a file is on one line. The TOML parser gives no line numbers for values, so each line is parsed by
+itself, and then the whole file for errors that involve several lines.
 """
 
 import os
@@ -18,13 +18,13 @@ from fishcli.config.schema import SETTINGS, TABLES, Setting, Value, checked, fro
 from fishcli.errors import SettingError
 from fishcli.files import folder
 
-MAX_BYTES = 65_536  # twenty times the template, which names every setting
-MAX_LINE = 4_096  # characters; reading a key of n dotted parts takes n * n steps
+MAX_BYTES = 65_536  # twenty times the template, which has every setting
+MAX_LINE = 4_096  # characters; parsing a key of n dotted parts takes O(n^2) steps
 DEFAULT = "default"
 SPEAKING = frozenset({"generate", "say", "client", "serve", "webui"})  # the commands that read [generate]
-# What the package's folders and its tests are told by the environment.
+# Variables for the folders of the package and for its tests.
 NO_SETTING = re.compile(r"FISHCLI_((CACHE|CONFIG|DATA)_DIR|TEST_.*)", re.DOTALL)
-MODEL_NAME = re.compile(r"[^\W.][\w.-]*(/[^\W.][\w.-]*)?")  # `name` or `owner/name`, which a folder may have too
+MODEL_NAME = re.compile(r"[^\W.][\w.-]*(/[^\W.][\w.-]*)?")  # `name` or `owner/name`; a folder may have such a name too
 
 
 @dataclass(frozen=True)
@@ -38,16 +38,16 @@ class Resolved:
 
 @dataclass(frozen=True)
 class Settings:
-    """Every setting by its key, in the order of `SETTINGS`."""
+    """All settings by key, in the order of `SETTINGS`."""
 
     resolved: Mapping[str, Resolved]
 
     def find(self, key: str) -> Resolved:
-        """The setting of that key. Raises SettingError with the nearest right name."""
+        """Return the setting of a key, or raise SettingError with the most similar key."""
         return self.resolved[named(key).key]
 
     def defaults_for(self, command: str) -> dict[str, Value]:
-        """By option name, what files and the environment set for `command`: click's `default_map`."""
+        """Return the values that files and the environment set for `command`, by option name: click's `default_map`."""
         tables = {"", command, "generate" if command in SPEAKING else ""}
         return {
             each.setting.name: each.value
@@ -57,7 +57,7 @@ class Settings:
 
 
 def load_settings(cwd: Path, environ: Mapping[str, str]) -> Settings:
-    """Merge all sources. Raises SettingError at the first thing in any of them that is wrong."""
+    """Merge all sources. Raises SettingError at the first error in any of them."""
     resolved = defaults()
     for _, read in sources(cwd, environ):
         resolved |= read()
@@ -65,12 +65,12 @@ def load_settings(cwd: Path, environ: Mapping[str, str]) -> Settings:
 
 
 def defaults() -> dict[str, Resolved]:
-    """Every setting as it is where nothing sets it."""
+    """Return the default of every setting."""
     return {key: Resolved(setting, setting.default, DEFAULT) for key, setting in SETTINGS.items()}
 
 
 def sources(cwd: Path, environ: Mapping[str, str]) -> list[tuple[str, Callable[[], dict[str, Resolved]]]]:
-    """What may set something, each winning over those before it: its name, and what reads it or raises SettingError."""
+    """Return the name and the reader of each source, in rising priority. A reader raises SettingError."""
     own, local = user_file(), local_file(cwd)
     return [
         (str(own), partial(read_file, own)),
@@ -80,17 +80,17 @@ def sources(cwd: Path, environ: Mapping[str, str]) -> list[tuple[str, Callable[[
 
 
 def user_file() -> Path:
-    """The user's settings, for every working folder."""
+    """Return the path of the user's settings, for every working folder."""
     return folder("config") / "config.toml"
 
 
 def local_file(cwd: Path) -> Path:
-    """The settings of one working folder."""
+    """Return the path of the settings of one working folder."""
     return cwd / "fishcli.toml"
 
 
 def read_environment(environ: Mapping[str, str]) -> dict[str, Resolved]:
-    """What `FISHCLI_...` variables set. An empty one sets nothing; one that names no setting is an error."""
+    """Return the settings of `FISHCLI_...` variables. Raises SettingError for an unknown one."""
     by_variable = {setting.variable: setting for setting in SETTINGS.values()}
     resolved = {}
     for variable, text in environ.items():
@@ -99,7 +99,7 @@ def read_environment(environ: Mapping[str, str]) -> dict[str, Resolved]:
         if variable not in by_variable:
             near = nearest(variable.removeprefix("FISHCLI_").lower(), SETTINGS)
             hint = f"did you mean {SETTINGS[near].variable}?" if near else "unset it."
-            raise SettingError(f"The environment variable {shown(variable)} names no setting: {hint}")
+            raise SettingError(f"The environment variable {shown(variable)} is not a setting: {hint}")
         setting = by_variable[variable]
         value = checked(setting, from_text(setting, text), f"The environment variable {variable}")
         resolved[setting.key] = Resolved(setting, placed(setting, value, ""), f"environment {variable}")
@@ -107,12 +107,12 @@ def read_environment(environ: Mapping[str, str]) -> dict[str, Resolved]:
 
 
 def read_file(path: Path) -> dict[str, Resolved]:
-    """What a settings file sets, by key; nothing if it is not there. Raises SettingError."""
+    """Return the settings of a file by key; none if it does not exist. Raises SettingError."""
     return parse(decoded(path), path)
 
 
 def parse(text: str, path: Path) -> dict[str, Resolved]:
-    """What `text`, the content of `path`, sets. Raises SettingError with the line of what is wrong."""
+    """Return the settings in `text`, the content of `path`. Raises SettingError with the line of the error."""
     resolved: dict[str, Resolved] = {}
     table: tuple[str, ...] = ()
     for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), 1):
@@ -132,19 +132,19 @@ def parse(text: str, path: Path) -> dict[str, Resolved]:
 
 
 def decoded(path: Path) -> str:
-    """The file's text; nothing if it is not there. Raises SettingError if it is no readable, small, UTF-8 file."""
+    """Return the text of a file; empty if it does not exist. Raises SettingError unless it is a small UTF-8 file."""
     data = _bytes(path)
     if len(data) > MAX_BYTES:
-        raise SettingError(f"{path} is larger than {MAX_BYTES} bytes, so it holds no settings: move it away.")
+        raise SettingError(f"{path} is larger than {MAX_BYTES} bytes, too large for a settings file: move it away.")
     try:
-        return data.decode("utf-8-sig")  # some editors of Windows write the mark
+        return data.decode("utf-8-sig")  # some Windows editors write a BOM
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise SettingError(f"{path}, line {line} is not UTF-8: save the file as UTF-8.") from error
 
 
 def toml(text: str, where: str) -> dict[str, Any]:
-    """Read TOML. Raises SettingError with the reader's reason, and its line where `text` has several."""
+    """Parse TOML. Raises SettingError with the parser's reason, and the line if `text` has several."""
     if sys.version_info >= (3, 11):
         import tomllib
     else:
@@ -153,16 +153,16 @@ def toml(text: str, where: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except RecursionError as error:
-        raise SettingError(f"{where} is nested too deep: a setting is one plain value.") from error
+        raise SettingError(f"{where} is nested too deeply: a setting is one plain value.") from error
     except ValueError as error:  # TOMLDecodeError is one; int() raises another for thousands of digits
         reason, _, position = str(error).partition(" (at ")
         line = re.match(r"line (\d+)", position)
         where = f"{where}, line {line[1]}" if line and "\n" in text else where
-        raise SettingError(f"{where} is not TOML with one setting to a line: {shown(reason)}.") from error
+        raise SettingError(f"{where} is not TOML with one setting per line: {shown(reason)}.") from error
 
 
 def placed(setting: Setting, value: Value, start: str) -> Value:
-    """A path with `~` written out and, if it is relative, from the folder `start`; anything else as it is."""
+    """Return a path with `~` expanded and, if relative, joined to the folder `start`; other values unchanged."""
     if setting.kind not in ("path", "model"):
         return value
     path = os.path.join(start, os.path.expanduser(str(value)))
@@ -172,18 +172,18 @@ def placed(setting: Setting, value: Value, start: str) -> Value:
 
 def _bytes(path: Path) -> bytes:
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a named pipe would never end
+        if not stat.S_ISREG(path.stat().st_mode):  # reading a named pipe would block
             raise SettingError(f"{path} is not a file: move it away.")
         with path.open("rb") as file:
             return file.read(MAX_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
         return b""
     except OSError as error:
-        raise SettingError(f"{path} cannot be read ({error.strerror}): check who may read it.") from error
+        raise SettingError(f"{path} cannot be read ({error.strerror}): check its permissions.") from error
 
 
 def _header(content: Any, where: str) -> tuple[str, ...]:
-    """The name of the table that a line `[name]` opens, from what the line alone reads as."""
+    """Return the parts of the table name in a line `[name]`, given as parsed by itself."""
     parts = []
     while isinstance(content, dict) and content:
         part, content = next(iter(content.items()))
@@ -192,14 +192,14 @@ def _header(content: Any, where: str) -> tuple[str, ...]:
     if name not in TABLES:
         near = nearest(name, TABLES)
         hint = f"did you mean [{near}]?" if near else "`fish config show` lists all settings."
-        raise SettingError(f"{where}: there is no table {shown(name)}: {hint}")
+        raise SettingError(f"{where}: {shown(name)} is not a table: {hint}")
     if isinstance(content, list):
         raise SettingError(f"{where}: [[{name}]] must be [{name}].")
     return tuple(parts)
 
 
 def _leaves(content: dict[str, Any], table: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Each name in a line with its value. Names have two parts at most, so deeper ones are not sought."""
+    """Yield each name in a line with its value. Names have at most two parts."""
     for part, value in content.items():
         if not table and isinstance(value, dict) and value:
             yield from (((part, inner), leaf) for inner, leaf in value.items())

@@ -1,4 +1,4 @@
-"""The table of all settings, and what makes a name or a value right."""
+"""The table of all settings, and the validation of their names and values."""
 
 import json
 import re
@@ -19,7 +19,7 @@ TYPES: dict[Kind, tuple[type, ...]] = {
     "path": (str,),
     "model": (str,),
 }
-NO_PATH = re.compile("[\0\ud800-\udfff]")  # no file system has the first, no settings file the others
+NO_PATH = re.compile("[\0\ud800-\udfff]")  # a NUL is in no file name, a lone surrogate in no settings file
 WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
@@ -27,8 +27,8 @@ WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no":
 class Setting:
     """One setting. `name` is its long option with `_`; the default None means "not set".
 
-    A `model` is a folder or a model's name. Numbers have both bounds; `min_open` excludes the lower one.
-    `example` stands in the template where there is no default.
+    A `model` is a folder or the name of a model. Numbers have both bounds; `min_open` excludes the lower one.
+    The template shows `example` if there is no default.
     """
 
     table: str
@@ -44,29 +44,29 @@ class Setting:
 
     @property
     def key(self) -> str:
-        """`generate.top_p`; without a dot for what stands at the top of the file."""
+        """The key, such as `generate.top_p`; without a dot for a setting at the top of the file."""
         return f"{self.table}.{self.name}" if self.table else self.name
 
     @property
     def variable(self) -> str:
-        """The environment variable that sets it: `FISHCLI_GENERATE_TOP_P`."""
+        """The environment variable that sets it, such as `FISHCLI_GENERATE_TOP_P`."""
         return f"FISHCLI_{self.key.replace('.', '_').upper()}"
 
     @property
     def expected(self) -> str:
-        """What a value has to be, in words: "a number above 0 and at most 1"."""
+        """The valid values in words, such as "a number above 0 and at most 1"."""
         if self.choices:
             return f"one of {', '.join(self.choices)}"
         if self.kind in ("int", "float"):
             noun = "a whole number" if self.kind == "int" else "a number"
             least = f"above {self.minimum} and at most" if self.min_open else f"from {self.minimum} to"
             return f"{noun} {least} {self.maximum}"
-        words = {"bool": "true or false", "text": "text", "path": "a path", "model": "a folder or a model's name"}
+        words = {"bool": "true or false", "text": "text", "path": "a path", "model": "a folder or the name of a model"}
         return words[self.kind]
 
     def accepts(self, value: object) -> bool:
-        """Whether a value, as TOML gives it, is of the kind and in the range. No NaN is in any range."""
-        if type(value) not in TYPES[self.kind]:  # a bool is an int to isinstance
+        """Return whether a TOML value has the right kind and range. NaN is in no range."""
+        if type(value) not in TYPES[self.kind]:  # not isinstance: a bool is an int
             return False
         if isinstance(value, str):
             clean = value.isprintable() if self.kind == "text" else not NO_PATH.search(value)
@@ -78,58 +78,61 @@ class Setting:
 
 _DTYPES = ("auto", "float32", "bfloat16", "float16")
 _TABLE = (
-    Setting("", "checkpoint_path", "model", None, "The model: its folder or name.", example="fish-speech-1.5"),
-    Setting("", "codec_path", "path", None, "The codec's file, if it lies elsewhere.", example="~/codec.pth"),
-    Setting("", "device", "text", "auto", "Where the model runs.", ("auto", "cpu", "cuda", "mps")),
-    Setting("", "dtype", "text", "auto", "What the model computes in; auto follows the device.", _DTYPES),
-    Setting("", "quantize", "text", "auto", "TensorCache weights in 8 or 4 bits; auto: 8 where that is faster.",
+    Setting("", "checkpoint_path", "model", None, "The model: a folder or a name.", example="fish-speech-1.5"),
+    Setting("", "codec_path", "path", None, "The codec, if it is not in the model's folder.", example="~/codec.pth"),
+    Setting("", "device", "text", "auto", "The device that runs the model.", ("auto", "cpu", "cuda", "mps")),
+    Setting("", "dtype", "text", "auto", "The data type of the model; auto follows the device.", _DTYPES),
+    Setting("", "quantize", "text", "auto", "Quantize the weights; auto: int8 where that is faster.",
             ("auto", "none", "int8", "int4")),
     Setting("", "compile", "bool", False, "Compile the model for this machine: slow once, then faster."),
-    Setting("", "threads", "int", None, "Processor threads.", minimum=1, maximum=1024, example=8),
-    Setting("", "language", "text", None, "The text's language, if it should not be guessed.", example="en"),
-    Setting("", "normalize", "bool", True, "Read numbers, dates and units aloud as words."),
-    Setting("generate", "temperature", "float", 0.7, "How freely to choose; 0 takes the likeliest.", maximum=2),
-    Setting("generate", "top_p", "float", 0.7, "Choose among the likeliest that make up this share.",
+    Setting("", "threads", "int", None, "CPU threads; automatic by default.", minimum=1, maximum=1024, example=8),
+    Setting("", "kv_memory", "int", None, "Memory for the KV cache, in MB; automatic by default.",
+            minimum=1, maximum=1_000_000, example=1000),
+    Setting("", "language", "text", None, "The language of the text; detected by default.", example="en"),
+    Setting("", "normalize", "bool", True, "Read numbers, dates and units as words."),
+    Setting("generate", "temperature", "float", 0.7, "Sampling temperature; 0 is greedy.", maximum=2),
+    Setting("generate", "top_p", "float", 0.7, "Nucleus sampling: the probability mass to sample from.",
             maximum=1, min_open=True),
-    Setting("generate", "repetition_penalty", "float", 1.2, "How much to avoid recent sounds; 1 is not at all.",
+    Setting("generate", "repetition_penalty", "float", 1.2, "Penalty of recently sampled codes; 1 is none.",
             maximum=2, min_open=True),
-    Setting("generate", "seed", "int", None, "Repeats a result; without it one is drawn and shown.",
+    Setting("generate", "seed", "int", None, "Random seed; drawn and shown by default.",
             maximum=2**63 - 1, example=42),
-    Setting("generate", "max_new_tokens", "int", 1024, "The most frames of one chunk; 0 is no limit.",
+    Setting("generate", "max_new_tokens", "int", 1024, "Maximum frames per chunk; 0 is up to the context.",
             maximum=2**31),
-    Setting("generate", "chunk_length", "int", 200, "Where long text is cut, in bytes.", minimum=20, maximum=2000),
-    Setting("generate", "iterative_prompt", "bool", True, "Give each chunk the ones before it as context."),
-    Setting("generate", "num_samples", "int", 1, "How many versions to make.", minimum=1, maximum=64),
-    Setting("generate", "output_dir", "path", None, "Where generate puts its codes.", example="codes"),
-    Setting("say", "play", "bool", False, "Play the speech aloud."),
-    Setting("download", "local_dir", "path", None, "Where the model is put.", example="checkpoints/fish-speech-1.5"),
-    Setting("download", "revision", "text", None, "The branch, tag or commit to fetch.", example="main"),
+    Setting("generate", "chunk_length", "int", 200, "Maximum length of a chunk of text, in bytes.",
+            minimum=20, maximum=2000),
+    Setting("generate", "iterative_prompt", "bool", True, "Use the chunks before as the context of each chunk."),
+    Setting("generate", "num_samples", "int", 1, "Number of samples to generate.", minimum=1, maximum=64),
+    Setting("generate", "output_dir", "path", None, "The folder for the codes of generate.", example="codes"),
+    Setting("say", "play", "bool", False, "Play the speech."),
+    Setting("download", "local_dir", "path", None, "The folder to download to.", example="checkpoints/fish-speech-1.5"),
+    Setting("download", "revision", "text", None, "The branch, tag or commit to download.", example="main"),
 )  # fmt: skip
 SETTINGS = {setting.key: setting for setting in _TABLE}
 TABLES = tuple(dict.fromkeys(setting.table for setting in _TABLE if setting.table))
 
 
 def named(key: str, where: str = "") -> Setting:
-    """The setting of that key. Raises SettingError, opening with `where`, with the nearest right name."""
+    """Return the setting of a key, or raise SettingError with the most similar key; `where` starts the message."""
     if key in SETTINGS:
         return SETTINGS[key]
     if key in TABLES:
         one = next(each for each in SETTINGS if each.startswith(f"{key}."))
-        raise SettingError(f"{where}{key} is a table: name a setting in it, such as {one}.")
+        raise SettingError(f"{where}{key} is a table: use a setting in it, such as {one}.")
     near = nearest(key, SETTINGS)
     hint = f"did you mean {near}?" if near else "`fish config show` lists them."
-    raise SettingError(f"{where}{shown(key)} is no setting: {hint}")
+    raise SettingError(f"{where}{shown(key)} is not a setting: {hint}")
 
 
 def checked(setting: Setting, value: Any, subject: str) -> Value:
-    """The value as the setting wants it. Raises SettingError, with `subject` as what must be otherwise."""
+    """Return the validated value. Raises SettingError, whose message starts with `subject`."""
     if not setting.accepts(value):
         raise SettingError(f"{subject} must be {setting.expected}, not {_described(value)}.")
     return float(value) if setting.kind == "float" else value
 
 
 def from_text(setting: Setting, text: str) -> Value:
-    """The value that a word of the environment or the command line spells, else the word, to be refused."""
+    """Parse a word of the environment or the command line; an invalid one is returned unchanged, to be rejected."""
     try:
         if setting.kind == "bool":
             return WORDS.get(text.strip().lower(), text)
@@ -141,12 +144,12 @@ def from_text(setting: Setting, text: str) -> Value:
 
 
 def spelled(value: Value | None) -> str:
-    """A value as a settings file spells it; nothing for one that is not set."""
+    """Format a value as in a settings file; an empty string if it is not set."""
     return "" if value is None else json.dumps(value, ensure_ascii=False)
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
-    """The name that was probably meant: the same word in another table, or one spelled alike."""
+    """Return the most similar name: the same word in another table, or a similar spelling; None if there is none."""
     import difflib
 
     names = list(names)
@@ -159,19 +162,19 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
 
 
 def shown(text: str) -> str:
-    """At most 60 characters of a stranger's text, quoted, with what a terminal would act on made harmless."""
-    harmless = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text[:60])
-    return f'"{harmless}{"..." if len(text) > 60 else ""}"'
+    """Quote untrusted text for a message: at most 60 characters, control characters escaped."""
+    printable = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text[:60])
+    return f'"{printable}{"..." if len(text) > 60 else ""}"'
 
 
 def _described(value: object) -> str:
-    """A wrong value, short enough for an error's one line."""
+    """Format an invalid value, short enough for a message."""
     if isinstance(value, str):
         return shown(value)
     if isinstance(value, dict | list):
         return "a table" if isinstance(value, dict) else "a list"
     if isinstance(value, bool):
         return spelled(value)
-    if isinstance(value, int) and value.bit_length() > 64:  # Python refuses to print thousands of digits
+    if isinstance(value, int) and value.bit_length() > 64:  # Python does not format thousands of digits
         return "a number that long"
     return str(value)

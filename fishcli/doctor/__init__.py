@@ -1,4 +1,4 @@
-"""What would run on this machine, how fast, and what stands in the way: a list of checks, each with its remedy."""
+"""Check the installation, the machine, the settings and the models; each problem comes with a remedy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Check", "State", "examine"]
 
 
 def examine(cwd: Path, environ: Mapping[str, str], verify: bool = False) -> list[Check]:
-    """Look at everything that speaking depends on. With `verify`, read every byte of the models and speak a little."""
+    """Run all checks. With `verify`, also verify the checksums of the models and measure the speed."""
     settings, found = _settings(cwd, environ)
     checks = [*install.libraries()]
     has_torch = install.usable("torch")
@@ -28,9 +28,9 @@ def examine(cwd: Path, environ: Mapping[str, str], verify: bool = False) -> list
 
 
 def _settings(cwd: Path, environ: Mapping[str, str]) -> tuple[Settings, list[Check]]:
-    """What every source that is sound sets, and a check for each that sets something.
+    """Return the settings of all valid sources, and a check for each source that sets something.
 
-    Unlike `load_settings` it does not stop at the first fault, so that all of them are seen.
+    Unlike `load_settings`, it does not stop at the first error.
     """
     resolved, checks = defaults(), []
     for name, read in sources(cwd, environ):

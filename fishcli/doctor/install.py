@@ -1,4 +1,4 @@
-"""Python, the libraries that everything needs, and the extras."""
+"""Checks of Python, the required libraries and the extras."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import fishcli
 from fishcli.config import Settings
 from fishcli.doctor.check import Check
 
-# Those that carry compiled code, and so can be there and yet not work.
+# Libraries with compiled code, which can be installed and still fail to import.
 _LIBRARIES = ("numpy", "soundfile", "soxr", "safetensors", "tiktoken", "regex")
-_OLDEST_TORCH = (2, 10)  # reading a stranger's weights was not safe before
+_OLDEST_TORCH = (2, 10)  # the first one that reads untrusted weights safely
 
 
 def libraries() -> Iterator[Check]:
-    """Whether the program's own parts are whole."""
+    """Check the package, Python and the required libraries."""
     yield Check("fishcli", f"{fishcli.__version__} in {fishcli.__path__[0]}")
     yield Check("python", f"{platform.python_version()}, {platform.system()} {platform.machine()}")
     broken = [name for name in _LIBRARIES if not usable(name)]
@@ -26,12 +26,12 @@ def libraries() -> Iterator[Check]:
         remedy = f"run `pip install --force-reinstall {' '.join(broken)}`"
         yield Check("libraries", f"{', '.join(broken)} cannot be imported", "fail", remedy)
     else:
-        yield Check("libraries", "all there")
+        yield Check("libraries", "complete")
     yield _torch()
 
 
 def usable(name: str) -> bool:
-    """Whether a module can be imported; one that is there may still lack a library of the system's."""
+    """Return whether a module can be imported. An installed one may lack a system library."""
     try:
         importlib.import_module(name)
     except (ImportError, OSError):
@@ -40,44 +40,48 @@ def usable(name: str) -> bool:
 
 
 def extras(settings: Settings) -> Iterator[Check]:
-    """What is not needed by everybody: numbers read as words, and sound output."""
+    """Check the optional parts: text normalization and audio output."""
     if _version("wetext"):
-        yield Check("normalize", f"wetext {_version('wetext')} reads Chinese and Japanese numbers as words")
+        yield Check("normalize", f"wetext {_version('wetext')}, for Chinese and Japanese")
     else:
         wanted = bool(settings.find("normalize").value)
         remedy = "run `pip install 'fishcli[normalize]'`"
         yield Check(
-            "normalize", "not installed: Chinese and Japanese numbers stay digits", "warn" if wanted else "ok", remedy
+            "normalize",
+            "not installed: Chinese and Japanese numbers stay digits",
+            "warn" if wanted else "ok",
+            remedy,
         )
-    yield _sound_output(asked=settings.find("say.play").value is True)
+    yield _audio_output(required=settings.find("say.play").value is True)
 
 
 def _torch() -> Check:
     version = _version("torch")
     if not usable("torch"):
-        said = f"{version} cannot be imported" if version else "not installed"
-        return Check("torch", said, "fail", "run `pip install --force-reinstall torch`")
+        problem = f"{version} cannot be imported" if version else "not installed"
+        return Check("torch", problem, "fail", "run `pip install --force-reinstall torch`")
     if tuple(int(part) for part in version.split(".")[:2]) < _OLDEST_TORCH:
         return Check("torch", f"{version} is too old", "fail", "run `pip install --upgrade torch`")
     return Check("torch", version)
 
 
-def _sound_output(asked: bool) -> Check:
+def _audio_output(required: bool) -> Check:
     if not (usable("numpy") and usable("soundfile")):
-        return Check("sound output", "not looked at without the libraries", "warn", "mend them first")
+        return Check("audio output", "not checked without the libraries", "warn", "repair them first")
     from fishcli.audio.playback import find_player
 
     player = find_player()
     if player is not None:
-        return Check("sound output", player)
-    absent = "nothing here can play" if _version("sounddevice") else "no player, and the extra `play` is not installed"
+        return Check("audio output", player)
+    no_device = "sounddevice finds no device, and there is no player"
+    absent = no_device if _version("sounddevice") else "no player, and the extra `play` is not installed"
     tools = {"darwin": "brew install ffmpeg", "win32": "winget install ffmpeg"}.get(sys.platform, "apt install ffmpeg")
-    remedy = f"run `pip install 'fishcli[play]'` or `{tools}`; -o FILE works without"
-    return Check("sound output", absent, "fail" if asked else "warn", remedy)
+    remedy = f"run `pip install 'fishcli[play]'` or `{tools}`; -o FILE works without one"
+    return Check("audio output", absent, "fail" if required else "warn", remedy)
 
 
 def _version(package: str) -> str:
-    """The installed version; nothing if there is none."""
+    """Return the installed version; empty if there is none."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""The processor and the device: number format, threads, compiler, speed."""
+"""Checks of the CPU and the device: dtype, quantization, threads and compiler."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fishcli.native import build
 if TYPE_CHECKING:
     import torch
 
-# As Linux spells them, the fastest first.
+# By the flags of Linux, the fastest first.
 _FEATURES = {
     "amx_tile": "AMX",
     "avx512_bf16": "AVX512-BF16",
@@ -30,19 +30,18 @@ _FEATURES = {
     "asimd": "NEON",
 }
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
-_GROUPS = Path("/sys/fs/cgroup")
 
 
 def checks(settings: Settings, environ: Mapping[str, str], size: int) -> Iterator[Check]:
-    """What the settings come to on this machine, for a model of `size` bytes. Needs torch."""
-    from fishcli.runners.plan import physical_cores, pick_device, pick_native, pick_threads
+    """Check the settings on this machine, for a model of `size` bytes. Needs torch."""
+    from fishcli.runners.plan import cpu_quota, physical_cores, pick_device, pick_native, pick_threads
 
     yield processor()
     chosen = settings.find("device")
     try:
         device = pick_device(str(chosen.value))
     except SettingError:
-        yield Check("device", f"{chosen.value} is not there", "fail", f"{unset(chosen)} to use what is")
+        yield Check("device", f"{chosen.value} is not available", "fail", f"{unset(chosen)} to use the default")
         device = pick_device("auto")
     yield _device(device)
     dtype, quantize = str(settings.find("dtype").value), str(settings.find("quantize").value)
@@ -50,14 +49,14 @@ def checks(settings: Settings, environ: Mapping[str, str], size: int) -> Iterato
     compiled = wanted and build.why_not() is None
     yield _dtype(settings.find("dtype"), device, size, compiled)
     yield _quantize(settings.find("quantize"), device, size, compiled)
-    cores, quota = physical_cores(), cpu_quota(_GROUPS, Path("/proc/self/cgroup"))
+    cores, quota = physical_cores(), cpu_quota()
     yield from threads(settings.find("threads"), environ, cores, quota, own=pick_threads(None, size))
-    yield from company(environ, cores, os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0)
+    yield from other_processes(environ, cores, os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0)
     yield _compile(device)
 
 
 def processor() -> Check:
-    """Its name, and what it has that multiplies matrices fast."""
+    """Return the name of the CPU and its vector and matrix extensions."""
     import torch
 
     info = _text(Path("/proc/cpuinfo"))
@@ -65,14 +64,14 @@ def processor() -> Check:
     slow = platform.machine().lower() in ("x86_64", "amd64") and features == ["DEFAULT"]
     value = f"{_cpu_name(info)} ({', '.join(features)})"
     return (
-        Check("processor", value, "warn", "without AVX2 expect it to be very slow")
+        Check("processor", value, "warn", "without AVX2 it is very slow; use another machine")
         if slow
         else Check("processor", value)
     )
 
 
 def cpu_features(info: str) -> list[str]:
-    """Of what `/proc/cpuinfo` lists, that which matters here."""
+    """Return the relevant features in the text of `/proc/cpuinfo`."""
     flags = {flag for line in info.splitlines() if line.startswith(("flags", "Features")) for flag in line.split()}
     return [name for flag, name in _FEATURES.items() if flag in flags]
 
@@ -82,8 +81,8 @@ def _cpu_name(info: str) -> str:
     if names:
         return names[0]
     if sys.platform == "darwin":
-        asked = subprocess.run(["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True)
-        return asked.stdout.strip() or platform.machine()
+        found = subprocess.run(["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True)
+        return found.stdout.strip() or platform.machine()
     return platform.processor() or platform.machine()
 
 
@@ -96,7 +95,7 @@ def _device(device: torch.device) -> Check:
     if device.type == "cpu" and shutil.which("nvidia-smi"):
         built = torch.version.cuda is not None
         remedy = "update its driver" if built else "install torch built for CUDA, see https://pytorch.org/get-started"
-        return Check("device", "cpu, though there is an NVIDIA GPU", "warn", remedy)
+        return Check("device", "cpu, although there is an NVIDIA GPU", "warn", remedy)
     return Check("device", device.type)
 
 
@@ -120,12 +119,12 @@ def _why(dtype: torch.dtype, device: torch.device, compiled: bool) -> str:
     from fishcli.runners.plan import cpu_has_bfloat16
 
     if device.type != "cpu":
-        return "which the device multiplies fast"
+        return "the fastest on this device"
     if "bfloat16" in str(dtype):
-        return "half as much to read as float32" if compiled else "which this CPU multiplies itself"
+        return "which halves the memory traffic" if compiled else "which this CPU supports"
     if compiled or cpu_has_bfloat16():
-        return "the fastest for so small a model"
-    return "since this CPU has neither AMX nor AVX512-BF16"
+        return "the fastest for a small model"
+    return "because this CPU has neither AMX nor AVX512-BF16"
 
 
 def _quantize(chosen: Resolved, device: torch.device, size: int, compiled: bool) -> Check:
@@ -138,89 +137,60 @@ def _quantize(chosen: Resolved, device: torch.device, size: int, compiled: bool)
     if chosen.value != "auto":
         return Check("quantize", f"{kind}, from {chosen.source}")
     if kind == "int8":
-        return Check("quantize", "int8: what a CPU reads for a frame is what takes its time")
+        return Check("quantize", "int8, because decoding on a CPU is memory-bound")
     if device.type != "cpu":
-        return Check("quantize", f"none: {device.type} reads fast enough")
-    return Check("quantize", "none, for so small a model" if compiled or not size else "none, without what is compiled")
+        return Check("quantize", f"none, because the memory of {device.type} is fast enough")
+    return Check("quantize", "none, for a small model" if compiled or not size else "none, without the native runner")
 
 
 def threads(chosen: Resolved, environ: Mapping[str, str], cores: int, quota: float | None, own: int) -> Iterator[Check]:
-    """How many there will be, and what in the environment fights it.
+    """Check the number of threads against the cores, the environment and the quota.
 
-    `quota`: processors' worth of time, if that is bounded; `own`: the threads that the model takes by itself.
+    `quota`: CPUs' worth of time in the control group, None: unlimited; `own`: the default for the model.
     """
     count = int(chosen.value or own)
-    why = f"from {chosen.source}" if chosen.value else "the physical cores" if own == cores else "for so small a model"
-    yield Check("threads", f"{count}, {why}")
+    usable = cores if quota is None else min(cores, max(1, int(quota)))
+    default = "for a small model" if own < usable else "the CPU quota" if own < cores else "the physical cores"
+    yield Check("threads", f"{count}, {f'from {chosen.source}' if chosen.value else default}")
     if count > cores:
-        yield Check("threads", f"{count} on {cores} physical cores get in each other's way", "warn", unset(chosen))
+        yield Check("threads", f"{count} on {cores} physical cores are slower than {cores}", "warn", unset(chosen))
     for name in _THREAD_VARIABLES:
-        if (asked := environ.get(name)) and asked != str(count):
-            remedy = f"unset {name}, or run `fish config set threads {asked}`"
-            yield Check("threads", f"{name} is {asked}, but {count} are used all the same", "warn", remedy)
+        if (wanted := environ.get(name)) and wanted != str(count):
+            remedy = f"unset {name}, or run `fish config set threads {wanted}`"
+            yield Check("threads", f"{name} is {wanted}, but {count} threads are used", "warn", remedy)
     if quota is not None and quota < count:
-        fitting = f"run `fish config set threads {max(1, int(quota))}`, or give the container more"
-        yield Check("threads", f"a control group allows {quota:g} processors' worth of time", "warn", fitting)
+        fitting = f"run `fish config set threads {max(1, int(quota))}`, or raise the limit of the container"
+        yield Check("threads", f"the control group allows {quota:g} CPUs' worth of time", "warn", fitting)
 
 
-def company(environ: Mapping[str, str], cores: int, load: float) -> Iterator[Check]:
-    """Whether the processors are shared with others. `load`: processes that want one, on average."""
+def other_processes(environ: Mapping[str, str], cores: int, load: float) -> Iterator[Check]:
+    """Check whether other processes use the CPU. `load`: the load average."""
     if load > cores + 1 and environ.get("OMP_WAIT_POLICY", "").upper() != "PASSIVE":
-        # Threads that wait for each other by spinning waste what the others leave: 5 times slower at a load of 6 on 2.
-        remedy = "wait for the others, or set OMP_WAIT_POLICY=PASSIVE"
-        yield Check("threads", f"the processors are busy: a load of {load:.1f} on {cores} cores", "warn", remedy)
-    there = os.cpu_count() or 1
-    ours = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else there
-    if ours < there:
-        remedy = "start it without taskset, or give its container more"
-        yield Check("threads", f"{ours} of {there} processors are open to this process", "warn", remedy)
-
-
-def cpu_quota(root: Path, own: Path) -> float | None:
-    """Processors' worth of time that the control groups of this process get at most; None if any amount.
-
-    `root` is where they are mounted, `own` the file that names those of this process, of version 1 or 2.
-    """
-    quotas = []
-    for line in _text(own).splitlines():
-        _, controllers, group = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        base = root / "cpu" if controllers else root
-        here = base / group.lstrip("/")
-        for folder in [here, *here.parents]:
-            quotas += _group_quota(folder)
-            if folder == base:
-                break
-    return min(quotas, default=None)
-
-
-def _group_quota(folder: Path) -> list[float]:
-    """The bound that one group sets, if any."""
-    fields = _text(folder / "cpu.max").split() or [
-        *_text(folder / "cpu.cfs_quota_us").split(),
-        *_text(folder / "cpu.cfs_period_us").split(),
-    ]
-    if len(fields) != 2 or fields[0] in ("max", "-1"):
-        return []
-    return [int(fields[0]) / int(fields[1])]
+        # Spinning threads waste the time that the others leave: 5 times slower at a load of 6 on two cores.
+        remedy = "wait for the other processes, or set OMP_WAIT_POLICY=PASSIVE"
+        yield Check("threads", f"the CPU is busy: a load of {load:.1f} on {cores} cores", "warn", remedy)
+    total = os.cpu_count() or 1
+    ours = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else total
+    if ours < total:
+        remedy = "run it without taskset, or raise the limit of the container"
+        yield Check("threads", f"this process may use {ours} of {total} CPUs", "warn", remedy)
 
 
 def _compile(device: torch.device) -> Check:
-    """What can be compiled: C++ for a CPU, Triton and C for CUDA."""
+    """Check the compiler: for C++ on a CPU, for Triton and C on CUDA."""
     if device.type == "mps":
-        return Check("compile", "not for mps")
+        return Check("compile", "not supported on mps")
     if reason := build.why_not():
-        return Check("compile", reason, "warn", f"install {os.environ.get('CXX') or 'g++'}; all else works without it")
+        return Check("compile", reason, "warn", f"install {os.environ.get('CXX') or 'g++'}; the rest works without it")
     if device.type == "cuda" and not (Path(sysconfig.get_path("include")) / "Python.h").exists():
-        return Check("compile", "Python's headers are missing", "warn", "install them, as python3-dev for example")
+        return Check("compile", "Python's headers are missing", "warn", "install them, for example as python3-dev")
     if device.type == "cpu" and build.is_built():
-        return Check("compile", "done, for this processor")
-    return Check("compile", f"can be done, with {build.compiler()}")
+        return Check("compile", "done for this CPU")
+    return Check("compile", f"possible with {build.compiler()}")
 
 
 def _text(path: Path) -> str:
-    """A file's text; nothing where there is none, or none for us."""
+    """Return the text of a file; empty if it cannot be read."""
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:

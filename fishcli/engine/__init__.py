@@ -1,5 +1,6 @@
-"""Text and a voice in, speech out: `load()` and the Engine."""
+"""The engine: one model, one KV cache and one model thread, shared by everyone who speaks."""
 
-from fishcli.engine.engine import Engine, Plan, load, make_plan
+from fishcli.engine.engine import MAX_BATCH, Engine, load
+from fishcli.engine.streams import AudioStream, EngineClosed, FrameStream, Stream
 
-__all__ = ["Engine", "Plan", "load", "make_plan"]
+__all__ = ["MAX_BATCH", "AudioStream", "Engine", "EngineClosed", "FrameStream", "Stream", "load"]

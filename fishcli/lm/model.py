@@ -1,85 +1,18 @@
 """The dual transformer: a slow one over positions, a fast one over the codes of one position.
 
-The forward passes take B rows that may stand at different positions; a pass over one new position of each
-row and a pass over many positions of one row are the same code.
+A decode step, over one new position of each of B sequences, and a prefill, over many positions of one, are the same
+code: only the `KVIndex` differs.
 """
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fishcli.lm.kv_cache import KVCache, KVIndex
 from fishcli.lm.quantize import LINEAR, Linear, Quantize
 from fishcli.lm.settings import LMSettings, StackSettings
-
-
-class KVCache:
-    """The keys and values of a stack: each (layers, rows, kv_heads, positions, head_dim)."""
-
-    def __init__(self, stack: StackSettings, rows: int, length: int, dtype: torch.dtype, device: torch.device) -> None:
-        shape = (stack.layers, rows, stack.kv_heads, length, stack.head_dim)
-        # Zeros, not empty: masked positions must hold finite numbers.
-        self.keys = torch.zeros(shape, dtype=dtype, device=device)
-        self.values = torch.zeros(shape, dtype=dtype, device=device)
-
-    @property
-    def rows(self) -> int:
-        return self.keys.shape[1]
-
-    @property
-    def length(self) -> int:
-        return self.keys.shape[3]
-
-    def copy(self, smaller: KVCache) -> None:
-        """Take over what a smaller one holds."""
-        for old, new in ((smaller.keys, self.keys), (smaller.values, self.values)):
-            new[:, : old.shape[1], :, : old.shape[3]] = old
-
-    def take(self, row: int, length: int) -> tuple[Tensor, Tensor]:
-        """Copies of the first `length` keys and values of a row: (layers, kv_heads, length, head_dim), on the CPU."""
-        keys, values = (each[:, row, :, :length].cpu() for each in (self.keys, self.values))
-        return keys.clone(memory_format=torch.contiguous_format), values.clone(memory_format=torch.contiguous_format)
-
-    def put(self, row: int, keys: Tensor, values: Tensor) -> None:
-        """Give a row what `take` took."""
-        self.keys[:, row, :, : keys.shape[2]] = keys.to(self.keys.device)
-        self.values[:, row, :, : values.shape[2]] = values.to(self.values.device)
-
-    def move(self, source: int, target: int, length: int) -> None:
-        """Copy the first `length` positions of one row over another; a row without any need not exist yet."""
-        if not length:
-            return
-        self.keys[:, target, :, :length] = self.keys[:, source, :, :length]
-        self.values[:, target, :, :length] = self.values[:, source, :, :length]
-
-
-class Where(NamedTuple):
-    """Which rows and positions of a KVCache one pass writes, and up to which position it looks."""
-
-    first: int  # first row
-    rows: Tensor  # (B, 1)
-    positions: Tensor  # (B, T)
-    end: int
-    mask: Tensor | None  # what each query may attend to: (B, 1, 1 or T * group, end); None: everything
-
-    @classmethod
-    def step(cls, positions: Tensor, end: int) -> Where:
-        """One new position of each of the rows 0..B-1; positions (B,), all below `end`."""
-        rows = torch.arange(len(positions), device=positions.device)[:, None]
-        mask = None
-        if len(positions) > 1:
-            mask = (torch.arange(end, device=positions.device) <= positions[:, None])[:, None, None]
-        return cls(0, rows, positions[:, None], end, mask)
-
-    @classmethod
-    def prefill(cls, row: int, start: int, end: int, group: int, device: torch.device) -> Where:
-        """The positions start..end-1 of one row."""
-        positions = torch.arange(start, end, device=device)
-        mask = torch.arange(end, device=device) <= positions.repeat_interleave(group)[:, None]
-        return cls(row, torch.full((1, 1), row, device=device), positions[None], end, mask[None, None])
 
 
 class RMSNorm(nn.Module):
@@ -108,20 +41,19 @@ class Attention(nn.Module):
         self.wqkv = LINEAR[quantize](s.dim, s.qkv, bias=s.qkv_bias)
         self.wo = LINEAR[quantize](s.heads * s.head_dim, s.dim)
 
-    def forward(self, x: Tensor, rotation: Tensor, keys: Tensor, values: Tensor, where: Where) -> Tensor:
-        """x (B, T, dim), the layer's keys and values (rows, kv_heads, positions, head_dim) -> (B, T, dim)."""
-        s, (rows, length, _) = self.s, x.shape
-        qkv = self.wqkv(x).view(rows, length, s.heads + 2 * s.kv_heads, s.head_dim)
+    def forward(self, x: Tensor, rotation: Tensor, keys: Tensor, values: Tensor, index: KVIndex) -> Tensor:
+        """x (B, T, dim), the layer's keys and values (kv_heads, positions, head_dim) -> (B, T, dim)."""
+        s, (batch, length, _) = self.s, x.shape
+        qkv = self.wqkv(x).view(batch, length, s.heads + 2 * s.kv_heads, s.head_dim)
         rotated = rotate(qkv[:, :, : s.heads + s.kv_heads], rotation)
         q, k = rotated.split([s.heads, s.kv_heads], dim=2)
-        keys[where.rows, :, where.positions] = k
-        values[where.rows, :, where.positions] = qkv[:, :, s.heads + s.kv_heads :]
-        k = keys[where.first : where.first + rows, :, : where.end]
-        v = values[where.first : where.first + rows, :, : where.end]
-        # The heads that share a key head become further queries of it: nothing is copied.
-        q = q.reshape(rows, length, s.kv_heads, s.group, s.head_dim).transpose(1, 2).flatten(2, 3)
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=where.mask)
-        y = y.unflatten(2, (length, s.group)).transpose(1, 2).reshape(rows, length, -1)
+        keys[:, index.write] = k.permute(2, 0, 1, 3)
+        values[:, index.write] = qkv[:, :, s.heads + s.kv_heads :].permute(2, 0, 1, 3)
+        # The query heads that share a key head become further queries of it: nothing is copied.
+        q = q.reshape(batch, length, s.kv_heads, s.group, s.head_dim).transpose(1, 2).flatten(2, 3)
+        k, v = gather(keys, index.read), gather(values, index.read)  # (B, kv_heads, S, head_dim)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=index.mask)
+        y = y.unflatten(2, (length, s.group)).transpose(1, 2).reshape(batch, length, -1)
         return self.wo(y)
 
 
@@ -146,8 +78,8 @@ class Block(nn.Module):
         self.ffn_norm = RMSNorm(s.dim, s.eps)
         self.feed_forward = FeedForward(s, quantize)
 
-    def forward(self, x: Tensor, rotation: Tensor, keys: Tensor, values: Tensor, where: Where) -> Tensor:
-        x = x + self.attention(self.attention_norm(x), rotation, keys, values, where)
+    def forward(self, x: Tensor, rotation: Tensor, keys: Tensor, values: Tensor, index: KVIndex) -> Tensor:
+        x = x + self.attention(self.attention_norm(x), rotation, keys, values, index)
         return x + self.feed_forward(self.ffn_norm(x))
 
 
@@ -187,13 +119,13 @@ class Transformer(nn.Module):
     def device(self) -> torch.device:
         return self.norm.weight.device
 
-    def cache(self, rows: int, length: int) -> KVCache:
-        """Room for the keys and values of the slow transformer."""
-        return KVCache(self.settings.slow, rows, length, self.norm.weight.dtype, self.device)
+    def cache(self, positions: int) -> KVCache:
+        """Allocate a KV cache for the slow transformer."""
+        return KVCache(self.settings.slow, positions, self.norm.weight.dtype, self.device)
 
-    def fast_cache(self, rows: int) -> KVCache:
-        """Room for the keys and values of the fast transformer: one position for each code."""
-        return KVCache(self.settings.fast, rows, self.settings.codebooks, self.norm.weight.dtype, self.device)
+    def fast_cache(self, batch: int) -> KVCache:
+        """Allocate a KV cache for one frame of the fast transformer: a position for each code of each sequence."""
+        return KVCache(self.settings.fast, batch * self.settings.codebooks, self.norm.weight.dtype, self.device)
 
     def embed(self, columns: Tensor) -> Tensor:
         """columns (..., K + 1) -> (..., dim): the token's embedding, and the codes' where it is speech."""
@@ -202,30 +134,39 @@ class Transformer(nn.Module):
         voiced = self.codebook_embeddings(codes + self.codebook_offsets).sum(-2)
         return self.embeddings(tokens) + voiced * speech[..., None]
 
-    def slow(self, columns: Tensor, cache: KVCache, where: Where) -> Tensor:
-        """columns (B, T, K + 1) -> hidden states (B, T, dim) before the last norm; writes `cache`."""
+    def slow(self, columns: Tensor, cache: KVCache, index: KVIndex) -> Tensor:
+        """columns (B, T, K + 1) -> hidden states (B, T, dim) before the last norm; writes the cache."""
         x = self.embed(columns)
-        rotation = self.rotation[where.positions]
-        for i, block in enumerate(self.layers):
-            x = block(x, rotation, cache.keys[i], cache.values[i], where)
+        rotation = self.rotation[index.positions]
+        for layer, keys, values in zip(self.layers, cache.keys, cache.values, strict=True):
+            x = layer(x, rotation, keys, values, index)
         return x
 
     def logits(self, hidden: Tensor) -> Tensor:
         """hidden (B, dim) -> (B, codes + 1)."""
         return self.output(self.norm(hidden))
 
-    def fast(self, x: Tensor, place: int, cache: KVCache) -> Tensor:
-        """Some places of the fast transformer, from `place` on: x (B, T, fast dim) -> hidden; writes `cache`."""
-        rows, end = torch.arange(len(x), device=x.device)[:, None], place + x.shape[1]
-        places = torch.arange(place, end, device=x.device)
-        mask = None
-        if x.shape[1] > 1:
-            mask = torch.arange(end, device=x.device) <= places.repeat_interleave(self.settings.fast.group)[:, None]
-        where = Where(0, rows, places[None].expand(len(x), -1), end, mask)
-        rotation = self.fast_rotation[where.positions]
-        for i, block in enumerate(self.fast_layers):
-            x = block(x, rotation, cache.keys[i], cache.values[i], where)
+    def fast(self, x: Tensor, position: int, cache: KVCache) -> Tensor:
+        """Codes `position` and on: x (B, T, fast dim) -> hidden states (B, T, fast dim); writes the cache."""
+        index = self._fast_index(len(x), position, position + x.shape[1])
+        rotation = self.fast_rotation[index.positions]
+        for layer, keys, values in zip(self.fast_layers, cache.keys, cache.values, strict=True):
+            x = layer(x, rotation, keys, values, index)
         return x
+
+    def _fast_index(self, batch: int, start: int, end: int) -> KVIndex:
+        """The codes start..end-1 of every sequence; sequence b has slot b * K."""
+        s = self.settings
+        if batch == 1:
+            index = KVIndex.prefill(0, start, end, s.fast.group, self.device)
+            return index._replace(mask=None) if end == start + 1 else index
+        slots = torch.arange(batch, device=self.device)[:, None] * s.codebooks
+        steps = torch.arange(end, device=self.device)
+        positions = steps[start:].expand(batch, -1)
+        mask = None
+        if end > start + 1:
+            mask = (steps <= steps[start:].repeat_interleave(s.fast.group)[:, None])[None, None]
+        return KVIndex(positions, slots + positions, slots + steps, mask)
 
     def fast_input(self, hidden: Tensor) -> Tensor:
         """hidden (B, dim) of the slow transformer -> the fast one's first input (B, fast dim)."""
@@ -234,6 +175,11 @@ class Transformer(nn.Module):
     def fast_logits(self, hidden: Tensor) -> Tensor:
         """hidden (B, fast dim) -> (B, codes)."""
         return self.fast_output(self.fast_norm(hidden))
+
+
+def gather(cached: Tensor, read: slice | Tensor) -> Tensor:
+    """Keys or values of a layer (kv_heads, positions, head_dim) -> those of B sequences (B, kv_heads, S, head_dim)."""
+    return cached[:, read][None] if isinstance(read, slice) else cached[:, read].transpose(0, 1)
 
 
 def rotations(length: int, head_dim: int, base: float, device: torch.device) -> Tensor:

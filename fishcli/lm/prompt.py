@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from fishcli.errors import InputError
 from fishcli.lm.tokenizer import Tokenizer
-from fishcli.request import Reference
+from fishcli.request import Reference, check_codes
 from fishcli.text import clean
 
 Columns = npt.NDArray[np.int64]  # (K + 1, T)
@@ -126,16 +126,10 @@ class PromptBuilder:
         return np.concatenate([self.tokenizer.semantic + rows[:1], rows])
 
     def _check(self, codes: npt.NDArray[np.integer]) -> None:
-        """Raise InputError unless these are codes (K, T) of at least one frame: a model indexes tables with them."""
-        if codes.dtype.kind not in "iu" or codes.ndim != 2 or len(codes) != self.codebooks:
-            raise InputError(
-                f"Codes must be integers of shape ({self.codebooks}, T), not {codes.dtype} of shape {codes.shape}."
-            )
+        """Raise InputError unless these are codes (K, T) of at least one frame."""
+        check_codes(codes, self.codebooks, self.codes)
         if not codes.shape[1]:
             raise InputError("Codes of speech must have at least one frame.")
-        least, most = int(codes.min()), int(codes.max())
-        if not 0 <= least <= most < self.codes:
-            raise InputError(f"Codes must be from 0 to {self.codes - 1}, not {least} to {most}.")
 
     def _text(self, text: str) -> Columns:
         return self._tokens(self.tokenizer.encode(text))

@@ -1,8 +1,9 @@
-"""Choosing the next token or code from its logits, for B rows at once, each in its own way."""
+"""Sampling: the next code from its logits, for B sequences at once, each with its own parameters."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -15,51 +16,54 @@ WINDOW = 16  # frames that the repetition penalty looks back
 
 
 class SamplingTensors(NamedTuple):
-    """The sampling settings of B rows as tensors, each (B,) float32."""
+    """The sampling parameters of B sequences, each (B,) float32."""
 
     temperature: Tensor
     top_p: Tensor
     repetition_penalty: Tensor
 
     @classmethod
-    def of(cls, samplings: list[SamplingParams], device: torch.device) -> SamplingTensors:
-        """Stack the settings of each row."""
-        rows = [(s.temperature, s.top_p, s.repetition_penalty) for s in samplings]
+    def stack(cls, params: Sequence[SamplingParams], device: torch.device) -> SamplingTensors:
+        """Return the parameters of each sequence as tensors."""
+        rows = [(p.temperature, p.top_p, p.repetition_penalty) for p in params]
         return cls(*torch.tensor(rows, dtype=torch.float32, device=device).unbind(1))
 
 
 def sample(logits: Tensor, history: Tensor, params: SamplingTensors, uniforms: Tensor) -> Tensor:
-    """Logits (B, V), history (B, W) of earlier choices and uniforms (B,) in [0, 1) -> choices (B,).
+    """Logits (B, V), earlier choices (B, W) and uniform draws (B,) in [0, 1) -> choices (B,), -1 for logits with NaN.
 
-    Draws by inverting the cumulative distribution, so that one number from a row's own generator decides it.
+    Inverts the cumulative distribution, so that one number from a sequence's own generator decides.
     """
     probabilities, order = distribution(logits, history, params)
     cumulative = probabilities.cumsum(-1)
-    place = (cumulative <= uniforms[:, None] * cumulative[:, -1:]).sum(-1, keepdim=True)
-    # Rounding must not carry a draw cache the last entry that may be chosen, and greedy takes the first.
+    index = (cumulative <= uniforms[:, None] * cumulative[:, -1:]).sum(-1, keepdim=True)
+    # Rounding must not carry a draw past the last entry of the nucleus. Greedy takes the first.
     last = (probabilities > 0).sum(-1, keepdim=True) - 1
-    place = torch.where(params.temperature[:, None] > 0, place.minimum(last), 0)
-    return order.gather(1, place).squeeze(1)
+    index = torch.where(params.temperature[:, None] > 0, index.minimum(last), 0).clamp_min(0)
+    finite = logits.amax(-1).isfinite()  # the maximum of logits with NaN is NaN
+    return torch.where(finite, order.gather(1, index).squeeze(1), -1)
 
 
 def distribution(logits: Tensor, history: Tensor, params: SamplingTensors) -> tuple[Tensor, Tensor]:
     """Logits (B, V) -> probabilities (B, V), highest first, and the entries they belong to (B, V).
 
-    Top-p looks at the distribution before temperature: entries beyond a cumulative probability of p go,
-    the first stays always.
+    Top-p (nucleus sampling, arXiv:1904.09751) looks at the distribution before temperature: entries beyond a
+    cumulative probability of p go, the first always stays.
     """
     penalised = penalise(logits.float(), history, params.repetition_penalty)
     ordered, order = penalised.sort(dim=-1, descending=True, stable=True)
-    beyond = F.softmax(ordered, dim=-1).cumsum(-1) > params.top_p[:, None]
+    top_p = params.top_p[:, None]
+    # Rounded sums exceed 1 now and then: p = 1 keeps every entry whatever they come to.
+    beyond = (F.softmax(ordered, dim=-1).cumsum(-1) > top_p) & (top_p < 1)
     beyond[:, 0] = False
     ordered = ordered.masked_fill(beyond, -math.inf)
     return F.softmax(ordered / params.temperature[:, None].clamp_min(1e-6), dim=-1), order
 
 
 def penalise(logits: Tensor, history: Tensor, penalty: Tensor) -> Tensor:
-    """Move each entry that occurs in history (B, W) away from being chosen, once however often it occurs.
+    """Apply the repetition penalty (arXiv:1909.05858) to each entry of history (B, W), once however often it occurs.
 
-    Entries of V or more in the history stand for nothing: they fall into a spare column.
+    Entries of V or more stand for "no frame": they fall into a spare column.
     """
     history = history.clamp_max(logits.shape[1])
     logits = F.pad(logits, (0, 1))

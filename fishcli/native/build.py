@@ -27,8 +27,9 @@ log = logging.getLogger(__name__)
 
 _SOURCES = Path(__file__).parent / "csrc"
 _TIMEOUT = 600  # seconds; it takes about ten
-# Nothing that changes a result: errno is not looked at, and no trap is set.
-_FLAGS = ("-std=c++17", "-O3", "-fPIC", "-pthread", "-fno-math-errno", "-fno-trapping-math")
+# No contraction: the compiler fuses some instances of a kernel and not others; `fma` in simd.hpp does it by name.
+# errno is not read, and no trap is set.
+_FLAGS = ("-std=c++17", "-O3", "-fPIC", "-pthread", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off")
 
 
 class Unavailable(Exception):
@@ -61,7 +62,7 @@ def load() -> ctypes.CDLL:
                 log.info("Compiling for this processor, which takes about ten seconds, once.")
                 files.discard_leftovers(target)
                 with files.replacing(target) as temporary:
-                    _compile(temporary, target.with_suffix(".build"))
+                    _compile(temporary, target.with_suffix(".build"), _tuned())
         return ctypes.CDLL(str(target))
     except OSError as error:
         raise Unavailable(f"{target} cannot be made or used ({error})") from error
@@ -69,10 +70,41 @@ def load() -> ctypes.CDLL:
 
 @functools.cache
 def pool(threads: int) -> ctypes.c_void_p:
-    """The threads that every model of this process shares; they sleep between two frames. Raises Unavailable."""
-    make = load().fish_pool_new
+    """Return the thread pool that every model of this process shares; it sleeps between two frames.
+
+    Raises Unavailable. A warning says so where the system starts fewer threads.
+    """
+    library = load()
+    make, count = library.fish_pool_new, library.fish_pool_threads
     make.restype, make.argtypes = ctypes.c_void_p, [ctypes.c_int]
-    return ctypes.c_void_p(make(threads))
+    count.restype, count.argtypes = ctypes.c_int, [ctypes.c_void_p]
+    made = ctypes.c_void_p(make(threads))
+    if not made:
+        raise Unavailable("there is no memory left for the thread pool")
+    if (started := count(made)) < threads:
+        log.warning("The system started only %d of %d threads.", started, threads)
+    return made
+
+
+if hasattr(os, "register_at_fork"):  # a child has none of its parent's threads
+    os.register_at_fork(after_in_child=lambda: pool.cache_clear())
+
+
+def check(status: int, component: str) -> None:
+    """Raise the error that a call for a component ended with: `Status` in pool.hpp."""
+    if status == 1:
+        raise MemoryError(f"There is no memory left for the {component}.")
+    if status == 2:
+        raise RuntimeError(f"The {component} was loaded before fork(), which copies no threads: load it after.")
+    if status:
+        raise ValueError(_INVALID[status])
+
+
+_INVALID = {
+    3: "columns: a token or code that the model does not have",
+    4: "slots, positions: a position outside of the KV cache or beyond the model's context",
+    5: "history: a negative entry",
+}
 
 
 def forget(memory: Iterable[tuple[int, int]]) -> None:
@@ -105,12 +137,12 @@ def compiler() -> str | None:
     return next(filter(None, map(shutil.which, (given,) if given else usual)), None)
 
 
-def _compile(target: Path, folder: Path) -> None:
+def _compile(target: Path, folder: Path, tuning: str) -> None:
     """Each source by a process of its own, then all of them into one library.
 
     What is between lies in `folder`, which a killed process leaves and the next one takes over.
     """
-    command = [str(compiler()), *_FLAGS, _tuned(), f"-I{_SOURCES}"]
+    command = [str(compiler()), *_FLAGS, tuning, f"-I{_SOURCES}"]
     folder.mkdir(exist_ok=True)
     try:
         with ThreadPoolExecutor() as threads:

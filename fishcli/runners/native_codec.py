@@ -6,15 +6,17 @@ Weights, activations and samples are float32 whatever the codec's own are.
 from __future__ import annotations
 
 import ctypes
+import math
 import weakref
 from ctypes import POINTER, byref, c_float, c_int32, c_void_p
 from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from fishcli.codec.firefly import Firefly, check_codes
+from fishcli.codec.fsq import GroupedFSQ
 from fishcli.codec.layers import LayerNorm
 from fishcli.codec.settings import CodecSettings
 from fishcli.native import build
@@ -68,20 +70,21 @@ class _Decoder(ctypes.Structure):
 class NativeDecoder:
     """Decodes codes as `codec` does, for any number of streams, one call at a time.
 
-    It copies the weights, and of `codec` keeps the codebooks only: its head and its quantizer's upsampling may go.
-    Raises `build.Unavailable` where the library is not there, or the codec is not one that it can run.
+    It copies the weights: `codec` may go. Raises `build.Unavailable` where the library is not there, or cannot run the
+    codec.
     """
 
     def __init__(self, codec: Firefly, threads: int) -> None:
         _check(codec.settings)
         self.settings = codec.settings
-        self._values = codec.quantizer.residual_fsq.dequantize
+        self._latents = _latents(codec.quantizer.residual_fsq)
         self._library, pool = _bound(build.load()), build.pool(threads)
         pack = _Pack(codec, self._library.fish_decoder_vector(), self._library.fish_decoder_panel())
         self._handle = _handle(self._library.fish_decoder_new(byref(pack.decoder()), pool))
         self._packed = pack.kept  # what the structures point to
         build.forget((tensor.data_ptr(), tensor.nbytes) for tensor in pack.weights.values())
-        weakref.finalize(self, self._library.fish_decoder_delete, self._handle)
+        # Not at exit: another thread may be decoding.
+        weakref.finalize(self, self._library.fish_decoder_delete, self._handle).atexit = False
 
     def stream(self) -> NativeStream:
         """A decoder that makes each frame's samples as the frame comes."""
@@ -91,6 +94,10 @@ class NativeDecoder:
         """codes (K, T) -> samples (T * frame,) float32. Raises InputError."""
         return self.stream().push(codes)
 
+    def _latent(self, codes: Tensor) -> Tensor:
+        """codes (K, T) -> (T, channels)."""
+        return self._latents[torch.arange(len(codes)), codes.T.long().cpu()].flatten(1).contiguous()
+
 
 class NativeStream:
     """Decodes one sequence of codes piece by piece, as `firefly.StreamingDecoder` does."""
@@ -98,7 +105,7 @@ class NativeStream:
     def __init__(self, decoder: NativeDecoder) -> None:
         self._decoder, self._library = decoder, decoder._library
         self._handle = _handle(self._library.fish_decoder_stream(decoder._handle))
-        weakref.finalize(self, self._library.fish_decoder_stream_delete, self._handle)
+        weakref.finalize(self, self._library.fish_decoder_stream_delete, self._handle).atexit = False
 
     @torch.inference_mode()
     def push(self, codes: Tensor) -> Tensor:
@@ -107,10 +114,9 @@ class NativeStream:
         check_codes(codes, decoder.settings)
         samples = torch.empty(codes.shape[1] * decoder.settings.frame)
         if codes.shape[1]:
-            latent = decoder._values(codes.cpu()).float().contiguous()
-            self._library.fish_decoder_push(
-                decoder._handle, self._handle, latent.data_ptr(), len(latent), samples.data_ptr()
-            )
+            latent = decoder._latent(codes)
+            given = decoder._handle, self._handle, latent.data_ptr(), len(latent), samples.data_ptr()
+            build.check(self._library.fish_decoder_push(*given), "codec's decoder")
         return samples
 
 
@@ -151,7 +157,8 @@ class _Pack:
         narrow, narrow_bias = self._both(f"{name}.pwconv2")
         gamma = self._weight(f"{name}.gamma")
         # The norm's weights go into the layer after it, and gamma into the one before it.
-        widen, widen_bias = widen * norm, torch.addmv(widen_bias, widen, norm_bias)
+        widen_bias = (widen_bias.double() + (widen.double() * norm_bias).sum(1)).float()
+        widen = widen * norm
         return _ConvNeXt(
             self._pointer(depthwise),
             self._pointer(self._padded(self._weight(f"{name}.dwconv.conv.bias"), 0)),
@@ -227,7 +234,30 @@ def _at_points(weight: Tensor) -> Tensor:
     others = (points[:, None] - points).fill_diagonal_(1).prod(1)
     values = torch.linalg.vander(points, N=_GROUP) / others[:, None]
     at_infinity = torch.eye(_GROUP, dtype=torch.float64)[-1:]
-    return (torch.cat((values, at_infinity)) @ groups.transpose(0, 1).flatten(1)).float()
+    # One tap after the other: the bits of a matrix product depend on where its operands lie in memory.
+    factors = torch.cat((values, at_infinity))[:, :, None, None, None]
+    return sum(factors[:, i] * groups[:, i] for i in range(_GROUP)).float()
+
+
+def _latents(fsq: GroupedFSQ) -> Tensor:
+    """Return the latent of each code of each codebook: (K, codes, channels / K) float32.
+
+    `GroupedFSQ.dequantize` multiplies matrices, whose bits depend on where the operands lie in memory.
+    """
+    levels, basis = torch.tensor(fsq.levels), torch.tensor(fsq.basis)
+    digits = torch.arange(math.prod(fsq.levels))[:, None] // basis % levels
+    z = (digits - levels // 2).double() / (levels // 2)
+    return torch.stack([_projected(z, group.project_out) for group in fsq.groups])
+
+
+def _projected(z: Tensor, layer: nn.Module) -> Tensor:
+    """z (codes, digits) through a linear layer, one digit after the other: (codes, channels) float32."""
+    if not isinstance(layer, nn.Linear):
+        return z.float()
+    weight, total = layer.weight.detach().double().cpu(), layer.bias.detach().double().cpu()
+    for i in range(z.shape[1]):
+        total = total + z[:, i, None] * weight[:, i]
+    return total.float()
 
 
 def _check(settings: CodecSettings) -> None:
@@ -254,7 +284,7 @@ def _bound(library: ctypes.CDLL) -> ctypes.CDLL:
         ("delete", None, [pointer]),
         ("stream", pointer, [pointer]),
         ("stream_delete", None, [pointer]),
-        ("push", None, [pointer, pointer, pointer, number, pointer]),
+        ("push", c_int32, [pointer, pointer, pointer, number, pointer]),
     ):
         function = getattr(library, f"fish_decoder_{name}")
         function.restype, function.argtypes = result, arguments

@@ -6,21 +6,24 @@ Keys, values and activations are float32 whatever the weights are stored in.
 from __future__ import annotations
 
 import ctypes
+import operator
 import weakref
-from collections.abc import Iterable
-from ctypes import POINTER, byref, c_bool, c_float, c_int32, c_int64, c_void_p
+from collections.abc import Iterable, Set
+from ctypes import POINTER, byref, c_float, c_int32, c_int64, c_void_p
 from typing import TypeGuard, cast
 
 import torch
 from torch import Tensor, nn
 
-from fishcli.lm.model import Block, KVCache, Transformer
+from fishcli.lm.kv_cache import KVCache
+from fishcli.lm.model import Block, Transformer
 from fishcli.lm.quantize import Linear, QuantizedLinear
 from fishcli.lm.sampling import WINDOW
 from fishcli.lm.settings import StackSettings
 from fishcli.native import build
-from fishcli.runners.base import Rows
+from fishcli.runners.base import Batch
 
+_NAME = "language model"
 _FORMATS = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2, torch.uint8: 3}  # `Format` in product.hpp
 
 
@@ -39,7 +42,7 @@ class _Source(ctypes.Structure):
 
 
 class _Table(ctypes.Structure):
-    _fields_ = [("data", c_void_p), ("cols", c_int32), ("format", c_int32)]
+    _fields_ = [("data", c_void_p), ("rows", c_int64), ("cols", c_int32), ("format", c_int32)]
 
 
 class _Block(ctypes.Structure):
@@ -57,8 +60,12 @@ class _Stack(ctypes.Structure):
         ("eps", c_float),
         ("blocks", POINTER(_Block)),
         ("rotation", c_void_p),
+        ("positions", c_int32),
     ]
 
+
+_INTEGERS = frozenset({torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64})
+_FLOATS = frozenset({torch.bfloat16, torch.float16, torch.float32, torch.float64})
 
 _TABLES = ("embeddings", "codebook_embeddings", "fast_embeddings")
 _MATRICES = ("output", "fast_project_in", "fast_output")
@@ -75,19 +82,21 @@ class _Model(ctypes.Structure):
     ]
 
 
-class _Past(ctypes.Structure):
-    _fields_ = [("keys", c_void_p), ("values", c_void_p), ("rows", c_int32), ("length", c_int32)]
+class _KVCache(ctypes.Structure):
+    _fields_ = [("keys", c_void_p), ("values", c_void_p), ("positions", c_int64)]
 
 
 class _Rows(ctypes.Structure):
     _fields_ = [
-        *((name, c_void_p) for name in ("columns", "positions", "history", "params", "uniforms")),
+        *((name, c_void_p) for name in ("columns", "slots", "positions", "history", "params", "uniforms")),
         ("count", c_int32),
     ]
 
 
 class Native:
     """A `Runner`. Raises `build.Unavailable` where the library or a shape that it needs is not there."""
+
+    exact = True
 
     def __init__(self, model: Transformer, threads: int) -> None:
         self.model = model
@@ -98,35 +107,66 @@ class Native:
         self._kept: list[object] = []  # what the structures point to
         self._packed = _Packed(self._library, pool, model)
         self._runner = c_void_p(_had(self._library.fish_lm_new(byref(self._described()), pool)))
-        weakref.finalize(self, self._library.fish_lm_delete, self._runner)
+        # Not at exit: another thread may be in the middle of a step.
+        weakref.finalize(self, self._library.fish_lm_delete, self._runner).atexit = False
 
-    def cache(self, rows: int, length: int) -> KVCache:
-        return KVCache(self.model.settings.slow, rows, length, torch.float32, self.model.device)
+    def cache(self, positions: int) -> KVCache:
+        return KVCache(self.model.settings.slow, positions, torch.float32, self.model.device)
 
-    def prefill(self, columns: Tensor, cache: KVCache, row: int, start: int) -> None:
-        self._prefill(columns, cache, row, start, None)
+    def prefill(self, columns: Tensor, cache: KVCache, slot: int, start: int) -> None:
+        self._prefill(self._columns(columns), cache, slot, start, None)
 
-    def hidden(self, columns: Tensor, cache: KVCache, row: int, start: int) -> Tensor:
+    def hidden(self, columns: Tensor, cache: KVCache, slot: int, start: int) -> Tensor:
+        columns = self._columns(columns)
         hidden = torch.empty(len(columns), self.model.settings.slow.dim)
-        self._prefill(columns, cache, row, start, hidden.data_ptr())
+        self._prefill(columns, cache, slot, start, hidden.data_ptr())
         return hidden.to(self.model.norm.weight.dtype)
 
-    def _prefill(self, columns: Tensor, cache: KVCache, row: int, start: int, hidden: int | None) -> None:
-        columns, described = columns.to(torch.int64).contiguous(), _described_cache(cache)
-        given = self._runner, columns.data_ptr(), len(columns), byref(described), row, start, hidden
-        _had(self._library.fish_lm_prefill(*given))
+    def _prefill(self, columns: Tensor, cache: KVCache, slot: int, start: int, hidden: int | None) -> None:
+        described = self._described_cache(cache)
+        slot = _index("slot", slot, cache.positions)
+        start = _index("start", start, self.model.settings.max_seq_len)
+        if len(columns):
+            given = self._runner, columns.data_ptr(), len(columns), byref(described), slot, start, hidden
+            build.check(self._library.fish_lm_prefill(*given), _NAME)
 
-    def step(self, cache: KVCache, rows: Rows) -> tuple[Tensor, Tensor]:
-        integers = (each.to(torch.int64).contiguous() for each in (rows.columns, rows.positions, rows.history))
-        given = [*integers, torch.stack(rows.params, dim=1).contiguous(), rows.uniforms.contiguous()]
-        described = _Rows(*(tensor.data_ptr() for tensor in given), len(rows.columns))
-        columns, choices = torch.empty_like(given[0]), given[0].new_empty(rows.uniforms.shape)
-        _had(
-            self._library.fish_lm_step(
-                self._runner, byref(described), byref(_described_cache(cache)), columns.data_ptr(), choices.data_ptr()
+    def step(self, cache: KVCache, batch: Batch) -> tuple[Tensor, Tensor]:
+        columns, count, k = self._columns(batch.columns), len(batch.columns), self.model.settings.codebooks
+        given = [
+            columns,
+            _integers("slots", batch.slots, count),
+            _integers("positions", batch.positions, count),
+            _integers("history", batch.history, count, k, WINDOW),
+            torch.stack([_floats(name, each, count) for name, each in batch.params._asdict().items()], dim=1),
+            _floats("uniforms", batch.uniforms, count, k),
+        ]
+        described, described_cache = _Rows(*map(Tensor.data_ptr, given), count), self._described_cache(cache)
+        if count > cache.positions:
+            raise ValueError(f"{count} sequences have no room in a KV cache of {cache.positions} positions")
+        next_columns, choices = torch.empty_like(columns), columns.new_empty(count, k)
+        if count:
+            result = next_columns.data_ptr(), choices.data_ptr()
+            build.check(
+                self._library.fish_lm_step(self._runner, byref(described), byref(described_cache), *result), _NAME
             )
-        )
-        return columns, choices
+        return next_columns, choices
+
+    def _columns(self, columns: Tensor) -> Tensor:
+        return _integers("columns", columns, None, self.model.settings.codebooks + 1)
+
+    def _described_cache(self, cache: KVCache) -> _KVCache:
+        s = self.model.settings.slow
+        for tensor in (cache.keys, cache.values):
+            if _stored("KV cache", tensor, {torch.float32}).shape != (
+                s.layers,
+                s.kv_heads,
+                cache.positions,
+                s.head_dim,
+            ):
+                raise ValueError(f"The KV cache is not one of this model: {tuple(tensor.shape)}")
+            if not tensor.is_contiguous():
+                raise ValueError("The KV cache is not contiguous")
+        return _KVCache(cache.keys.data_ptr(), cache.values.data_ptr(), cache.positions)
 
     def _described(self) -> _Model:
         m, s = self.model, self.model.settings
@@ -148,7 +188,10 @@ class Native:
         described = (_Block * s.layers)(*(self._block(cast(Block, block)) for block in blocks))
         self._kept.append(described)
         return _Stack(
-            s.layers, s.dim, s.heads, s.kv_heads, s.head_dim, s.inner, s.eps, described, self._floats(rotation)
+            *(s.layers, s.dim, s.heads, s.kv_heads, s.head_dim, s.inner, s.eps),
+            described,
+            self._floats(rotation),
+            len(rotation),
         )
 
     def _block(self, block: Block) -> _Block:
@@ -173,7 +216,7 @@ class Native:
         return matrix
 
     def _table(self, weight: Tensor) -> _Table:
-        return _Table(self._pointer(weight), weight.shape[1], _FORMATS[weight.dtype])
+        return _Table(self._pointer(weight), *weight.shape, _FORMATS[weight.dtype])
 
     def _floats(self, tensor: Tensor) -> int:
         return self._pointer(tensor.float())
@@ -194,7 +237,7 @@ class _Packed:
         self._library, self._pool = library, pool
         size = sum(self._size(layer) for layer in model.modules() if _linear(layer))
         self._next = _had(library.fish_pages_new(size))
-        weakref.finalize(self, library.fish_pages_delete, self._next)
+        weakref.finalize(self, library.fish_pages_delete, self._next).atexit = False
 
     def matrix(self, layer: Linear | QuantizedLinear) -> _Matrix:
         """Pack one of those that the model had when this was made."""
@@ -204,7 +247,7 @@ class _Packed:
         source = _Source(weights=weight.data_ptr(), stride=weight.stride(0) * weight.itemsize)
         if scales is not None:
             source.scales, source.scale_stride = scales.data_ptr(), scales.stride(0)
-        self._library.fish_lm_pack(self._pool, byref(matrix), byref(source))
+        build.check(self._library.fish_lm_pack(self._pool, byref(matrix), byref(source)), _NAME)
         return matrix
 
     def _size(self, layer: Linear | QuantizedLinear) -> int:
@@ -223,27 +266,60 @@ def _scales(layer: Linear | QuantizedLinear) -> Tensor | None:
     return layer.scales.contiguous() if isinstance(layer, QuantizedLinear) else None
 
 
-def _described_cache(cache: KVCache) -> _Past:
-    return _Past(cache.keys.data_ptr(), cache.values.data_ptr(), cache.rows, cache.length)
+def _integers(name: str, tensor: Tensor, *shape: int | None) -> Tensor:
+    """Return a tensor of a shape, None for any size, as contiguous int64. Raises ValueError."""
+    return _shaped(name, _stored(name, tensor, _INTEGERS), shape).to(torch.int64).contiguous()
 
 
-def _had(result: int) -> int:
-    """What the library returned, which is zero where it had no memory for its work."""
-    if not result:
-        raise MemoryError("There is no memory left for the language model.")
-    return result
+def _floats(name: str, tensor: Tensor, *shape: int | None) -> Tensor:
+    """Return a tensor of a shape as contiguous float32. Raises ValueError."""
+    return _shaped(name, _stored(name, tensor, _FLOATS), shape).to(torch.float32).contiguous()
+
+
+def _stored(name: str, tensor: Tensor, dtypes: Set[torch.dtype]) -> Tensor:
+    """Return a tensor whose memory can be read. Raises ValueError."""
+    if not isinstance(tensor, Tensor) or tensor.dtype not in dtypes:
+        raise ValueError(f"{name}: not a tensor of {', '.join(sorted(map(str, dtypes)))}")
+    if tensor.device.type != "cpu" or tensor.layout is not torch.strided:
+        raise ValueError(f"{name}: not a dense tensor on the CPU")
+    return tensor
+
+
+def _shaped(name: str, tensor: Tensor, shape: tuple[int | None, ...]) -> Tensor:
+    if len(tensor.shape) != len(shape) or any(
+        wanted not in (None, size) for size, wanted in zip(tensor.shape, shape, strict=True)
+    ):
+        raise ValueError(f"{name}: shape {tuple(tensor.shape)} in place of {shape}")
+    return tensor
+
+
+def _index(name: str, value: object, most: int) -> int:
+    try:
+        index = operator.index(value)  # type: ignore[arg-type]  # what is no number is a TypeError
+    except TypeError as error:
+        raise ValueError(f"{name}: {value!r} is no whole number") from error
+    if not 0 <= index <= most:
+        raise ValueError(f"{name}: {index} does not lie from 0 to {most}")
+    return index
+
+
+def _had(address: int) -> int:
+    """Return an address of the library, which is null where it had no memory."""
+    if not address:
+        raise MemoryError(f"There is no memory left for the {_NAME}.")
+    return address
 
 
 def _bound(library: ctypes.CDLL) -> ctypes.CDLL:
     """The library with the types of its functions declared."""
-    pointer, number = c_void_p, ctypes.c_int
+    pointer, number, status = c_void_p, ctypes.c_int, c_int32
     for name, result, arguments in (
         ("packed_size", c_int64, [number] * 3),
-        ("pack", None, [pointer, POINTER(_Matrix), POINTER(_Source)]),
+        ("pack", status, [pointer, POINTER(_Matrix), POINTER(_Source)]),
         ("new", pointer, [POINTER(_Model), pointer]),
         ("delete", None, [pointer]),
-        ("prefill", c_bool, [pointer, pointer, number, POINTER(_Past), number, number, pointer]),
-        ("step", c_bool, [pointer, POINTER(_Rows), POINTER(_Past), pointer, pointer]),
+        ("prefill", status, [pointer, pointer, number, POINTER(_KVCache), c_int64, number, pointer]),
+        ("step", status, [pointer, POINTER(_Rows), POINTER(_KVCache), pointer, pointer]),
     ):
         function = getattr(library, f"fish_lm_{name}")
         function.restype, function.argtypes = result, arguments

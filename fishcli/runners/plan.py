@@ -1,7 +1,9 @@
-"""What the machine can run, and in which number format it is fast."""
+"""Choose how a model runs on this machine: device, dtype, quantization, runner and threads."""
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 import os
 import platform
 from pathlib import Path
@@ -11,49 +13,52 @@ import torch
 
 from fishcli.errors import SettingError
 from fishcli.lm.quantize import Quantize
+from fishcli.lm.settings import LMSettings
 from fishcli.native import build
+
+log = logging.getLogger(__name__)
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
-SMALL = 100_000_000  # bytes of weights; a model below it runs from the processor's cache
+SMALL = 100_000_000  # bytes of weights; a smaller model fits into the CPU's cache
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto`: CUDA, else MPS, else the CPU. Raises SettingError for a device that is not there."""
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    """Return the device of a name; `auto`: CUDA, else MPS, else the CPU. Raises SettingError if it is unavailable."""
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
-        return torch.device(next(kind for kind, usable in there.items() if usable))
-    if name not in there:
-        raise SettingError(f"There is no device {name!r}; choose auto, cpu, cuda or mps.")
-    if not there[name]:
-        raise SettingError(f"This machine has no usable {name} device; run `fish doctor`, or choose --device auto.")
+        return torch.device(next(kind for kind, usable in available.items() if usable))
+    if name not in available:
+        raise SettingError(f"device must be auto, cpu, cuda or mps, not {name!r}.", field="device")
+    if not available[name]:
+        raise SettingError(f"No usable {name} device was found; `fish doctor` shows details.", field="device")
     return torch.device(name)
 
 
 def pick_native(device: torch.device, dtype: str, quantize: str, size: int, compile: bool) -> bool:
-    """Whether a model of `size` bytes is run by the C++ of `fishcli.native`, which may have to be compiled first.
+    """Return whether the native runner runs a model of `size` bytes. Its library may have to be compiled first.
 
-    A small model is fast enough as it is: for it nothing is compiled unless somebody asks, for that or for weights
-    that only the compiled code multiplies.
+    A small model is fast enough in PyTorch: the library is compiled for it only if `compile` or the quantization
+    requires it.
     """
     wanted = compile or quantize in ("int8", "int4") or size > SMALL
     return device.type == "cpu" and dtype != "float16" and (wanted or build.is_built())
 
 
 def pick_dtype(name: str, device: torch.device, size: int, compiled: bool) -> torch.dtype:
-    """`auto`: what the device is fast at for a model of `size` bytes; else the type of that name.
+    """Return the dtype of a name; `auto`: the fastest on the device for a model of `size` bytes.
 
-    `compiled`: by `fishcli.native`, which stores weights in the type and computes in float32.
+    `compiled`: the native runner runs the model. It stores weights in the dtype and computes in float32.
     """
     types = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
     if name != "auto":
         if name not in types:
-            raise SettingError(f"There is no number format {name!r}; choose auto, {', '.join(types)}.")
+            raise SettingError(f"dtype must be auto, {', '.join(types)}, not {name!r}.", field="dtype")
         return types[name]
     if device.type == "cpu":
-        # Half the bytes help where weights come from memory. A small model stays in the cache: converting
-        # to and fro then costs more than it saves (built-in voice: float32 is 1.5 times as fast).
+        # Half the bytes help if weights are read from memory. A small model stays in the cache, and conversions cost
+        # more than they save (built-in voice: float32 is 1.5 times as fast).
         return torch.bfloat16 if size > SMALL and (compiled or cpu_has_bfloat16()) else torch.float32
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.get_device_capability()[0] >= 8 else torch.float16
@@ -61,38 +66,49 @@ def pick_dtype(name: str, device: torch.device, size: int, compiled: bool) -> to
 
 
 def pick_quantize(name: str, device: torch.device, size: int, compiled: bool) -> Quantize:
-    """`auto`: int8 where the weights of a model of `size` bytes come from a CPU's memory; else what is named."""
+    """Return the quantization of a name; `auto`: int8 if a CPU reads the weights (`size` bytes) from memory."""
     if name == "auto":
         return "int8" if device.type == "cpu" and compiled and size > SMALL else "none"
     if name not in ("none", "int8", "int4"):
-        raise SettingError(f"There is no quantization {name!r}; choose auto, none, int8 or int4.")
+        raise SettingError(f"quantize must be auto, none, int8 or int4, not {name!r}.", field="quantize")
     if name != "none" and device.type == "cpu" and not compiled:
         raise SettingError(
-            f"{name} on a CPU needs what is compiled for it, which cannot be used here; leave out --quantize."
+            f"{name} on a CPU needs the native runner, which is not available; `fish doctor` shows why.",
+            field="quantize",
         )
-    return name  # type: ignore[return-value]  # one of the three
+    return name  # type: ignore[return-value]  # a Quantize, as checked above
 
 
 def cpu_has_bfloat16() -> bool:
-    """Whether the CPU multiplies bfloat16 itself; where it does not, float32 was 8 times faster (EPYC 7003)."""
-    # torch exposes these only as private functions, and not for every architecture.
+    """Return whether the CPU has bfloat16 instructions; without them float32 was 8 times faster (EPYC 7003)."""
+    # torch has these as private functions only, and not on every architecture.
     checks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
     return any(getattr(torch.cpu, check, lambda: False)() for check in checks)
 
 
 def pick_threads(wanted: int | None, size: int) -> int:
-    """The threads for a model of `size` bytes: what is wanted, else the physical cores, else one for a small model.
+    """Return the number of threads for a model of `size` bytes; by default one for a small model, else `usable_cores`.
 
-    The matrices of a small model take less time than two threads need to meet, and on a busy machine they wait for
-    each other far longer than they work (built-in voice, one of two cores busy: one thread is 5 to 15 times as fast).
+    The matrices of a small model take less time than it takes two threads to synchronize, and on a busy machine these
+    wait far longer than they work (built-in voice, one of two cores busy: one thread is 5 to 15 times as fast).
     """
-    return wanted or (physical_cores() if size > SMALL else 1)
+    return wanted or (usable_cores() if size > SMALL else 1)
+
+
+def usable_cores() -> int:
+    """Return the physical cores, at most as many as the control groups allow.
+
+    More threads than the quota spend it on waiting for each other (full size, int8, one CPU's worth of time: 22.7
+    frames/s with one thread, 3.8 with eight).
+    """
+    quota = cpu_quota()
+    return physical_cores() if quota is None else min(physical_cores(), max(1, int(quota)))
 
 
 def physical_cores() -> int:
-    """Cores that this process may use, each counted once however many threads it runs."""
+    """Return the number of physical cores that this process may use."""
     if not hasattr(os, "sched_getaffinity"):
-        # Apple's cores run one thread each, others' mostly two.
+        # Apple's cores have one hardware thread, most others two.
         threads = os.cpu_count() or 1
         return threads if platform.machine() == "arm64" else max(1, threads // 2)
     cores = set()
@@ -100,3 +116,101 @@ def physical_cores() -> int:
         siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
         cores.add(siblings.read_text() if siblings.exists() else str(cpu))
     return max(1, len(cores))
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How a model runs. `native`: by the C++ kernels; `compile`: by what torch compiles for a GPU.
+
+    `kv_memory`: megabytes of the KV cache; None: enough for 8 sequences of 4,096 positions.
+    """
+
+    device: torch.device
+    dtype: torch.dtype  # of the weights that are not quantized
+    quantize: Quantize = "none"
+    native: bool = False
+    compile: bool = False
+    threads: int = 1
+    kv_memory: int | None = None
+
+
+def make_plan(
+    size: int, device: str, dtype: str, quantize: str, compile: bool, threads: int | None, kv_memory: int | None = None
+) -> Plan:
+    """Return how a model of `size` bytes runs, for the arguments of `load`. Raises SettingError."""
+    where = pick_device(device)
+    compiled = pick_native(where, dtype, quantize, size, compile)
+    if compiled:
+        try:
+            build.load()
+        except build.Unavailable as error:
+            compiled = False
+            log.warning("The C++ kernels cannot be used, so the model runs slower in PyTorch: %s.", error)
+    elif compile and where.type != "cuda":
+        log.warning("compile has no effect for %s in %s.", where.type, dtype)
+    return Plan(
+        device=where,
+        dtype=pick_dtype(dtype, where, size, compiled),
+        quantize=pick_quantize(quantize, where, size, compiled),
+        native=compiled,
+        compile=compile and where.type == "cuda",
+        threads=pick_threads(threads, size),
+        kv_memory=kv_memory,
+    )
+
+
+_SEQUENCES, _POSITIONS = 8, 4096  # that the KV cache holds by default: a page of text each, or two whole contexts
+
+
+def kv_positions(settings: LMSettings, plan: Plan) -> int:
+    """Return the positions of the KV cache, those of all sequences together, within `plan.kv_memory`.
+
+    Memory is taken as positions are written, so a single speaker needs little of it.
+    """
+    if plan.kv_memory is None:
+        return _SEQUENCES * min(_POSITIONS, settings.max_seq_len)
+    return max(1, plan.kv_memory * 1_000_000 // kv_position_bytes(settings, plan))
+
+
+def kv_position_bytes(settings: LMSettings, plan: Plan) -> int:
+    """Return the bytes of the keys and values of one position. The C++ keeps them in float32."""
+    slow = settings.slow
+    return 2 * slow.layers * slow.kv_heads * slow.head_dim * (4 if plan.native else plan.dtype.itemsize)
+
+
+def cpu_quota(root: Path = Path("/sys/fs/cgroup"), groups: Path = Path("/proc/self/cgroup")) -> float | None:
+    """Return the CPUs' worth of time that the control groups of this process allow; None: unlimited.
+
+    `root` is where they are mounted, and `groups` the file with the names of those of this process (version 1 or 2).
+    """
+    quotas = []
+    for line in _text(groups).splitlines():
+        _, controllers, group = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        base = root / "cpu" if controllers else root
+        own = base / group.lstrip("/")
+        for folder in [own, *own.parents]:
+            quotas += _group_quota(folder)
+            if folder == base:
+                break
+    return min(quotas, default=None)
+
+
+def _group_quota(folder: Path) -> list[float]:
+    """Return the quota of one control group, if it has one."""
+    fields = _text(folder / "cpu.max").split() or [
+        *_text(folder / "cpu.cfs_quota_us").split(),
+        *_text(folder / "cpu.cfs_period_us").split(),
+    ]
+    if len(fields) != 2 or fields[0] in ("max", "-1"):
+        return []
+    return [int(fields[0]) / int(fields[1])]
+
+
+def _text(path: Path) -> str:
+    """Return the text of a file; empty if it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

@@ -1,7 +1,7 @@
 """A checkpoint of random weights in the layout of Fish Speech 1.5: `python -m fishcli.testing.checkpoint FOLDER`.
 
-The weights mean nothing, but every file, key, shape and dtype is that of the real model, and so are its speed and
-memory. The same arguments give the same weights on every machine (NumPy's Philox generator).
+The output is noise, but every file, key, shape and dtype is that of the real model, and so are its speed and memory
+use. The same arguments give the same weights on every machine (NumPy's Philox generator).
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ FULL_CODEC: dict[str, Any] = dict(
 
 
 class Layout(NamedTuple):
-    """The contents of config.json and codec.json, and the number of entries of the tokenizer."""
+    """The contents of config.json and codec.json, and the number of tokens."""
 
     lm: dict[str, Any]
     codec: dict[str, Any]
@@ -64,7 +64,7 @@ class Layout(NamedTuple):
 
     @property
     def bytes(self) -> int:
-        """Size of the weights in bytes: bfloat16 for the language model, float32 for the codec."""
+        """The size of the weights in bytes: bfloat16 for the language model, float32 for the codec."""
         each = [(2, lm_shapes(self.lm)), (4, codec_shapes(self.codec))]
         return sum(size * math.prod(shape) for size, shapes in each for shape in shapes.values())
 
@@ -73,7 +73,7 @@ FULL = Layout(FULL_LM, FULL_CODEC, 100_000)
 
 
 def micro(layers: int = 3, fast_layers: int = 2, codebooks: int = 8) -> Layout:
-    """Return a layout of the same structure in a few MB."""
+    """Return a layout of the same structure, of a few MB."""
     ranks = 900
     lm = FULL_LM | dict(
         dim=64, head_dim=16, n_head=4, n_local_heads=2, intermediate_size=160, max_seq_len=512,
@@ -90,7 +90,7 @@ def micro(layers: int = 3, fast_layers: int = 2, codebooks: int = 8) -> Layout:
 
 
 def make(folder: Path, layout: Layout = FULL, seed: int = 0) -> None:
-    """Write a checkpoint into a folder, which is created if missing."""
+    """Write a checkpoint into a folder, which is created if needed."""
     folder.mkdir(parents=True, exist_ok=True)
     _write_json(folder / "config.json", layout.lm)
     ranks = (f"{base64.b64encode(token).decode()} {i}\n" for i, token in enumerate(_bpe_ranks(layout.ranks)))
@@ -103,13 +103,17 @@ def make(folder: Path, layout: Layout = FULL, seed: int = 0) -> None:
 
 
 def cached(size: Size) -> Path:
-    """Return the folder of a checkpoint below `bench` in the cache folder; the first call makes it."""
+    """Return the folder of a checkpoint in the cache, which the first call creates."""
     layout = FULL if size == "full" else micro()
     folder = files.folder("cache") / "bench" / size
     folder.parent.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(folder.with_suffix(".lock")):
         if not folder.is_dir():
-            log.info("Making a checkpoint of random weights, %.1f MB, in %s, to be kept.", layout.bytes / 1e6, folder)
+            log.info(
+                "Creating a checkpoint of random weights in %s (%.1f MB), for this and later runs.",
+                folder,
+                layout.bytes / 1e6,
+            )
             with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
                 make(Path(temporary) / size, layout)
                 os.replace(Path(temporary) / size, folder)
@@ -117,7 +121,7 @@ def cached(size: Size) -> Path:
 
 
 def lm_shapes(c: Mapping[str, Any]) -> Shapes:
-    """Return the shape of every tensor of model.pth by its key, for the contents of config.json."""
+    """Return the shapes of model.pth by key."""
     dim, inner = c["dim"], c["intermediate_size"]
     qkv = (c["n_head"] + 2 * c["n_local_heads"]) * c["head_dim"]
     shapes: Shapes = {
@@ -144,7 +148,7 @@ def lm_shapes(c: Mapping[str, Any]) -> Shapes:
 
 
 def codec_shapes(c: Mapping[str, Any]) -> Shapes:
-    """Return the shape of every tensor of the codec's file by its key; weight norm keeps two tensors a weight."""
+    """Return the shapes of the codec by key; weight-normed convolutions have two parts."""
     latent = c["encoder"]["dims"][-1]
     return _backbone(c["encoder"], c["n_mels"]) | _quantizer(c["quantizer"], latent) | _head(c["decoder"], latent)
 
@@ -213,7 +217,7 @@ def _affine(key: str, dim: int) -> Shapes:
 
 
 def _weights(shapes: Shapes, seed: int, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """Return random tensors of these shapes, drawn in the order of their keys."""
+    """Return random values for every key, drawn in sorted order."""
     rng = np.random.Generator(np.random.Philox(seed))
     return {key: torch.from_numpy(_values(key, shapes[key], rng)).to(dtype) for key in sorted(shapes)}
 
@@ -231,12 +235,12 @@ def _values(key: str, shape: tuple[int, ...], rng: np.random.Generator) -> npt.N
         return 1 + 0.05 * x
     if "embeddings" in key:
         return 0.5 * x
-    # Larger output weights: logits must differ enough for sampling to matter.
+    # Larger logits at the end, so that sampling is not nearly uniform.
     return (3 if key.endswith("output.weight") else 1) * (x / np.sqrt(np.prod(shape[1:])))
 
 
 def _bpe_ranks(count: int) -> list[bytes]:
-    """Return tokens by rank: 256 bytes, space + symbol, short strings of letters that a text is likely to hold."""
+    """Return 256 bytes, space + symbol and short letter strings: enough merges to tokenize text to more than bytes."""
     letters = b" etaoinshrdlucmfwypvbgkqjxz"
     ranks = [bytes([b]) for b in range(256)] + [b" " + bytes([c]) for c in b"$+<=>^`|~"]
     words = itertools.chain(
@@ -251,7 +255,7 @@ def _write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line."""
+    """Parse the command line and write a checkpoint."""
     parser = argparse.ArgumentParser(prog="python -m fishcli.testing.checkpoint", description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--size", choices=["full", "micro"], default="full", help="1.5 GB, or a few MB for tests")

@@ -1,4 +1,4 @@
-"""Text cut into chunks that are spoken one by one, in any script.
+"""Chunking: cut a text in any script into chunks that are spoken one by one.
 
 Positions count characters (code points) of the given text.
 """
@@ -15,21 +15,22 @@ from fishcli.request import Span
 from fishcli.text.cleaning import check, finished, speakable
 from fishcli.text.language import guess_language
 
-CHUNK_BYTES = 200  # The reference's default.
+CHUNK_BYTES = 200  # the default of the reference implementation
 
 
 def spoken(text: str, limit: int = CHUNK_BYTES, language: str | None = None) -> list[Span]:
-    """The chunks as they are spoken: each with a final stop, which may exceed `limit`. See `check` and `split`."""
+    """Return the chunks of a text, each with a terminal mark, which may exceed `limit`. See `check` and `split`."""
     return [span._replace(text=finished(span.text)) for span in split(check(text), limit, language)]
 
 
 def split(text: str, limit: int = CHUNK_BYTES, language: str | None = None) -> list[Span]:
-    """Cut a text that passed `check` into chunks of at most `limit` UTF-8 bytes, each with something to speak.
+    """Return the chunks of a text that passed `check`: at most `limit` UTF-8 bytes each, with a letter or a number.
 
-    A blank line always cuts. Sentences are packed together while they fit. One that does not fit is cut into
-    even pieces at newlines, else after clauses, at spaces, in unspaced script anywhere, and as the last
-    resort between graphemes; only a grapheme that is longer than the limit by itself exceeds it. Marks alone go to a
-    neighbour, and are left out where none has room. The time is linear in the length of the text.
+    A blank line always ends a chunk. Sentences share a chunk while they fit. A sentence that does not fit is cut into
+    pieces of about equal size: at newlines, else after clauses, else at spaces, else anywhere in scripts without
+    spaces, else between graphemes. Only a single grapheme can exceed the limit. Punctuation alone joins the chunk
+    before or after it; where neither has room it is left out. The time is linear. Raises SettingError for a limit
+    below 1.
     """
     if limit < 1:
         raise SettingError(f"The chunk length is {limit} bytes and must be at least 1.")
@@ -37,9 +38,9 @@ def split(text: str, limit: int = CHUNK_BYTES, language: str | None = None) -> l
     chunks: list[_Range] = []
     for start, end in _paragraphs(text):
         sentences = _between(text, start, end, _sentence_ends(text, start, end, language))
-        pieces = [piece for sentence in sentences for piece in _fitted(text, *sentence, limit, language)]
+        pieces = [piece for sentence in sentences for piece in _pieces(text, *sentence, limit, language)]
         chunks += _packed(text, pieces, limit)
-    spans = _with_something_to_speak(text, chunks, limit)
+    spans = _speakable_chunks(text, chunks, limit)
     return [Span(_SPACES.sub(" ", text[start:end]), start, end) for start, end in spans]
 
 
@@ -54,7 +55,7 @@ def _paragraphs(text: str) -> Iterator[_Range]:
 
 
 def _between(text: str, start: int, end: int, cuts: Iterable[int]) -> Iterator[_Range]:
-    """The parts of start..end between ascending cuts, without outer spaces and without empty ones."""
+    """Yield the parts of start..end between ascending cuts: stripped of spaces, and none empty."""
     for left, right in pairwise((start, *cuts, end)):
         part = text[left:right]
         if stripped := part.strip():
@@ -62,9 +63,9 @@ def _between(text: str, start: int, end: int, cuts: Iterable[int]) -> Iterator[_
             yield left, left + len(stripped)
 
 
-# Sentences. `sentencex` knows the abbreviations of many languages; it takes what is quoted as one sentence, so a
-# sentence that is too long is looked at again with its quotes and brackets blanked. On a run of open
-# quotes it is quadratic, hence the window.
+# Sentences. `sentencex` knows the abbreviations of many languages. It takes a quotation as one sentence, so a sentence
+# that is too long is segmented again with its quotes and brackets blanked. Its time is quadratic on a run of open
+# quotes, hence the window.
 
 _WINDOW = 4000
 _QUOTES = str.maketrans(dict.fromkeys('"“”„«»‹›「」『』()（）[]', " "))
@@ -76,14 +77,14 @@ _ABBREVIATION = regex.compile(
 
 
 def _sentence_ends(text: str, start: int, end: int, language: str) -> Iterator[int]:
-    """Positions inside start..end where one sentence ends and the next begins."""
-    for position in _segmented(text[start:end], language):
-        if _ends_sentence(text, start + position):
+    """Yield the positions inside start..end where one sentence ends and the next begins."""
+    for position in segmented(text[start:end], language):
+        if ends_sentence(text, start + position):
             yield start + position
 
 
-def _segmented(text: str, language: str) -> Iterator[int]:
-    """The inner boundaries that `sentencex` finds, window by window; each window starts at the last boundary."""
+def segmented(text: str, language: str) -> Iterator[int]:
+    """Yield the inner boundaries that `sentencex` finds, window by window; each window starts at the last boundary."""
     import sentencex
 
     start = 0
@@ -91,12 +92,12 @@ def _segmented(text: str, language: str) -> Iterator[int]:
         window = text[start : start + _WINDOW]
         ends = list(accumulate(map(len, sentencex.segment(language, window)), initial=start))[1:-1]
         yield from ends
-        # The last sentence may go on behind the window. A window of one sentence is passed over whole.
+        # The last sentence may go on after the window. A window of one sentence is skipped as a whole.
         start = ends[-1] if ends and start + _WINDOW < len(text) else start + _WINDOW
 
 
-def _ends_sentence(text: str, position: int) -> bool:
-    """Whether a boundary keeps words, addresses, closing marks and abbreviations whole."""
+def ends_sentence(text: str, position: int) -> bool:
+    """Return whether a boundary keeps words, addresses, closing marks and abbreviations whole."""
     before, after = text[position - 1], text[position]
     if _CLOSING.match(after) or before == "\u200d":
         return False
@@ -105,24 +106,24 @@ def _ends_sentence(text: str, position: int) -> bool:
     return _ABBREVIATION.search(text[max(0, position - 12) : position]) is None
 
 
-def _fitted(text: str, start: int, end: int, limit: int, language: str) -> Iterator[_Range]:
-    """A sentence, or the pieces of at most `limit` bytes that it is cut into."""
+def _pieces(text: str, start: int, end: int, limit: int, language: str) -> Iterator[_Range]:
+    """Yield the sentence, or its pieces where it has more than `limit` bytes."""
     if _size(text, start, end) <= limit:
         yield start, end
         return
     unquoted = text[start:end].translate(_QUOTES)
-    ends = [start + at for at in _segmented(unquoted, language) if _ends_sentence(text, start + at)]
+    ends = [start + at for at in segmented(unquoted, language) if ends_sentence(text, start + at)]
     for left, right in _between(text, start, end, ends):
-        yield from _between(text, left, right, _even_cuts(text[left:right], left, limit))
+        yield from _between(text, left, right, even_cuts(text[left:right], left, limit))
 
 
 def _size(text: str, start: int, end: int) -> int:
     return len(text[start:end].encode("utf-8"))
 
 
-# Where a sentence that is too long may be cut, best first. The index of the alternative that matches is the rank.
+# The places where a long sentence may be cut, best first: the index of the alternative that matches is the rank.
 # Thai, Lao, Khmer, Burmese, Tibetan, Chinese and Japanese are written without spaces.
-_UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}ー]"
+UNSPACED = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}ー]")
 _CUTS = regex.compile(
     r"""
       (\n\s*)                                                    # 1 a line of a list or a verse
@@ -132,18 +133,18 @@ _CUTS = regex.compile(
     | ((?<![.\p{N}\s])\s++(?!\p{N}))                             # 3 a space, but not in "Dr. Who", "No. 5" or "12 kg"
     | (\s+)                                                      # 4 any space
     | ((?<!LEADING)(?!TRAILING)(?:(?<=UNSPACED)(?=[\w(（「『《“])|(?<=\w)(?=UNSPACED)))   # 5 unspaced script
-    """.replace("UNSPACED", _UNSPACED)
+    """.replace("UNSPACED", UNSPACED.pattern)
     .replace("LEADING", "[เแโใไ]")  # vowels that Thai writes before their consonant
     .replace(
         "TRAILING", "[ーぁぃぅぇぉっゃゅょァィゥェォッャュョะาำๆฯ]"
-    ),  # what never starts a line in Japanese and Thai
+    ),  # characters that never start a line in Japanese and Thai
     regex.VERBOSE,
 )
 _WORST = 6
 
 
-def _even_cuts(sentence: str, offset: int, limit: int) -> Iterator[int]:
-    """Cuts that make pieces of at most `limit` bytes, as even as the good places to cut allow."""
+def even_cuts(sentence: str, offset: int, limit: int) -> Iterator[int]:
+    """Yield cuts that make pieces of at most `limit` bytes, as even as the good places to cut allow."""
     edges = [0, *_grapheme_ends(sentence)]
     sizes = [0, *accumulate(_size(sentence, left, right) for left, right in pairwise(edges))]
     ranks = {cut.end(): cut.lastindex or _WORST for cut in _CUTS.finditer(sentence)}
@@ -154,7 +155,7 @@ def _even_cuts(sentence: str, offset: int, limit: int) -> Iterator[int]:
         last = max(here + 1, bisect_right(sizes, sizes[here] + limit) - 1)
         half = max(here + 1, bisect_left(sizes, (sizes[here] + target) / 2))
         places = [(ranks.get(edges[i], _WORST), abs(sizes[i] - target), i) for i in range(here + 1, last + 1)]
-        # A piece of less than half the size only to keep a word whole.
+        # A piece smaller than half the target is right only where it keeps a word whole.
         best = min(places[half - here - 1 :], default=places[-1])
         here = (best if best[0] < _WORST else min(places))[2]
         yield offset + edges[here]
@@ -164,18 +165,18 @@ _GRAPHEME = regex.compile(r"\X")
 
 
 def _grapheme_ends(text: str) -> Iterator[int]:
-    """Where each grapheme cluster ends. In small windows: `regex` is quadratic on a run of flags."""
+    """Yield the end of each grapheme cluster. Small windows, because `regex` is quadratic on a run of flags."""
     start, width = 0, 128
     while start < len(text):
         ends = [start + grapheme.end() for grapheme in _GRAPHEME.finditer(text[start : start + width])]
         if start + width < len(text):
-            ends.pop()  # It may go on behind the window.
+            ends.pop()  # it may go on after the window
         yield from ends
         start, width = (ends[-1], 128) if ends else (start, width * 2)
 
 
 def _packed(text: str, pieces: list[_Range], limit: int) -> list[_Range]:
-    """Pieces that follow each other, joined while they fit; a short last chunk takes over from the one before."""
+    """Return the pieces joined into chunks while they fit; the last two chunks are balanced."""
     groups: list[list[_Range]] = []
     size = 0
     for piece in pieces:
@@ -187,12 +188,12 @@ def _packed(text: str, pieces: list[_Range], limit: int) -> list[_Range]:
             groups.append([piece])
             size = _size(text, *piece)
     if len(groups) > 1:
-        _level(text, *groups[-2:])
+        _balance(text, *groups[-2:])
     return [(group[0][0], group[-1][1]) for group in groups]
 
 
-def _level(text: str, first: list[_Range], second: list[_Range]) -> None:
-    """Move pieces from the end of one chunk to the start of the next while that makes the two more even."""
+def _balance(text: str, first: list[_Range], second: list[_Range]) -> None:
+    """Move pieces from the end of one chunk to the start of the next while the first stays the larger."""
     while len(first) > 1:
         moved = first[-1][0]
         if _size(text, moved, second[-1][1]) > _size(text, first[0][0], first[-2][1]):
@@ -200,8 +201,8 @@ def _level(text: str, first: list[_Range], second: list[_Range]) -> None:
         second.insert(0, first.pop())
 
 
-def _with_something_to_speak(text: str, chunks: list[_Range], limit: int) -> list[_Range]:
-    """The chunks with those of marks alone joined to the chunk before or after, if there is room."""
+def _speakable_chunks(text: str, chunks: list[_Range], limit: int) -> list[_Range]:
+    """Return the chunks, those of punctuation alone joined to the one before or after, or left out without room."""
     kept: list[_Range] = []
     for start, end in chunks:
         if kept and not (speakable(text[start:end]) and speakable(text[slice(*kept[-1])])):

@@ -1,10 +1,10 @@
-"""What a user wrote, read and checked: is it text, and is there something in it to speak?"""
+"""Decoding, checking and cleaning: is the input text, and can any of it be spoken?"""
 
 import regex
 
 from fishcli.errors import InputError
 
-MAX_CHARACTERS = 1_000_000  # About 18 hours of speech: longer than any novel, so more is a wrong file or an attack.
+MAX_CHARACTERS = 1_000_000  # about 18 hours of speech; longer than any novel, so more is a wrong file or an attack
 
 _EMOJI = regex.compile("[\U0001f600-\U0001f64f\U0001f300-\U0001f5ff\U0001f680-\U0001f6ff\U0001f1e0-\U0001f1ff]+")
 _COMMAS = regex.compile(",{2,}")
@@ -18,7 +18,7 @@ _REFUSED = regex.compile(r"[\p{Cc}\p{Cs}--[\t\r\n]]", regex.V1)
 
 
 def decode(data: bytes) -> str:
-    """Bytes of a file or of standard input -> text: strict UTF-8, without its byte order mark."""
+    """Return the text of a file or of stdin: strict UTF-8, without its byte order mark. Raises InputError."""
     try:
         return data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
@@ -29,34 +29,45 @@ def decode(data: bytes) -> str:
 
 
 def check(text: str) -> str:
-    """The text, if there is something in it to speak and nothing that cannot be.
-
-    Form feeds and their like become newlines, one for one. Other control characters are refused, not dropped:
-    a NUL means UTF-16 or a binary file, an escape would leave its `[31m` to be read aloud.
-    """
-    if len(text) > MAX_CHARACTERS:
-        raise InputError(
-            f"The text has {len(text):,} characters and at most {MAX_CHARACTERS:,} are taken; split it into several."
-        )
-    text = text.translate(_PAGE_BREAKS)
-    if bad := _REFUSED.search(text):
-        kind = "a lone surrogate" if "\ud800" <= bad[0] <= "\udfff" else "a control character"
-        raise InputError(f"The text has {kind}, U+{ord(bad[0]):04X}, at character {bad.start()}; remove it.")
+    """Return the text with page breaks as newlines. Raises InputError for one that is too long or cannot be spoken."""
+    check_length(len(text))
+    text = legible(text)
     if not speakable(text):
         raise InputError("There is nothing to speak: the text has neither a letter nor a number; give it some words.")
     return text
 
 
+def check_length(characters: int) -> None:
+    """Raise InputError for a text of more than MAX_CHARACTERS."""
+    if characters > MAX_CHARACTERS:
+        raise InputError(
+            f"The text has {characters:,} characters and at most {MAX_CHARACTERS:,} are taken; split it into several."
+        )
+
+
+def legible(text: str, offset: int = 0) -> str:
+    """Return the text with form feeds and other page breaks as newlines, one for one.
+
+    Raises InputError for other control characters, with their position from `offset` on. They are refused, not dropped:
+    a NUL means UTF-16 or a binary file, and an escape would leave its `[31m` to be read aloud.
+    """
+    text = text.translate(_PAGE_BREAKS)
+    if bad := _REFUSED.search(text):
+        kind = "a lone surrogate" if "\ud800" <= bad[0] <= "\udfff" else "a control character"
+        raise InputError(f"The text has {kind}, U+{ord(bad[0]):04X}, at character {offset + bad.start()}; remove it.")
+    return text
+
+
 def clean(text: str) -> str:
-    """The text as the model was trained to read it (shared with the reference; see the model's specification)."""
+    """Return the text in the form that the model was trained on, character for character as the reference does it."""
     text = text.strip().replace("‘", "'").replace("’", "'")
     return _COMMAS.sub(",", _EMOJI.sub("", text))
 
 
 def finished(text: str) -> str:
-    """The text with a final stop, in its script's own form, where it ends in a letter or a number.
+    """Return the text with a terminal mark of its script where it ends in a letter or a number.
 
-    Without one a voice cannot tell that it is done, and goes on (built-in voice, "Hi": up to 8 s; "Hi.": 1 s).
+    Without one the model often misses the end of speech (built-in voice, "Hi": up to 8 s; "Hi.": 1 s).
     """
     if not _LAST.match(text[-1:]):
         return text
@@ -64,11 +75,11 @@ def finished(text: str) -> str:
 
 
 def speakable(text: str) -> bool:
-    """Whether a letter or a number of any script is there; marks, symbols and emoji alone make no sound."""
+    """Return whether the text has a letter or a number of any script; punctuation and emoji alone make no sound."""
     return _SPEAKABLE.search(text) is not None
 
 
 def seconds(text: str) -> float:
-    """About how long the text lasts when it is spoken: by letters, or by characters where each is a syllable."""
+    """Return the expected duration of the speech in seconds, at 15 letters or 4.5 syllabic characters a second."""
     syllabic = len(_SYLLABIC.findall(text))
     return len(text) / 15 + syllabic * (1 / 4.5 - 1 / 15)

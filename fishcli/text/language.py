@@ -1,8 +1,8 @@
-"""A guess at the language, for the splitter, the normaliser and the warning that a voice does not know it."""
+"""Language detection, for chunking, normalisation and the warning that a voice does not speak the language."""
 
 import regex
 
-_SAMPLE = 5000  # characters; a text's start tells its language
+_SAMPLE = 5000  # characters at the start of the text
 _SCRIPTS = {
     "ko": "Hangul", "ar": "Arabic", "ru": "Cyrillic", "hi": "Devanagari", "th": "Thai",
     "el": "Greek", "he": "Hebrew", "bn": "Bengali", "ta": "Tamil", "te": "Telugu", "hy": "Armenian", "ka": "Georgian",
@@ -43,12 +43,12 @@ _FREQUENT = {
 
 
 def guess_language(text: str) -> str:
-    """The ISO 639-1 code of the language that the text is most likely in, "en" when nothing says otherwise.
+    """Return the ISO 639-1 code of the most likely language, "en" in doubt.
 
-    By script: most words, or characters where no spaces divide them; kana among Chinese characters mean Japanese. Of
-    the languages in Latin script a dozen are told by their most frequent words: another is named only if two or more
-    different ones of its words are there and more than of English. So names and single foreign words stay
-    English, and so does a language that is not in the table.
+    The script with the most words decides (characters, in scripts without spaces); kana among Chinese characters mean
+    Japanese. A dozen languages in Latin script are recognised by their most frequent words: one of them needs at least
+    two different words of its list in the text, and more than English has. So a text with a few foreign names stays
+    English, as does one in a language without a list.
     """
     sample = _ADDRESS.sub("", text[:_SAMPLE])
     counts = {code: len(pattern.findall(sample)) for code, pattern in _BY_SCRIPT.items()}
@@ -63,5 +63,5 @@ def _guess_latin(words: frozenset[str], sample: str) -> str:
     if "¿" in sample or "¡" in sample:
         return "es"
     hits = {code: len(words & frequent) for code, frequent in _FREQUENT.items()}
-    best = max(hits, key=hits.__getitem__)  # English stands first and wins a tie.
+    best = max(hits, key=hits.__getitem__)  # English is first and wins a tie
     return best if hits[best] >= 2 else "en"

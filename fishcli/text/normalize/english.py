@@ -1,8 +1,8 @@
-"""English numbers, dates, money, units, abbreviations and addresses as the words that a person would read.
+"""English normalisation: numbers, dates, money, units, abbreviations and addresses as words.
 
-A list of rules, each a pattern and what is said for it, applied in order: what takes more context comes first, so that
-"3/4/2024" is a date before "3/4" can be a fraction, and plain numbers come last. Text without digits,
-symbols and the abbreviations below passes unchanged. American forms: March fourth, no "and" in numbers.
+An ordered list of rules, each a pattern and its words. Rules with more context come first, so that "3/4/2024" is a
+date before "3/4" can be a fraction; plain numbers come last. Text without digits, symbols and the abbreviations below
+stays unchanged. American forms: March fourth, no "and" in numbers.
 """
 
 from collections.abc import Callable
@@ -28,9 +28,9 @@ from fishcli.text.normalize.numerals import (
     year,
 )
 
-# What repeats is bounded or starts behind a lookbehind, so that no rule is quadratic on a hostile text.
+# Repetitions are bounded or follow a lookbehind, so that no rule takes quadratic time on a hostile text.
 _NUM = r"(?:(?:\d{1,3}(?:,\d{3}){1,6}(?!,?\d)|\d+)(?:\.\d+)?|(?<!\d)\.\d+)"
-_ALONE = r"(?<![\w.,:/])"  # No part of a longer number or code stands before.
+_ALONE = r"(?<![\w.,:/])"  # not inside a longer number or code
 
 # Addresses.
 
@@ -65,7 +65,7 @@ _AFTER_STOP = regex.compile(rf"""["”’)\]]*(?:\s*\Z|[ \t]*\n|\s+["“(]?(?:{_
 
 
 def _stop(match: Match[str]) -> str:
-    """A full stop if the one that ends the abbreviation ends a sentence too."""
+    """Return a full stop if the one of the abbreviation ends the sentence too, else nothing."""
     return "." if match[0].endswith(".") and _AFTER_STOP.match(match.string, match.end()) else ""
 
 
@@ -74,7 +74,7 @@ def _full_year(written: str) -> int:
 
 
 def _date(match: Match[str]) -> str:
-    """Digits alone, month before day unless that cannot be: "3/4/2024", "25/12/2024", "2024-03-04", "4.3.2024"."""
+    """Read a date in digits, month first where possible: "3/4/2024", "25/12/2024", "2024-03-04", "4.3.2024"."""
     groups = match.groupdict()
     first, second = int(match["a"]), int(match["b"])
     day_first = "dot" in groups or first > 12
@@ -151,7 +151,7 @@ def _fraction(match: Match[str]) -> str:
     return fraction(above, below, int(match["whole"] or 0))
 
 
-# Abbreviations. "Mr." and "Mrs." are how those words are written; only what is ambiguous or unreadable is replaced.
+# Abbreviations. "Mr." and "Mrs." are the usual spellings; only ambiguous or unreadable ones are replaced.
 
 _TITLES = {
     "Dr": "Doctor", "Prof": "Professor", "St": "Saint", "Mt": "Mount", "Ft": "Fort", "Gen": "General", "Col": "Colonel",
@@ -189,7 +189,7 @@ def _street(match: Match[str]) -> str:
 
 
 def _abbreviation(match: Match[str]) -> str:
-    lists = match[0] == "etc." and _NAME_AFTER.match(match.string, match.end())  # No name follows it.
+    lists = match[0] == "etc." and _NAME_AFTER.match(match.string, match.end())  # a name starts a new sentence
     return _ABBREVIATIONS[match[0].lower()] + ("." if lists else _stop(match))
 
 
@@ -205,7 +205,7 @@ _THINGS_AFTER = regex.compile(_THINGS)
 
 
 def _is_year(match: Match[str]) -> bool:
-    """Four digits from 1000 to 2099, unless they count: "2024 reasons"; before 1100 only after a word like "in"."""
+    """Return whether the number is a year: 1000 to 2099, not a count ("2024 reasons"); below 1100 only after "in"."""
     if not regex.fullmatch(r"1\d{3}|20\d\d", match[0]):
         return False
     if _YEAR_BEFORE.search(match.string[max(0, match.start() - 12) : match.start()]):
@@ -227,7 +227,7 @@ def _plain(match: Match[str]) -> str:
 
 
 def _plural_number(match: Match[str]) -> str:
-    """ "1990s", "'80s", "MP3s"; a single digit's plural is likelier than so many seconds."""
+    """Read "1990s", "'80s", "MP3s". "3s" is a plural too: it is more likely than three seconds."""
     after_letter = match.string[match.start() - 1 : match.start()].isalpha()
     return " " * after_letter + plural(year(int(match["n"])))
 
@@ -354,7 +354,7 @@ _RULES: list[tuple[str, _Said]] = [
     (r"(?<=\w)\s?&\s?(?=\w)", " and "),
     (r"(?<=\s)@(?=\s)", "at"),
     (r"(?<=\b[A-Z])#", " sharp"),
-    # what is left
+    # the rest
     (r"(?<=\s|^)['’](?=\d\d\b)", ""),
     ("²", "2"),
     ("³", "3"),
@@ -366,7 +366,7 @@ _SENTENCE_START = regex.compile(r"""(?:\A|[.!?…]["”’)]*\s+["“‘(]*|\n\s
 
 
 def in_words(text: str) -> str:
-    """English text with everything that is not words written out; no digit is left."""
+    """Return English text with numbers, symbols and abbreviations as words; no digit is left."""
     text = _OTHER_DIGIT.sub(lambda m: str(digit(m[0])), text)
     text = _OTHER_NUMBER.sub(
         lambda m: " " * m.string[m.start() - 1 : m.start()].isdigit() + normalize("NFKC", m[0]), text
@@ -378,7 +378,7 @@ def in_words(text: str) -> str:
 
 @cache
 def _compiled() -> list[tuple[Pattern[str], _Said]]:
-    """Not at import: it takes 0.2 s."""
+    """Return the rules, compiled at the first use: it takes 0.2 s."""
     return [(regex.compile(pattern), said) for pattern, said in _RULES]
 
 
@@ -390,7 +390,7 @@ def _replaced(text: str, pattern: Pattern[str], said: _Said) -> str:
 
 
 def _capitalized(match: Match[str], said: str) -> str:
-    """With a capital where there was one, or where a sentence starts, so that the splitter still sees one."""
+    """Return the words, capitalised like the match or as a sentence start, which the splitter needs to see."""
     first, before = match[0][:1], match.string[max(0, match.start() - 8) : match.start()]
     starts = (first.isupper() or not first.isalpha()) and _SENTENCE_START.search(before)
     capital = starts or (first.isupper() and match[0][1:2].islower())

@@ -1,4 +1,4 @@
-"""Numbers and what they count as English words, in American form: no "and", no hyphens."""
+"""Numbers, amounts and quantities as English words, in American form: no "and", no hyphens."""
 
 import re
 
@@ -12,7 +12,7 @@ _ORDINALS = {
     "one": "first", "two": "second", "three": "third", "five": "fifth", "eight": "eighth", "nine": "ninth",
     "twelve": "twelfth",
 }  # fmt: skip
-_LONGEST = 9  # digits without a comma that are still a quantity; longer ones are a telephone, card or serial number
+_LONGEST = 9  # digits of a quantity without commas; a longer number is that of a telephone, a card or a device
 _IRREGULAR = {
     "foot": "feet", "inch": "inches", "penny": "pence", "paisa": "paise", "yen": "yen", "won": "won", "hertz": "hertz",
     "kilohertz": "kilohertz", "megahertz": "megahertz", "gigahertz": "gigahertz",
@@ -39,7 +39,7 @@ UNITS = {
 
 
 def cardinal(value: int) -> str:
-    """0 <= value < 10**18 -> its words: 1250 -> "one thousand two hundred fifty"."""
+    """Return the words of a number from 0 to 10**18 - 1: 1250 -> "one thousand two hundred fifty"."""
     if value < 20:
         return _ONES[value]
     if value < 100:
@@ -52,14 +52,14 @@ def cardinal(value: int) -> str:
 
 
 def ordinal(value: int) -> str:
-    """21 -> "twenty first"."""
+    """Return an ordinal: 21 -> "twenty first"."""
     *start, last = cardinal(value).split()
     stem = f"{last[:-1]}ie" if last.endswith("y") else last
     return " ".join([*start, _ORDINALS.get(last, f"{stem}th")])
 
 
 def fraction(above: int, below: int, whole: int = 0) -> str:
-    """3, 4 -> "three quarters"; 1, 2, 5 -> "five and a half"; 3, 50 -> "three over fifty"."""
+    """Return a fraction: 3, 4 -> "three quarters"; 1, 2, 5 -> "five and a half"; 3, 50 -> "three over fifty"."""
     before = f"{cardinal(whole)} and " if whole else ""
     if not 2 <= below <= 20:
         return f"{before}{cardinal(above)} over {cardinal(below)}"
@@ -69,7 +69,7 @@ def fraction(above: int, below: int, whole: int = 0) -> str:
 
 
 def in_pairs(value: int) -> str:
-    """3 or 4 digits in the way of years and flight numbers: 1905 -> "nineteen oh five", 747 -> "seven forty seven"."""
+    """Return 3 or 4 digits read in pairs: 1905 -> "nineteen oh five", 747 -> "seven forty seven"."""
     high, low = divmod(value, 100)
     if high % 10 == 0 and low < 10:
         return cardinal(value)
@@ -77,12 +77,12 @@ def in_pairs(value: int) -> str:
 
 
 def spelled(digits: str) -> str:
-    """ "007" -> "zero zero seven"; what is not a digit is passed over."""
+    """Return the digits one by one: "007" -> "zero zero seven"; other characters are ignored."""
     return " ".join(_ONES[int(digit)] for digit in digits if digit.isdigit())
 
 
 def number(written: str) -> str:
-    """ "1,250.50" -> "one thousand two hundred fifty point five zero"."""
+    """Return the words of a written number: "1,250.50" -> "one thousand two hundred fifty point five zero"."""
     whole, _, fraction = written.partition(".")
     digits = whole.replace(",", "")
     serial = len(digits) > (_LONGEST if digits == whole else 18) or (len(digits) > 1 and digits[0] == "0")
@@ -91,25 +91,25 @@ def number(written: str) -> str:
 
 
 def year(value: int) -> str:
-    """2024 -> "twenty twenty four", 2005 -> "two thousand five"."""
+    """Return a year: 2024 -> "twenty twenty four", 2005 -> "two thousand five"."""
     return in_pairs(value) if value >= 1000 else cardinal(value)
 
 
 def roman(written: str) -> int:
-    """ "XIV" -> 14; below forty, as kings and chapters are counted."""
+    """Return the value of a Roman numeral below 40, enough for kings and chapters: "XIV" -> 14."""
     values = {"X": 10, "IX": 9, "V": 5, "IV": 4, "I": 1}
     return sum(values[part] for part in re.findall("IX|IV|X|V|I", written))
 
 
 def plural(words: str) -> str:
-    """The last word in the plural: "nineteen ninety" -> "nineteen nineties", "square foot" -> "square feet"."""
+    """Return the words with the last in the plural: "nineteen ninety" -> "nineteen nineties"."""
     *start, last = words.split(" ")
     regular = f"{last[:-1]}ies" if last.endswith("y") else f"{last}es" if last.endswith("x") else f"{last}s"
     return " ".join([*start, _IRREGULAR.get(last, regular)])
 
 
 def counted(written: str, unit: str) -> str:
-    """ "2", "degree Celsius" -> "two degrees Celsius"."""
+    """Return a quantity: "2", "degree Celsius" -> "two degrees Celsius"."""
     if written == "1":
         return f"one {unit}"
     noun, *rest = re.split("(?= per | Celsius| Fahrenheit)", unit, maxsplit=1)
@@ -117,7 +117,7 @@ def counted(written: str, unit: str) -> str:
 
 
 def coins(written: str, coin: str, small: str) -> str:
-    """ "3.50", "pound", "penny" -> "three pounds and fifty pence"; two decimals are small coins."""
+    """Return an amount: "3.50", "pound", "penny" -> "three pounds and fifty pence"; two decimals are coins."""
     whole, _, cents = written.partition(".")
     if len(cents) != 2 or not small:
         return counted(written, coin)

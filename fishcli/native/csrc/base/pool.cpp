@@ -13,7 +13,10 @@
 using namespace fish;
 
 extern "C" {
-Pool* fish_pool_new(int threads) { return new Pool(threads); }
+Pool* fish_pool_new(int threads) {
+    return made([&] { return new Pool(threads); });
+}
+int fish_pool_threads(const Pool* pool) { return pool->count(); }
 
 // Memory in pages of 2 MB where the system has them: the processor then finds them sooner. Null where there is none.
 void* fish_pages_new(int64_t bytes) {
@@ -38,6 +41,7 @@ void fish_forget(const uint8_t* data, int64_t bytes) {
 // Reads `bytes`, a multiple of 64 Ki, with all threads; the result keeps the compiler from leaving it out.
 int32_t fish_read(Pool* pool, const uint8_t* data, int64_t bytes) {
     std::atomic<int32_t> result{0};
+    if (pool->forked()) return 0;
     constexpr int PIECE = 64 << 10;
     pool->run([&] {
         pool->share((int)(bytes / PIECE), [&](int piece) {

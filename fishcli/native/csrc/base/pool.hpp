@@ -4,12 +4,14 @@
 // that lie after one another, as memory is read fastest, and then helps the others: so a processor which another
 // process uses too holds nobody up for long.
 #pragma once
+#include <unistd.h>
+
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <mutex>
-#include <new>
 #include <thread>
 #include <vector>
 
@@ -31,8 +33,14 @@ struct PoolThread {
 
 class Pool {
 public:
-    explicit Pool(int threads) : count(threads), taken(threads) {
-        for (int i = 1; i < count; i++) workers.emplace_back([this, i] { serve(i); });
+    // Where the system gives no further thread, the pool works with those that it has.
+    explicit Pool(int wanted) : taken(wanted) {
+        workers.reserve(wanted);
+        try {
+            for (int i = 1; i < wanted; i++) workers.emplace_back([this, i] { serve(i); });
+        } catch (const std::exception&) {
+        }
+        threads = (int)workers.size() + 1;
     }
 
     ~Pool() {
@@ -53,7 +61,7 @@ public:
 
     // Hand out 0..pieces-1 to the threads, each calling `function(piece)`; all meet at the end.
     template <class Function> void share(int pieces, Function function) {
-        const int number = self.number;
+        const int number = self.number, count = threads;
         for (int i = 0; i < count; i++) {
             const int owner = (number + i) % count;
             const int begin = (int64_t)pieces * owner / count, end = (int64_t)pieces * (owner + 1) / count;
@@ -65,7 +73,7 @@ public:
 
     void barrier() {
         const unsigned now = turn.load(std::memory_order_relaxed);
-        if (arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == count) {
+        if (arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == threads) {
             arrived.store(0, std::memory_order_relaxed);
             for (auto& each : taken) each.next.store(0, std::memory_order_relaxed);
             turn.store(now + 1, std::memory_order_release);
@@ -82,9 +90,15 @@ public:
     void expect(const uint8_t* data, size_t bytes) { self.wanted = data, self.wanted_end = data + bytes; }
 
     // The first of the pieces that `share` gives to the calling thread.
-    int first(int pieces) const { return (int64_t)pieces * self.number / count; }
+    int first(int pieces) const { return (int64_t)pieces * self.number / threads; }
 
-    const int count;
+    int count() const { return threads; }
+
+    // The calling thread's place among those of the pool.
+    static int number() { return self.number; }
+
+    // Whether this process is a fork of the one that has the threads: only the thread that forked exists in it.
+    bool forked() const { return getpid() != owner; }
 
 private:
     struct alignas(64) Counter {
@@ -95,7 +109,7 @@ private:
     static constexpr int PATIENCE = 4000;  // pauses, some 100 microseconds
 
     void start() {
-        if (count == 1) return;
+        if (threads == 1) return;
         {
             std::lock_guard<std::mutex> held(mutex);
             jobs.fetch_add(1, std::memory_order_release);
@@ -118,6 +132,8 @@ private:
         }
     }
 
+    const pid_t owner = getpid();
+    int threads = 1;
     std::vector<Counter> taken;  // of each thread's pieces
     std::vector<std::thread> workers;
     std::mutex running, mutex;
@@ -128,12 +144,25 @@ private:
     alignas(64) std::atomic<unsigned> turn{0};
 };
 
-// What `make` makes; zero where there is no memory for it. (No thread but the calling one may run out.)
+// How a call ended; `native/build.py` has the errors that these stand for.
+enum Status : int32_t { DONE, NO_MEMORY, FORKED, BAD_COLUMN, BAD_POSITION, BAD_HISTORY };
+
+// What `make` makes, or null: no exception may cross into ctypes.
 template <class Make> auto made(Make make) -> decltype(make()) {
     try {
         return make();
-    } catch (const std::bad_alloc&) {
-        return {};
+    } catch (...) {
+        return nullptr;
+    }
+}
+
+// What `work` returns. Only the calling thread may run out of memory: the others take what was allocated before.
+template <class Work> Status guarded(const Pool& pool, Work work) {
+    if (pool.forked()) return FORKED;
+    try {
+        return work();
+    } catch (...) {
+        return NO_MEMORY;
     }
 }
 

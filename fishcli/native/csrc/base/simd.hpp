@@ -34,6 +34,31 @@ template <class T> inline T load(const void* p) {
 template <class T> inline void store(void* p, T v) { std::memcpy(p, &v, sizeof v); }
 inline V splat(float x) { return V{} + x; }
 
+// a * b + c, in one rounding where the processor can. Products are accumulated by this alone, and the compiler is told
+// to fuse nothing by itself (-ffp-contract=off): it fused in some instantiations of a kernel and not in others, so that
+// the result of a column depended on the columns beside it.
+inline V fma(V a, V b, V c) {
+#if defined(__AVX512BW__)
+    return (V)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__AVX2__) && defined(__FMA__)
+    return (V)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#elif defined(__ARM_NEON) && defined(__aarch64__)
+    return (V)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+#else
+    return a * b + c;
+#endif
+}
+inline V fma(V a, float b, V c) { return fma(a, splat(b), c); }
+inline V fma(V a, V b, float c) { return fma(a, b, splat(c)); }
+inline V fma(V a, float b, float c) { return fma(a, splat(b), splat(c)); }
+inline float fma(float a, float b, float c) {
+#if defined(__FMA__) || defined(__aarch64__)
+    return __builtin_fmaf(a, b, c);
+#else
+    return a * b + c;
+#endif
+}
+
 // W bfloat16, the upper halves of float32, as float32. (What GCC 12 makes of its own conversion is slow.)
 inline V from_bf16(const void* p) {
 #if defined(__AVX512BW__)
@@ -137,14 +162,14 @@ inline V exp(V x) {
     V scaled = x * 1.44269504088896341f;
     Vi n = __builtin_convertvector(scaled + (scaled < 0.f ? splat(-0.5f) : splat(0.5f)), Vi);
     V whole = __builtin_convertvector(n, V);
-    V r = x - whole * 0.693359375f + whole * 2.12194440e-4f;
+    const V r = fma(whole, 2.12194440e-4f, fma(whole, -0.693359375f, x));
     V p = splat(1.9875691500e-4f);
-    p = p * r + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    p = p * r * r + r + 1.f;
+    p = fma(p, r, 1.3981999507e-3f);
+    p = fma(p, r, 8.3334519073e-3f);
+    p = fma(p, r, 4.1665795894e-2f);
+    p = fma(p, r, 1.6666665459e-1f);
+    p = fma(p, r, 5.0000001201e-1f);
+    p = fma(p * r, r, r) + 1.f;
     return p * (V)((n + 127) << 23);
 }
 

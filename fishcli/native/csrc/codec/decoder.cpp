@@ -76,7 +76,7 @@ struct Signal {
 // Several threads may call it; one works at a time.
 class Runner {
 public:
-    Runner(const Decoder& decoder, Pool& pool) : d(decoder), pool(pool) {
+    Runner(const Decoder& decoder, Pool& pool) : pool(pool), d(decoder) {
         int rows = FRAMES;
         size_t wide = 0, widest = 0, past = 0;
         for (int i = 0; i < d.upsample_count; i++) {
@@ -91,11 +91,22 @@ public:
         pre = keep(d.pre.reach(), d.pre.in, past);
         pre_in.shape(pre.size(), (size_t)rows * pre.width);
         shape_stages(rows);
+        each_conv([&](const Conv& conv) { scratch.reserve(this->pool, scratch_floats(conv)); });
+    }
+
+    template <class Use> void each_conv(Use use) const {
+        for (int i = 0; i < d.upsample_count; i++)
+            use(d.upsamples[i].conv), use(d.upsamples[i].block.widen), use(d.upsamples[i].block.narrow);
+        use(d.pre);
+        for (int i = 0; i < d.stage_count; i++) {
+            use(d.stages[i].up);
+            std::for_each_n(d.stages[i].convs, d.kernels * d.dilations * 2, use);
+        }
     }
 
     Stream* stream() const { return new Stream{std::vector<float>(kept)}; }
 
-    void push(Stream& stream, const float* latent, int frames, float* samples) {
+    Status push(Stream& stream, const float* latent, int frames, float* samples) {
         std::lock_guard<std::mutex> alone(working);
         pool.run([&] {
             float* to = samples;
@@ -105,7 +116,10 @@ public:
                 to = stage(stream, 0, rows, to);
             }
         });
+        return DONE;
     }
+
+    Pool& pool;
 
 private:
     struct Pasts {
@@ -155,14 +169,14 @@ private:
         for (int i = 0; i < d.upsample_count; i++) {
             const Upsample& up = d.upsamples[i];
             const bool last = i == d.upsample_count - 1;
-            convolve(pool, up.conv, x.now, rows, {a.now}, [&] {
+            convolve(pool, scratch, up.conv, x.now, rows, {a.now}, [&] {
                 stream.restore(blocks[i], a.now);
                 if (last) stream.restore(pre, pre_in.now);
             });
             rows *= up.rate;
             convnext(stream, up.block, blocks[i], rows, last ? pre_in.now : x.now);
         }
-        convolve(pool, d.pre, pre_in.now, rows, {nullptr, stages[0].in.now}, [&] {
+        convolve(pool, scratch, d.pre, pre_in.now, rows, {nullptr, stages[0].in.now}, [&] {
             stream.save(pre, pre_in.now, rows);
             stream.restore(stages[0].up, stages[0].in.now);
         });
@@ -177,10 +191,10 @@ private:
             depthwise(block, a.now + t * width, width, y);
             norm(y, block.channels);
         });
-        convolve(pool, block.widen, normed.now, rows, {nullptr, hidden.now, GELU}, [&] {
+        convolve(pool, scratch, block.widen, normed.now, rows, {nullptr, hidden.now, GELU}, [&] {
             stream.save(past, a.now, rows);
         });
-        convolve(pool, block.narrow, hidden.now, rows, {to, nullptr, SILU, a.now}, [] {});
+        convolve(pool, scratch, block.narrow, hidden.now, rows, {to, nullptr, SILU, a.now}, [] {});
     }
 
     static void depthwise(const ConvNeXt& block, const float* x, size_t width, float* y) {
@@ -188,7 +202,7 @@ private:
         for (size_t c = 0; c < width; c += W) {
             V total = load<V>(block.bias + c);
             for (int k = 0; k < block.kernel; k++)
-                total += load<V>(block.depthwise + k * width + c) * load<V>(x + k * width + c);
+                total = fma(load<V>(block.depthwise + k * width + c), load<V>(x + k * width + c), total);
             store(y + c, total);
         }
     }
@@ -198,7 +212,7 @@ private:
         float mean = 0, square = 0;
         for (int c = 0; c < channels; c++) mean += x[c];
         mean /= channels;
-        for (int c = 0; c < channels; c++) square += (x[c] - mean) * (x[c] - mean);
+        for (int c = 0; c < channels; c++) square = fma(x[c] - mean, x[c] - mean, square);
         const float scale = 1.f / std::sqrt(square / channels + d.eps);
         for (int c = 0; c < channels; c++) x[c] = (x[c] - mean) * scale;
     }
@@ -210,7 +224,7 @@ private:
         Pasts& p = stages[i];
         for (int start = 0; start < rows; start += p.block) {
             const int count = std::min(p.block, rows - start);
-            convolve(pool, s.up, p.in.now + (size_t)start * p.up.width, count, {whole.now, first.now}, [&] {
+            convolve(pool, scratch, s.up, p.in.now + (size_t)start * p.up.width, count, {whole.now, first.now}, [&] {
                 if (start == 0) stream.save(p.up, p.in.now, rows);
                 stream.restore(p.first, first.now);
             });
@@ -230,7 +244,7 @@ private:
             const Past* pasts = stages[i].inner.data() + k * d.dilations * 2;
             for (int c = 0; c < 2 * d.dilations; c += 2) {
                 const float* from = c ? active.now : first.now;
-                convolve(pool, convs[c], from, rows, {nullptr, inner.now}, [&] {
+                convolve(pool, scratch, convs[c], from, rows, {nullptr, inner.now}, [&] {
                     if (c) stream.save(pasts[c], from, rows);
                     else if (k == 0) stream.save(stages[i].first, from, rows);
                     stream.restore(pasts[c + 1], inner.now);
@@ -239,7 +253,7 @@ private:
                 Epilogue after{rest.now, active.now, SILU, c ? rest.now : whole.now};
                 if (last) after.plain = sum.now, after.active = nullptr, after.more = k ? sum.now : nullptr;
                 if (mean) after.plain = nullptr, after.active = next, after.scale = 1.f / d.kernels;
-                convolve(pool, convs[c + 1], inner.now, rows, after, [&] {
+                convolve(pool, scratch, convs[c + 1], inner.now, rows, after, [&] {
                     stream.save(pasts[c + 1], inner.now, rows);
                     if (mean) stream.restore(next_past, next);
                     else if (!last) stream.restore(pasts[c + 2], active.now);
@@ -262,7 +276,7 @@ private:
                 for (int j = 0; j < 4; j++)
                     x[j] = post_in.now + (size_t)(start + std::min(t + j, count - 1)) * width - post.size();
                 for (int c = 0; c < length; c += W)
-                    for (int j = 0; j < 4; j++) total[j] += load<V>(d.post + c) * load<V>(x[j] + c);
+                    for (int j = 0; j < 4; j++) total[j] = fma(load<V>(d.post + c), load<V>(x[j] + c), total[j]);
                 sums(total[0], total[1], total[2], total[3], y + t);
             }
             for (int t = 0; t < count; t += W) store(y + t, tanh(load<V>(y + t) + d.post_bias));
@@ -272,7 +286,7 @@ private:
     }
 
     const Decoder d;
-    Pool& pool;
+    Scratch scratch;
     std::mutex working;
     size_t kept = 0;  // floats of a stream's memory
     std::vector<Past> blocks;
@@ -295,7 +309,7 @@ Stream* fish_decoder_stream(const Runner* runner) {
     return made([&] { return runner->stream(); });
 }
 void fish_decoder_stream_delete(Stream* stream) { delete stream; }
-void fish_decoder_push(Runner* runner, Stream* stream, const float* latent, int frames, float* samples) {
-    runner->push(*stream, latent, frames, samples);
+Status fish_decoder_push(Runner* runner, Stream* stream, const float* latent, int frames, float* samples) {
+    return guarded(runner->pool, [&] { return runner->push(*stream, latent, frames, samples); });
 }
 }

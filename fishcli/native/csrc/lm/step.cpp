@@ -7,6 +7,7 @@ using namespace fish;
 // Embeddings (rows, cols), one after another; F32 or BF16.
 struct Table {
     const uint8_t* data;
+    int64_t rows;
     int32_t cols;
     Format format;
 };
@@ -21,7 +22,7 @@ struct Model {
 };
 
 struct Rows {
-    const int64_t *columns, *positions, *history;  // (B, K + 1), (B,), (B, K, window)
+    const int64_t *columns, *slots, *positions, *history;  // (B, K + 1), (B,), (B,), (B, K, window)
     const Knobs* knobs;                            // (B,)
     const float* noise;                            // (B, K)
     int32_t count;
@@ -46,40 +47,48 @@ static void shape(Activations& a, const Stack& s, int columns) {
 // Several threads may call it; one works at a time.
 class Runner {
 public:
-    Runner(const Model& model, Pool& pool) : m(model), pool(pool) {}
+    Runner(const Model& model, Pool& pool) : pool(pool), m(model) {}
 
     // columns (count, K + 1) of one row at the positions from `start` on: their keys and values, and hidden (count, dim)
     // if it is wanted.
-    void prefill(const int64_t* columns, int count, const Past& past, int row, int start, float* hidden) {
+    Status prefill(const int64_t* columns, int count, const KVCache& cache, int64_t slot, int start, float* hidden) {
+        if (!known(columns, count)) return BAD_COLUMN;
+        if (!within(cache, slot, start) || !within(cache, slot, (int64_t)start + count - 1)) return BAD_POSITION;
         std::lock_guard<std::mutex> alone(working);
         where.clear();
-        for (int i = 0; i < count; i++) where.push_back({row, start + i});
+        for (int i = 0; i < count; i++) where.push_back({slot, start + i});
         shape(slow, m.slow, count);
         pool.run([&] {
             embed(columns, count);
-            Forward(pool, m.slow, past, slow, where).run(hidden);
+            Forward(pool, m.slow, cache, slow, where).run(hidden);
         });
         for (int c = 0; hidden && c < count; c++) std::copy_n(slow.x[c], m.slow.dim, hidden + (size_t)c * m.slow.dim);
+        return DONE;
     }
 
     // As `step` in step.py: writes columns (B, K + 1) and choices (B, K).
-    void step(const Rows& rows, const Past& past, int64_t* columns, int64_t* choices) {
-        std::lock_guard<std::mutex> alone(working);
+    Status step(const Rows& rows, const KVCache& cache, int64_t* columns, int64_t* choices) {
         const int K = m.codebooks, count = rows.count;
+        if (!known(rows.columns, count)) return BAD_COLUMN;
+        for (int b = 0; b < count; b++)
+            if (!within(cache, rows.slots[b], rows.positions[b])) return BAD_POSITION;
+        const int64_t* end = rows.history + (size_t)count * K * m.window;
+        if (std::any_of(rows.history, end, [](int64_t id) { return id < 0; })) return BAD_HISTORY;
+        std::lock_guard<std::mutex> alone(working);
         where.clear(), first.clear();
         for (int b = 0; b < count; b++) {
-            where.push_back({b, (int)rows.positions[b]});
-            first.push_back({b, 0}), first.push_back({b, 1});
+            where.push_back({rows.slots[b], (int)rows.positions[b]});
+            first.push_back({(int64_t)b * K, 0}), first.push_back({(int64_t)b * K, 1});
         }
         shape(slow, m.slow, count), shape(fast, m.fast, 2 * count);
         const int most = std::max(m.output.rows, m.fast_output.rows);
         logits.shape(count, most);
         samplers.resize(std::max(samplers.size(), (size_t)count));
         for (Sampler& sampler : samplers) sampler.reserve(most);
-        const Past fast_past = room(count);
+        const KVCache fast_past = room(count);
         pool.run([&] {
             embed(rows.columns, count);
-            Forward(pool, m.slow, past, slow, where).run();
+            Forward(pool, m.slow, cache, slow, where).run();
             choose(slow, m.norm, m.slow, m.output, 1, 0, rows, 0, columns, choices);
             enter(count, columns);
             // The first two places are known at once, and one pass over the weights serves both.
@@ -88,7 +97,7 @@ public:
                 if (place > 1) {
                     pool.share(count, [&](int b) {
                         follow(b, place, columns, fast.x[b]);
-                        where[b].position = place;
+                        where[b] = {(int64_t)b * K, place};
                     });
                     Forward(pool, m.fast, fast_past, fast, where).run();
                 }
@@ -96,9 +105,28 @@ public:
                 choose(fast, m.fast_norm, m.fast, m.fast_output, stride, stride - 1, rows, place, columns, choices);
             }
         });
+        return DONE;
     }
 
+    Pool& pool;
+
 private:
+    // Whether the embeddings have all tokens and codes of columns (count, K + 1).
+    bool known(const int64_t* columns, int count) const {
+        auto below = [](int64_t id, int64_t end) { return id >= 0 && id < end; };
+        for (int c = 0; c < count; c++, columns += m.codebooks + 1) {
+            if (!below(columns[0], m.embeddings.rows)) return false;
+            for (int i = 1; i <= m.codebooks; i++)
+                if (!below(columns[i], m.codebook_size)) return false;
+        }
+        return true;
+    }
+
+    // Whether a position of a slot is in the KV cache, and in the table of rotations.
+    bool within(const KVCache& cache, int64_t slot, int64_t position) const {
+        return slot >= 0 && position >= 0 && position < m.slow.positions && slot < cache.positions - position;
+    }
+
     void embed(const int64_t* columns, int count) {
         pool.share(count, [&](int c) {
             const int64_t* column = columns + (size_t)c * (m.codebooks + 1);
@@ -146,21 +174,20 @@ private:
             const int64_t* history = rows.history + (size_t)(b * K + place) * m.window;
             const float noise = rows.noise[b * K + place];
             const int choice = samplers[b].choose(logits[b], output.rows, history, m.window, rows.knobs[b], noise);
-            const int code = choice < m.codes ? choice : 0;
+            const int code = choice >= 0 && choice < m.codes ? choice : 0;
             choices[b * K + place] = choice;
             columns[b * (K + 1) + 1 + place] = code;
             if (place == 0) columns[b * (K + 1)] = m.semantic + code;
         });
     }
 
-    Past room(int rows) {
+    KVCache room(int rows) {
         const size_t size = (size_t)m.fast.layers * rows * m.fast.kv_heads * m.codebooks * m.fast.head_dim;
         keys.resize(size), values.resize(size);
-        return {keys.data(), values.data(), rows, m.codebooks};
+        return {keys.data(), values.data(), (int64_t)rows * m.codebooks};
     }
 
     const Model m;
-    Pool& pool;
     std::mutex working;
     std::vector<Sampler> samplers;
     std::vector<Column> where, first;
@@ -175,14 +202,17 @@ int64_t fish_lm_packed_size(int format, int rows, int cols) {
 }
 
 // Lays out a weight in a matrix whose `data` has room for it.
-void fish_lm_pack(Pool* pool, Matrix* m, const Source* source) {
+Status fish_lm_pack(Pool* pool, Matrix* m, const Source* source) {
     m->tile = (int)tile_bytes(m->format, m->cols);
     const int height = piece_height(*pool, *m);
-    pool->run([&] {
-        pool->share((m->rows + height - 1) / height, [&](int piece) {
-            for (int n = piece * height; n < std::min(m->rows, (piece + 1) * height); n += TILE_ROWS)
-                pack((uint8_t*)m->at(n), *m, n, *source);
+    return guarded(*pool, [&] {
+        pool->run([&] {
+            pool->share((m->rows + height - 1) / height, [&](int piece) {
+                for (int n = piece * height; n < std::min(m->rows, (piece + 1) * height); n += TILE_ROWS)
+                    pack((uint8_t*)m->at(n), *m, n, *source);
+            });
         });
+        return DONE;
     });
 }
 
@@ -190,10 +220,11 @@ Runner* fish_lm_new(const Model* model, Pool* pool) {
     return made([&] { return new Runner(*model, *pool); });
 }
 void fish_lm_delete(Runner* runner) { delete runner; }
-bool fish_lm_prefill(Runner* r, const int64_t* columns, int count, const Past* past, int row, int start, float* hidden) {
-    return made([&] { return r->prefill(columns, count, *past, row, start, hidden), true; });
+Status fish_lm_prefill(Runner* r, const int64_t* columns, int count, const KVCache* cache, int64_t slot, int start,
+                       float* hidden) {
+    return guarded(r->pool, [&] { return r->prefill(columns, count, *cache, slot, start, hidden); });
 }
-bool fish_lm_step(Runner* r, const Rows* rows, const Past* past, int64_t* columns, int64_t* choices) {
-    return made([&] { return r->step(*rows, *past, columns, choices), true; });
+Status fish_lm_step(Runner* r, const Rows* rows, const KVCache* cache, int64_t* columns, int64_t* choices) {
+    return guarded(r->pool, [&] { return r->step(*rows, *cache, columns, choices); });
 }
 }

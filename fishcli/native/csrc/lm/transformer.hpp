@@ -23,18 +23,20 @@ struct Stack {
     float eps;
     const Block* blocks;
     const float* rotation;  // (positions, head_dim / 2, 2): cosines and sines
+    int32_t positions;
 };
 
-// Keys and values, each (layers, rows, kv_heads, length, head_dim).
-struct Past {
+// Keys and values, each (layers, kv_heads, positions, head_dim).
+struct KVCache {
     float* keys;
     float* values;
-    int32_t rows, length;
+    int64_t positions;
 };
 
-// One column to compute: the row whose past it goes to, and its position there.
+// One column to compute: the first position of its sequence's slot in the KV cache, and its position in the sequence.
 struct Column {
-    int32_t row, position;
+    int64_t slot;
+    int32_t position;
 };
 
 struct Activations {
@@ -69,7 +71,7 @@ template <Format F, class Use> void tiles(const Matrix& m, int start, int end, B
 
 // How many rows of a matrix a thread takes at once.
 inline int piece_height(const Pool& pool, const Matrix& m) {
-    const int most = (m.rows + 2 * pool.count - 1) / (2 * pool.count);
+    const int most = (m.rows + 2 * pool.count() - 1) / (2 * pool.count());
     return std::max(1, std::min(most / TILE_ROWS, PIECE / m.tile)) * TILE_ROWS;
 }
 
@@ -119,8 +121,8 @@ inline auto into(Buffer& to) {
 
 class Forward {
 public:
-    Forward(Pool& pool, const Stack& stack, const Past& past, Activations& a, const std::vector<Column>& columns)
-        : pool(pool), s(stack), past(past), a(a), columns(columns), count((int)columns.size()) {}
+    Forward(Pool& pool, const Stack& stack, const KVCache& cache, Activations& a, const std::vector<Column>& columns)
+        : pool(pool), s(stack), cache(cache), a(a), columns(columns), count((int)columns.size()) {}
 
     // Every thread calls this: a.x (columns, dim) goes through the blocks. Where nobody needs what comes out of the last
     // one, its keys and values are all that is computed of it.
@@ -168,8 +170,8 @@ private:
                     const Column& column = columns[first + c];
                     if (n < keys) rotate(even, odd, column.position, n % s.head_dim);
                     float* to = n < queries ? a.queries[first + c] + n
-                                : n < keys  ? place(past.keys, layer, column, n - queries)
-                                            : place(past.values, layer, column, n - keys);
+                                : n < keys  ? place(cache.keys, layer, column, n - queries)
+                                            : place(cache.values, layer, column, n - keys);
                     to[0] = even, to[1] = odd;
                 }
         });
@@ -177,31 +179,31 @@ private:
 
     void rotate(float& even, float& odd, int position, int i) const {
         const float* turn = s.rotation + ((size_t)position * s.head_dim + i);
-        const float x = even * turn[0] - odd * turn[1];
-        odd = odd * turn[0] + even * turn[1];
+        const float x = fma(even, turn[0], -(odd * turn[1]));
+        odd = fma(odd, turn[0], even * turn[1]);
         even = x;
     }
 
     // Where channel n of all key/value heads of a column lies.
     float* place(float* pasts, int layer, const Column& column, int n) const {
-        return head(pasts, layer, column.row, n / s.head_dim) + (size_t)column.position * s.head_dim + n % s.head_dim;
+        return head(pasts, layer, column.slot, n / s.head_dim) + (size_t)column.position * s.head_dim + n % s.head_dim;
     }
 
-    float* head(float* pasts, int layer, int row, int kv_head) const {
-        return pasts + (((size_t)layer * past.rows + row) * s.kv_heads + kv_head) * past.length * s.head_dim;
+    float* head(float* pasts, int layer, int64_t slot, int kv_head) const {
+        return pasts + (((size_t)layer * s.kv_heads + kv_head) * cache.positions + slot) * s.head_dim;
     }
 
     // The query heads that share a key/value head are taken together, if there is work enough for all threads then.
     void attend(int layer) {
         const int group = s.heads / s.kv_heads, d = s.head_dim;
         int taken = group;
-        while (taken % 2 == 0 && (taken > MOST_QUERIES || count * s.heads / taken < 2 * pool.count)) taken /= 2;
+        while (taken % 2 == 0 && (taken > MOST_QUERIES || count * s.heads / taken < 2 * pool.count())) taken /= 2;
         if (taken > MOST_QUERIES) taken = 1;
         const int pieces = s.heads / taken;
         pool.share(count * pieces, [&](int piece) {
             const int c = piece / pieces, h = piece % pieces * taken;
-            const float* keys = head(past.keys, layer, columns[c].row, h / group);
-            const float* values = head(past.values, layer, columns[c].row, h / group);
+            const float* keys = head(cache.keys, layer, columns[c].slot, h / group);
+            const float* values = head(cache.values, layer, columns[c].slot, h / group);
             attention(a.queries[c] + h * d, taken, keys, values, columns[c].position + 1, d, a.attended[c] + h * d);
         });
     }
@@ -215,7 +217,7 @@ private:
 
     Pool& pool;
     const Stack& s;
-    const Past& past;
+    const KVCache& cache;
     Activations& a;
     const std::vector<Column>& columns;
     const int count;

@@ -10,9 +10,9 @@ namespace fish {
 inline float dot(const float* a, const float* b, int n) {
     V total = {};
     int i = 0;
-    for (; i + W <= n; i += W) total += load<V>(a + i) * load<V>(b + i);
+    for (; i + W <= n; i += W) total = fma(load<V>(a + i), load<V>(b + i), total);
     float y = sum(total);
-    for (; i < n; i++) y += a[i] * b[i];
+    for (; i < n; i++) y = fma(a[i], b[i], y);
     return y;
 }
 
@@ -26,10 +26,10 @@ inline void scores(const float* query, const float* keys, int n, int d, float* o
         V total[4] = {};
         int j = 0;
         for (; j + W <= d; j += W)
-            for (int r = 0; r < 4; r++) total[r] += load<V>(query + j) * load<V>(k[r] + j);
+            for (int r = 0; r < 4; r++) total[r] = fma(load<V>(query + j), load<V>(k[r] + j), total[r]);
         sums(total[0], total[1], total[2], total[3], out + i);
         for (; j < d; j++)
-            for (int r = 0; r < 4; r++) out[i + r] += query[j] * k[r][j];
+            for (int r = 0; r < 4; r++) out[i + r] = fma(query[j], k[r][j], out[i + r]);
     }
 }
 
@@ -43,11 +43,11 @@ inline int add_weighted(const float* weights, const float* values, int n, int d,
         for (; i + 2 <= n; i += 2)
             for (int c = 0; c < COUNT; c++) {
                 const float* at = values + (size_t)i * d + j + c * W;
-                even[c] += weights[i] * load<V>(at);
-                odd[c] += weights[i + 1] * load<V>(at + d);
+                even[c] = fma(load<V>(at), weights[i], even[c]);
+                odd[c] = fma(load<V>(at + d), weights[i + 1], odd[c]);
             }
         for (int c = 0; c < COUNT; c++) {
-            if (i < n) even[c] += weights[i] * load<V>(values + (size_t)i * d + j + c * W);
+            if (i < n) even[c] = fma(load<V>(values + (size_t)i * d + j + c * W), weights[i], even[c]);
             store(out + j + c * W, even[c] + odd[c]);
         }
     }
@@ -81,12 +81,12 @@ inline void attend(const float* query, const float* keys, const float* values, i
         sizes += weight;
     }
     const float fade = std::exp(softmax.greatest - peak);
-    softmax = {peak, softmax.total * fade + sum(sizes)};
+    softmax = {peak, fma(softmax.total, fade, sum(sizes))};
     int j = add_weighted<4>(p, values, n, d, fade, out, 0);
     j = add_weighted<1>(p, values, n, d, fade, out, j);
     for (; j < d; j++) {
         out[j] *= fade;
-        for (int i = 0; i < n; i++) out[j] += p[i] * values[(size_t)i * d + j];
+        for (int i = 0; i < n; i++) out[j] = fma(p[i], values[(size_t)i * d + j], out[j]);
     }
 }
 

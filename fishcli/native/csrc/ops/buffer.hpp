@@ -57,11 +57,14 @@ private:
 
     void round_whole(int column) {
         const float* from = (*this)[column];
-        V sizes = {};
-        for (int i = 0; i < width; i += W) sizes = larger(sizes, size(load<V>(from + i)));
+        V sizes = {}, zero = {};  // zero becomes NaN where an activation is not finite, and the scale with it
+        for (int i = 0; i < width; i += W) {
+            const V v = load<V>(from + i);
+            sizes = larger(sizes, size(v)), zero = fma(v, 0.f, zero);
+        }
         float most = 1e-30f;
         for (int i = 0; i < W; i++) most = std::max(most, sizes[i]);
-        scales.data[column * groups] = most / LARGEST;
+        scales.data[column * groups] = most / LARGEST + sum(zero);
         for (int i = 0; i < width; i += W)
             store(whole.data + column * ld + i, narrow<int16_t>(nearest(load<V>(from + i) * (LARGEST / most))));
     }
@@ -69,14 +72,19 @@ private:
     // A span has 16 groups of 32: four columns after one another in each half of its blocks.
     void round_span(int column, int start) {
         float most[HALF4] = {}, inverse[HALF4];
+        V zero = {};
         const float* from = (*this)[column] + start;
         for (int k = 0; k < SPAN; k += HALF4)
-            for (int i = 0; i < HALF4; i += W) store(most + i, larger(load<V>(most + i), size(load<V>(from + k + i))));
+            for (int i = 0; i < HALF4; i += W) {
+                const V v = load<V>(from + k + i);
+                store(most + i, larger(load<V>(most + i), size(v))), zero = fma(v, 0.f, zero);
+            }
         const size_t at = column * groups + start / SPAN * LANES;
+        const float nothing = sum(zero);
         for (int g = 0; g < LANES; g++) {
             const float* m = most + 4 * g;
             const float greatest = std::max({m[0], m[1], m[2], m[3], 1e-30f});
-            scales.data[at + g] = greatest / 127;
+            scales.data[at + g] = greatest / 127 + nothing;
             std::fill_n(inverse + 4 * g, 4, 127 / greatest);
         }
         int8_t* to = small.data + column * ld + start;

@@ -46,10 +46,10 @@ struct Conv {
 inline V reciprocal(V x) {
 #if defined(__AVX512BW__)
     const V r = (V)_mm512_rcp14_ps((__m512)x);
-    return r * (2.f - x * r);
+    return r * fma(-x, r, 2.f);
 #elif defined(__AVX2__)
     const V r = (V)_mm256_rcp_ps((__m256)x);
-    return r * (2.f - x * r);
+    return r * fma(-x, r, 2.f);
 #else
     return 1.f / x;
 #endif
@@ -63,22 +63,22 @@ inline V silu(V x) {
     power = power > 126.f ? splat(126.f) : power;
     const V whole = power + ROUND, f = power - (whole - ROUND);
     V p = splat(1.32764290e-3f);  // 2^f to 8e-8, least squares with weights that even out the relative error
-    p = p * f + 9.67554167e-3f;
-    p = p * f + 5.55071341e-2f;
-    p = p * f + 2.40221197e-1f;
-    p = p * f + 6.93146967e-1f;
-    p = p * f + 1.00000007f;
+    p = fma(p, f, 9.67554167e-3f);
+    p = fma(p, f, 5.55071341e-2f);
+    p = fma(p, f, 2.40221197e-1f);
+    p = fma(p, f, 6.93146967e-1f);
+    p = fma(p, f, 1.00000007f);
     return x * reciprocal(1.f + (V)((Vi)p + ((Vi)whole << 23)));
 }
 
 // GELU as it is defined, with the error function to 2e-7 (Abramowitz and Stegun, 7.1.26).
 inline V gelu(V x) {
-    const V z = (x < 0.f ? -x : x) * 0.707106781f, t = 1.f / (1.f + 0.3275911f * z);
+    const V z = (x < 0.f ? -x : x) * 0.707106781f, t = 1.f / fma(z, 0.3275911f, 1.f);
     V p = splat(1.061405429f);
-    p = p * t - 1.453152027f;
-    p = p * t + 1.421413741f;
-    p = p * t - 0.284496736f;
-    p = p * t + 0.254829592f;
+    p = fma(p, t, -1.453152027f);
+    p = fma(p, t, 1.421413741f);
+    p = fma(p, t, -0.284496736f);
+    p = fma(p, t, 0.254829592f);
     const V tail = 0.5f * p * t * exp(-z * z);
     return x * (x < 0.f ? tail : 1.f - tail);
 }
@@ -126,7 +126,7 @@ template <int N, int R>
             V wide[N];
             for (int n = 0; n < N; n++) wide[n] = load<V>(w + n * W);
             for (int r = 0; r < R; r++)
-                for (int n = 0; n < N; n++) total[r][n] += wide[n] * x.data[r * x.row + c];
+                for (int n = 0; n < N; n++) total[r][n] = fma(wide[n], x.data[r * x.row + c], total[r][n]);
         }
     for (int r = 0; r < R; r++)
         for (int n = 0; n < N; n++) store(y + (r * N + n) * W, total[r][n]);
@@ -157,17 +157,38 @@ template <int N> void multiply(const Conv& conv, Inputs x, int rows, const float
         }
 }
 
-// A thread's memory for one piece of work at a time.
-inline float* scratch(size_t floats) {
-    static thread_local std::vector<float> held;
-    if (held.size() < floats + LINE) held.resize(floats + LINE);
-    return held.data() + (-(uintptr_t)held.data() % 64) / sizeof(float);
+// Rows of a convolution that a thread takes at once, at most, and the floats that it needs for them beside the output.
+inline int most_rows(const Conv& conv) {
+    const int unit = conv.points == 1 ? 1 : TILE * conv.dilation, tall = TALL * (conv.points == 1 ? 1 : TILE);
+    return (tall + unit - 1) / unit * unit;
+}
+inline size_t scratch_floats(const Conv& conv) {
+    const size_t rows = most_rows(conv), width = PANEL * W, row = padded(conv.in);
+    if (conv.points == 1) return rows * width;
+    const size_t tiles = rows / TILE, inputs = tiles + (size_t)(conv.taps - 1) * conv.dilation;
+    return row + POINTS * (inputs * row + tiles * width);
 }
 
+// Memory of each thread for one piece of work at a time, allocated before they start.
+class Scratch {
+public:
+    void reserve(const Pool& pool, size_t floats) {
+        each.resize(pool.count());
+        for (auto& held : each) held.resize(std::max(held.size(), floats + LINE));
+    }
+    float* mine() {
+        auto& held = each[Pool::number()];
+        return held.data() + (-(uintptr_t)held.data() % 64) / sizeof(float);
+    }
+
+private:
+    std::vector<std::vector<float>> each;
+};
+
 // One panel of a convolution, rows start..end-1; x is row 0 of its input.
-template <int N> void direct(const Conv& conv, const float* x, int start, int end, int panel, Epilogue after) {
+template <int N>
+void direct(const Conv& conv, const float* x, int start, int end, int panel, Epilogue after, float* y) {
     const size_t row = padded(conv.in), first = (size_t)panel * PANEL * W;
-    float* y = scratch((size_t)(end - start) * N * W);
     const Inputs from{x + (ptrdiff_t)(start - conv.reach()) * (ptrdiff_t)row, row, row * conv.dilation};
     multiply<N>(conv, from, end - start, conv.weights + first * conv.depth(), y);
     for (int t = start; t < end; t++)
@@ -181,11 +202,11 @@ template <int N> void direct(const Conv& conv, const float* x, int start, int en
 inline void to_points(const float* const* x, size_t c, float* out, size_t next) {
     V v[POINTS], u[POINTS - 1];  // u: without the point 1/2
     for (int i = 0; i < POINTS; i++) v[i] = load<V>(x[i] + c);
-    for (int i = 0; i < POINTS - 1; i++) u[i] = v[i + 1] - 0.5f * v[i];
-    const V odd1 = u[4] - 4.f * u[2], even1 = u[3] - 4.f * u[1], odd2 = u[4] - u[2], even2 = 2.f * (u[3] - u[1]);
+    for (int i = 0; i < POINTS - 1; i++) u[i] = fma(v[i], -0.5f, v[i + 1]);
+    const V odd1 = fma(u[2], -4.f, u[4]), even1 = fma(u[1], -4.f, u[3]), odd2 = u[4] - u[2], even2 = 2.f * (u[3] - u[1]);
     const V values[POINTS] = {
-        u[4] - 5.f * u[2] + 4.f * u[0], odd1 + even1, odd1 - even1, odd2 + even2, odd2 - even2,
-        v[5] - 5.f * v[3] + 4.f * v[1], u[5] - 5.f * u[3] + 4.f * u[1],
+        fma(u[0], 4.f, fma(u[2], -5.f, u[4])), odd1 + even1, odd1 - even1, odd2 + even2, odd2 - even2,
+        fma(v[1], 4.f, fma(v[3], -5.f, v[5])), fma(u[1], 4.f, fma(u[3], -5.f, u[5])),
     };
     for (int i = 0; i < POINTS; i++) store(out + i * next + c, values[i]);
 }
@@ -196,22 +217,22 @@ inline void from_points(const float* y, size_t next, V (&out)[TILE]) {
     for (int i = 0; i < POINTS; i++) m[i] = load<V>(y + i * next);
     const V even1 = m[1] + m[2], odd1 = m[1] - m[2], even2 = m[3] + m[4], odd2 = m[3] - m[4];
     out[0] = m[0] + even1 + even2 + m[5];
-    out[1] = odd1 + 2.f * odd2 + 0.5f * m[5];
-    out[2] = even1 + 4.f * even2 + 0.25f * m[5];
-    out[3] = odd1 + 8.f * odd2 + 0.125f * m[5] + m[6];
+    out[1] = fma(m[5], 0.5f, fma(odd2, 2.f, odd1));
+    out[2] = fma(m[5], 0.25f, fma(even2, 4.f, even1));
+    out[3] = fma(m[5], 0.125f, fma(odd2, 8.f, odd1)) + m[6];
 }
 
 // The same as `direct`, at the points. A tile's outputs are `dilation` rows apart, and as many tiles as that are
 // interleaved; so a group of taps sees, of any tile, what the group before it sees of the tile `dilation` later.
 template <int N>
-void at_points(const Conv& conv, const float* x, int start, int end, int steps, int panel, Epilogue after) {
+void at_points(const Conv& conv, const float* x, int start, int end, int steps, int panel, Epilogue after,
+               float* zeros) {
     const int d = conv.dilation, row = padded(conv.in);
     auto first = [&](int tile) { return start + tile / d * TILE * d + tile % d; };
     int tiles = (end - start + TILE * d - 1) / (TILE * d) * d;
     while (first(tiles - 1) >= end) tiles--;
     const int inputs = tiles + (conv.taps - 1) * d;
     const size_t next_in = (size_t)inputs * row, next_out = (size_t)tiles * N * W;
-    float* zeros = scratch(row + POINTS * (next_in + next_out));
     float *in = zeros + row, *out = in + POINTS * next_in;
     std::fill(zeros, in, 0.f);
     for (int tile = 0; tile < inputs; tile++) {
@@ -239,24 +260,27 @@ void at_points(const Conv& conv, const float* x, int start, int end, int steps, 
 
 // The last panel may be narrower than the others.
 template <int N>
-void panel_rows(const Conv& conv, const float* x, int start, int end, int steps, int panel, const Epilogue& after) {
+void panel_rows(const Conv& conv, const float* x, int start, int end, int steps, int panel, const Epilogue& after,
+                float* scratch) {
     if constexpr (N > 1)
-        if (conv.out - panel * PANEL * W < N * W) return panel_rows<N - 1>(conv, x, start, end, steps, panel, after);
-    if (conv.points == 1) direct<N>(conv, x, start, end, panel, after);
-    else at_points<N>(conv, x, start, end, steps, panel, after);
+        if (conv.out - panel * PANEL * W < N * W)
+            return panel_rows<N - 1>(conv, x, start, end, steps, panel, after, scratch);
+    if (conv.points == 1) direct<N>(conv, x, start, end, panel, after, scratch);
+    else at_points<N>(conv, x, start, end, steps, panel, after, scratch);
 }
 
 // Every thread calls this: `steps` rows of a convolution. One thread does the chore, which touches no output.
 template <class Chore>
-void convolve(Pool& pool, const Conv& conv, const float* x, int steps, const Epilogue& after, Chore chore) {
+void convolve(Pool& pool, Scratch& scratch, const Conv& conv, const float* x, int steps, const Epilogue& after,
+              Chore chore) {
     const int tile = conv.points == 1 ? 1 : TILE, unit = conv.points == 1 ? 1 : TILE * conv.dilation;
-    const int panels = conv.panels(), spare = (3 * pool.count + panels - 1) / panels;  // enough to share evenly
+    const int panels = conv.panels(), spare = (3 * pool.count() + panels - 1) / panels;  // enough to share evenly
     const int parts = std::max((steps + TALL * tile - 1) / (TALL * tile), std::min(spare, steps / (SHORT * tile)));
     const int rows = ((steps + parts - 1) / parts + unit - 1) / unit * unit, blocks = (steps + rows - 1) / rows;
     pool.share(panels * blocks + 1, [&](int piece) {
         if (piece == 0) return chore();
         const int panel = (piece - 1) / blocks, start = (piece - 1) % blocks * rows;
-        panel_rows<PANEL>(conv, x, start, std::min(steps, start + rows), steps, panel, after);
+        panel_rows<PANEL>(conv, x, start, std::min(steps, start + rows), steps, panel, after, scratch.mine());
     });
 }
 

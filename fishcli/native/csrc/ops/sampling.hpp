@@ -17,8 +17,10 @@ public:
     // Room for `count` logits: threads that choose must not run out of memory.
     void reserve(int count) { weights.reserve(count), order.reserve(count), kept.reserve(count); }
 
-    // Logits (count,) are changed. Entries of `history` that are `count` or more stand for nothing.
+    // Logits (count,) are changed. Entries of `history` that are `count` or more stand for nothing. -1 for logits whose
+    // maximum is not finite.
     int choose(float* logits, int count, const int64_t* history, int window, Knobs knobs, float noise) {
+        if (!std::isfinite(maximum(logits, count))) return -1;
         penalise(logits, count, history, window, knobs.penalty);
         if (knobs.temperature <= 0) return (int)(std::max_element(logits, logits + count) - logits);
         rank(logits, count, knobs.top_p);
@@ -26,10 +28,17 @@ public:
     }
 
 private:
+    // NaN where one of them is NaN.
+    static float maximum(const float* logits, int count) {
+        float most = logits[0];
+        for (int i = 1; i < count; i++) most = logits[i] > most || logits[i] != logits[i] ? logits[i] : most;
+        return most;
+    }
+
     static void penalise(float* logits, int count, const int64_t* history, int window, float penalty) {
         for (int i = 0; i < window; i++) {
             const int64_t id = history[i];
-            if (id >= count || std::find(history, history + i, id) != history + i) continue;
+            if (id < 0 || id >= count || std::find(history, history + i, id) != history + i) continue;
             logits[id] = logits[id] > 0 ? logits[id] / penalty : logits[id] * penalty;
         }
     }
@@ -52,7 +61,7 @@ private:
         for (auto end = order.end(); end != order.begin(); --end) {
             const int best = order.front();
             cumulative += weights[best] / total;
-            if (cumulative > top_p && !kept.empty()) break;
+            if (top_p < 1 && cumulative > top_p && !kept.empty()) break;  // rounded sums exceed 1 now and then
             kept.push_back(best);
             std::pop_heap(order.begin(), end, less);
         }

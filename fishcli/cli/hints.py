@@ -1,0 +1,51 @@
+"""Complete an error for the prompt: library messages name fields, and only the command line knows its options."""
+
+from __future__ import annotations
+
+from fishcli.errors import FishError
+
+# What to do about an error in a field of a request, or in a setting.
+OPTIONS = {
+    "checkpoint_path": "choose another model with --checkpoint-path",
+    "codec_path": "pass --codec-path FILE",
+    "device": "choose another with --device",
+    "dtype": "choose another with --dtype",
+    "quantize": "choose another with --quantize",
+    "threads": "set them with --threads N",
+    "kv_memory": "set it with --kv-memory MB",
+    "references": "pass another recording with --ref AUDIO",
+    "language": "choose another with --language CODE",
+    "chunk_length": "set it with --chunk-length BYTES",
+    "max_new_tokens": "set it with --max-new-tokens N",
+    "num_samples": "set it with --num-samples N",
+    "seed": "choose another with --seed N",
+    "temperature": "set it with --temperature",
+    "top_p": "set it with --top-p",
+    "repetition_penalty": "set it with --repetition-penalty",
+    "play": "pass -o FILE",
+    "subtype": "choose another with --subtype",
+    "local_dir": "choose another folder with --local-dir DIR",
+    "revision": "choose another with --revision",
+}
+
+
+def message(error: FishError) -> str:
+    """Return the message of an error with a hint: after a semicolon, or as a sentence where there is one already."""
+    said = str(error)
+    hint = _repair(error) or OPTIONS.get(error.field)
+    if hint is None:
+        return said
+    if ";" in said or not said.endswith("."):
+        return f"{said} {hint[0].upper()}{hint[1:]}."
+    return f"{said[:-1]}; {hint}."
+
+
+def _repair(error: FishError) -> str | None:
+    """Return the command that repairs an incomplete model."""
+    from fishcli.checkpoints.local import IncompleteModel
+
+    if not isinstance(error, IncompleteModel) or error.found is None:
+        return None
+    from fishcli.doctor.check import repair_command
+
+    return f"run `{repair_command(error.found)}`"

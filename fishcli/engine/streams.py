@@ -1,0 +1,123 @@
+"""What a client reads: streams of frames and of audio, fed by the model thread through a bounded buffer."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Generic, TypeVar
+
+from fishcli.errors import FishError
+from fishcli.request import AudioChunk, Frame, Script
+
+T = TypeVar("T")
+
+
+class Channel(Generic[T]):
+    """A buffer between the model thread, which puts items, and one reader.
+
+    `capacity` counts frames. The model thread never waits: it looks at `room` and pauses the sequence. `wake` tells it
+    that room was made or the reader has gone.
+    """
+
+    def __init__(self, capacity: int, wake: Callable[[], None]) -> None:
+        self.cancelled = False
+        self._capacity, self._wake = capacity, wake
+        self._items: deque[tuple[T, int]] = deque()
+        self._frames = 0
+        self._ended = False
+        self._error: BaseException | None = None
+        self._changed = threading.Condition()
+
+    @property
+    def room(self) -> int:
+        """Frames that fit; not positive when the reader is behind."""
+        return self._capacity - self._frames
+
+    def put(self, item: T, frames: int) -> None:
+        """Add an item that stands for so many frames."""
+        with self._changed:
+            if not self.cancelled:
+                self._items.append((item, frames))
+                self._frames += frames
+                self._changed.notify()
+
+    def end(self, error: BaseException | None = None) -> None:
+        """No further item comes; the reader gets the error, if there is one, after the items before it."""
+        with self._changed:
+            if not self._ended:
+                self._ended, self._error = True, error
+                self._changed.notify_all()
+
+    def get(self) -> T:
+        """Return the next item, waiting for it. Raises StopIteration at the end, and the error of the stream."""
+        with self._changed:
+            while not (self._items or self._ended or self.cancelled):
+                self._changed.wait()
+            if not self._items:
+                if self._error is not None and not self.cancelled:
+                    raise self._error
+                raise StopIteration
+            item, frames = self._items.popleft()
+            full = self.room <= 0
+            self._frames -= frames
+        if full:
+            self._wake()
+        return item
+
+    def cancel(self) -> None:
+        """The reader wants no more: drop what is buffered, and have the model thread drop the work."""
+        with self._changed:
+            done = self._ended
+            self.cancelled = True
+            self._items.clear()
+            self._changed.notify_all()
+        if not done:
+            self._wake()
+
+
+class Stream(Iterator[T]):
+    """Iterates over what the engine makes for one request. Closing it, or dropping it unread, cancels the request.
+
+    Use it from one thread, or close it from another. `seed` repeats the result.
+    """
+
+    def __init__(self, channel: Channel[T], seed: int = 0, script: Script | None = None) -> None:
+        self.seed, self.script = seed, script
+        self._channel = channel
+        # The model thread holds the channel, not the stream: one that nobody reads any more is collected.
+        weakref.finalize(self, channel.cancel).atexit = False
+
+    def __next__(self) -> T:
+        return self._channel.get()
+
+    def close(self) -> None:
+        """Cancel what is not made yet. At most the decode step, prefill block or piece in progress still runs."""
+        self._channel.cancel()
+
+    def __enter__(self: S) -> S:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+S = TypeVar("S", bound=Stream)  # type: ignore[type-arg]  # of any item
+
+
+class FrameStream(Stream[Frame]):
+    """The frames of every sample as they are generated; those of one sample in order."""
+
+
+class AudioStream(Stream[AudioChunk]):
+    """The audio of every sample as it is decoded; that of one sample in order."""
+
+
+class EngineClosed(FishError):
+    """The engine was closed, or its model thread has died."""
+
+    status = 503

@@ -1,0 +1,219 @@
+"""What the model thread works on for one client: speech, a recording to encode, or codes to decode."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from fishcli import text
+from fishcli.engine.prepared import Prepared
+from fishcli.engine.sequence import Sequence
+from fishcli.engine.streams import Channel
+from fishcli.engine.vocoder import Playback, Vocoder
+from fishcli.request import AudioChunk, Codes, Frame, Samples, Span, TextFeed
+
+_CAPACITY = 64  # frames of a sample that its reader may be behind
+Decode = Callable[[Codes], Samples]
+
+
+class Sample:
+    """One of the results of a request. Its sequences are generated side by side and put in the order of the text."""
+
+    def __init__(self, task: SpeechTask, index: int, vocoder: Vocoder | None) -> None:
+        self.task, self.index, self.vocoder = task, index, vocoder
+        self.playback = Playback()
+        self.turns: deque[Sequence] = deque()  # the one whose frames come next is the first
+        self._early: dict[Sequence, list[Frame]] = {}  # frames of sequences whose turn has not come
+
+    @property
+    def listener(self) -> Playback:
+        return self.playback
+
+    def take(self, sequence: Sequence, frame: Frame) -> None:
+        """Pass on a frame, and what has waited for it."""
+        self._early.setdefault(sequence, []).append(frame)
+        while self.turns and self.turns[0] in self._early:
+            for each in self._early.pop(self.turns[0]):
+                self._pass_on(each)
+            if not self.turns[0].finished:
+                break
+            self.turns.popleft()
+
+    def has_room(self, sequence: Sequence) -> bool:
+        """Whether a frame of the sequence has a place: its reader is not too far behind."""
+        if self.turns and self.turns[0] is not sequence:
+            return True  # kept here, at most max_new_tokens of them
+        waiting = self.vocoder.waiting if self.vocoder else 0
+        return self.task.channel.room > 0 and waiting < _CAPACITY
+
+    @property
+    def has_piece(self) -> bool:
+        """Whether a piece of audio can be decoded, and its reader has a place for it."""
+        return bool(self.vocoder and self.vocoder.waiting and not self.vocoder.missing and self.task.channel.room > 0)
+
+    def decode_piece(self, now: Callable[[], float], frame_rate: float) -> None:
+        """Decode a piece of audio and deliver it."""
+        assert self.vocoder
+        frame, samples = self.vocoder.decode()
+        frames = frame.codes.shape[1]
+        seed = self.task.prepared.request.seed + self.index
+        self.task.channel.put(AudioChunk(*frame, samples, seed), frames)
+        self.playback.deliver(frames / frame_rate, now())
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing of the sample is left to make."""
+        while self.turns and self.turns[0].finished and self.turns[0] not in self._early:
+            self.turns.popleft()  # its text ended after its last chunk
+        return not self.turns and not (self.vocoder and self.vocoder.waiting)
+
+    def _pass_on(self, frame: Frame) -> None:
+        if self.vocoder:
+            self.vocoder.push(frame)
+        else:
+            self.task.channel.put(frame, frame.codes.shape[1])
+
+
+class SpeechTask:
+    """A request under way: its samples, and the sequences that wait for a slot. It reads a text that arrives over time.
+
+    `feed`, `flush` and `close` are called by the thread that feeds the text, everything else by the model thread.
+    """
+
+    def __init__(
+        self, prepared: Prepared, channel: Channel[Any], make: Callable[[Prepared, int, int], Sequence],
+        decoders: list[Decode], wake: Callable[[], None]
+    ) -> None:  # fmt: skip
+        self.prepared, self.channel = prepared, channel
+        self.waiting: deque[Sequence] = deque()
+        vocoders: list[Vocoder | None] = [Vocoder(decode) for decode in decoders]
+        vocoders = vocoders or [None] * prepared.request.num_samples
+        self.samples = [Sample(self, i, vocoder) for i, vocoder in enumerate(vocoders)]
+        self._make, self._wake = make, wake
+        self._places = 0  # sequences of each sample so far
+        request = prepared.request
+        self._script: text.IncrementalScript | None = None
+        if prepared.script:
+            self._add(prepared.script.spans, last=True)
+        else:
+            self._script = text.IncrementalScript(request.chunk_length, request.language, request.normalize)
+
+    @property
+    def finished(self) -> bool:
+        """Whether every sample is complete."""
+        return self._script is None and all(sample.finished for sample in self.samples)
+
+    def positions(self, sequence: Sequence) -> int:
+        """Return the positions of the KV cache that a sequence needs."""
+        return self.prepared.positions(() if sequence.open else tuple(sequence.chunks))
+
+    def feed(self, piece: str, /) -> None:
+        """Take a piece of a text that arrives over time. Raises InputError."""
+        if self._script:
+            self._add(self._script.feed(piece))
+
+    def flush(self) -> None:
+        """Take the text so far as complete."""
+        if self._script:
+            self._add(self._script.flush())
+
+    def close(self) -> None:
+        """Take the text as complete: nothing follows."""
+        if self._script:
+            spans = self._script.close()
+            self._add(spans, last=True)
+            self._script = None
+            self._wake()
+
+    def release(self) -> None:
+        """Detach the text: the stream has ended."""
+        if isinstance(feed := self.prepared.request.text, TextFeed):
+            feed.detach()
+
+    def _add(self, spans: tuple[Span, ...] | list[Span], last: bool = False) -> None:
+        """Give chunks to the sequences: one for each sample that reads on, or one for each chunk."""
+        for span in spans:
+            self.prepared.check(span)
+        if self.prepared.request.iterative_prompt:
+            self._extend(list(spans), last)
+        else:
+            for span in spans:
+                self._start([span], open=False)
+        if spans:
+            self._wake()
+
+    def _extend(self, spans: list[Span], last: bool) -> None:
+        if not self._places:
+            if spans:
+                self._start(spans, open=not last)
+            return
+        for sample in self.samples:
+            for sequence in sample.turns:
+                sequence.chunks.extend(spans)
+                sequence.open = not last
+
+    def _start(self, spans: list[Span], open: bool) -> None:
+        for sample in self.samples:
+            sequence = self._make(self.prepared, sample.index, self._places)
+            sequence.chunks.extend(spans)
+            sequence.open = open
+            sample.turns.append(sequence)
+            self.waiting.append(sequence)
+        self._places += 1
+
+
+class EncodeTask:
+    """A recording on its way to codes, piece by piece."""
+
+    def __init__(self, pieces: Iterator[Codes], channel: Channel[Codes]) -> None:
+        self.pieces, self.channel = pieces, channel
+        self.finished = False
+
+    def run(self) -> None:
+        """Encode the next piece."""
+        piece = next(self.pieces, None)
+        if piece is None:
+            self.finished = True
+        else:
+            self.channel.put(piece, piece.shape[1])
+
+    def release(self) -> None:
+        """There is nothing to give back."""
+
+
+class DecodeTask:
+    """Codes on their way to audio, piece by piece, in pieces of the sizes that speech has."""
+
+    def __init__(self, codes: Codes, vocoder: Vocoder, channel: Channel[Samples]) -> None:
+        self.channel, self.vocoder = channel, vocoder
+        self.playback = Playback()
+        for i in range(codes.shape[1]):
+            ended = True if i == codes.shape[1] - 1 else None
+            vocoder.push(Frame(0, Span("", 0, 0), codes[:, i : i + 1], ended))
+
+    @property
+    def listener(self) -> Playback:
+        return self.playback
+
+    @property
+    def has_piece(self) -> bool:
+        """Whether there is a piece to decode and its reader has a place for it."""
+        return bool(self.vocoder.waiting) and self.channel.room > 0
+
+    @property
+    def finished(self) -> bool:
+        """Whether all codes are decoded."""
+        return not self.vocoder.waiting
+
+    def decode_piece(self, now: Callable[[], float], frame_rate: float) -> None:
+        """Decode a piece of audio and deliver it."""
+        frame, samples = self.vocoder.decode()
+        self.channel.put(samples, frame.codes.shape[1])
+        self.playback.deliver(frame.codes.shape[1] / frame_rate, now())
+
+    def release(self) -> None:
+        """There is nothing to give back."""
+
+
+Task = SpeechTask | EncodeTask | DecodeTask
