@@ -16,14 +16,14 @@ from fishcli.bench.timing import Spread, seconds
 from fishcli.engine.vocoder import FIRST_PIECE
 from fishcli.lm.sampling import WINDOW, SamplingTensors
 from fishcli.request import Request, SamplingParams
-from fishcli.runners import base as runners
+from fishcli.runners.base import Batch
 
 _CONTEXT = 300  # positions before the decode step that is timed
 _BURST = 8  # decode steps timed as one
 _BURSTS = 4  # of each repetition
 _PIECES = (1, 4, 16)  # frames that the codec decodes at once
 _SENTENCE = 100  # frames
-_BLOCK = 64  # columns of a prompt that are computed at once, as the engine does
+_BLOCK = 64  # columns of a prompt that are computed at once, as by the engine
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,9 @@ def prefill(task: Task) -> Prefill:
     """Measure the prefill, every time with a new voice."""
     positions, times, runner = 0, [], task.engine.runner
     for _ in range(task.repeat):
+        # The last position belongs to the first decode step.
         prompt = torch.from_numpy(task.prompt(task.voice())[:, :-1].T.copy()).to(task.engine.device)
-        positions, cache = len(prompt), runner.cache(len(prompt))  # the last one belongs to the first decode step
+        positions, cache = len(prompt), runner.cache(len(prompt))
         blocks = [(start, prompt[start : start + _BLOCK]) for start in range(0, positions, _BLOCK)]
 
         def compute() -> None:
@@ -116,8 +117,8 @@ def decode_step(task: Task, batch: int, between: Callable[[], object] = lambda: 
     cache = runner.cache(batch * length)
     columns = _random_frames(task, context + 1).to(device)
     runner.prefill(columns[:context], cache, 0, 0)
-    for sequence in range(1, batch):
-        cache.copy(0, sequence * length, context)
+    for slot in range(1, batch):
+        cache.copy(0, slot * length, context)
     given = _batch(task, columns[-1], context, torch.arange(batch) * length)
 
     def burst() -> None:
@@ -133,12 +134,11 @@ def decode_step(task: Task, batch: int, between: Callable[[], object] = lambda: 
     return DecodeStep(batch, context, spread, spread.rate(batch))
 
 
-def _batch(task: Task, column: Tensor, position: int, slots: Tensor) -> runners.Batch:
-    """Return the input of a decode step: the column (K + 1,) in every slot, after a random history."""
-    batch = len(slots)
-    device, codebooks = task.engine.device, len(column) - 1
+def _batch(task: Task, column: Tensor, position: int, slots: Tensor) -> Batch:
+    """Return the input of a decode step: the column (K + 1,) for every sequence, after a random history."""
+    device, codebooks, batch = task.engine.device, len(column) - 1, len(slots)
     generator = torch.Generator().manual_seed(0)
-    return runners.Batch(
+    return Batch(
         columns=column.repeat(batch, 1),
         slots=slots.to(device),
         positions=torch.full((batch,), position, device=device),

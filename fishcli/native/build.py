@@ -1,7 +1,7 @@
-"""The parts of the models that a CPU repeats for every frame, in C++, compiled once on the machine that runs them.
+"""Compile and load the C++ of `csrc`, the parts of the models that a CPU repeats for every frame.
 
-What is compiled is kept in the cache folder, under a name that changes with the sources, the compiler and the
-processor. Where there is no compiler nothing here can be used, and PyTorch does the work.
+The library is compiled once on the machine that runs it, and kept in the cache folder under a name that changes with
+the sources, the compiler and the processor. Without a compiler the models run in PyTorch.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pathlib import Path
 import filelock
 
 from fishcli import files
+from fishcli.native import structs
 
 log = logging.getLogger(__name__)
 
@@ -33,16 +34,16 @@ _FLAGS = ("-std=c++17", "-O3", "-fPIC", "-pthread", "-fno-math-errno", "-fno-tra
 
 
 class Unavailable(Exception):
-    """Why there is no compiled library: a clause that fits after a colon."""
+    """The reason why there is no compiled library, as a clause after a colon."""
 
 
 def is_built() -> bool:
-    """Whether `load` would find the library compiled."""
+    """Return whether the library is compiled."""
     return why_not() is None and _target().exists()
 
 
 def why_not() -> str | None:
-    """Why `load` is bound to fail, as far as one can tell without trying; None where it may well succeed."""
+    """Return why `load` is sure to fail; None where it may succeed."""
     try:
         _target()
     except Unavailable as error:
@@ -52,18 +53,18 @@ def why_not() -> str | None:
 
 @functools.cache
 def load() -> ctypes.CDLL:
-    """The library, compiled first where it has not been (about ten seconds). Raises Unavailable."""
+    """Return the library; the first call on a machine compiles it (about ten seconds). Raises Unavailable."""
     target = _target()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        # Whoever comes second waits and finds the work done; a lock is freed when its holder is killed.
+        # A second process waits and finds the library; the system frees the lock of a process that is killed.
         with filelock.FileLock(target.with_suffix(".lock"), timeout=_TIMEOUT):
             if not target.exists():
                 log.info("Compiling for this processor, which takes about ten seconds, once.")
                 files.discard_leftovers(target)
                 with files.replacing(target) as temporary:
                     _compile(temporary, target.with_suffix(".build"), _tuned())
-        return ctypes.CDLL(str(target))
+        return _opened(target)
     except OSError as error:
         raise Unavailable(f"{target} cannot be made or used ({error})") from error
 
@@ -91,7 +92,7 @@ if hasattr(os, "register_at_fork"):  # a child has none of its parent's threads
 
 
 def check(status: int, component: str) -> None:
-    """Raise the error that a call for a component ended with: `Status` in pool.hpp."""
+    """Raise the error that a call for a component ended with: `Status` in status.hpp."""
     if status == 1:
         raise MemoryError(f"There is no memory left for the {component}.")
     if status == 2:
@@ -108,9 +109,9 @@ _INVALID = {
 
 
 def forget(memory: Iterable[tuple[int, int]]) -> None:
-    """Have the system take back what it has read of files that are mapped at these addresses, of so many bytes each.
+    """Give the pages of mapped files back to the system, which can read them again: (address, bytes) each.
 
-    It can read them again. What was not mapped from a file stays, and everything where /proc does not tell.
+    Memory that is not mapped from a file stays, and so does all of it on a system without /proc.
     """
     give_back, files_at = load().fish_forget, _mapped_files()
     give_back.restype, give_back.argtypes = None, [ctypes.c_void_p, ctypes.c_int64]
@@ -120,7 +121,7 @@ def forget(memory: Iterable[tuple[int, int]]) -> None:
 
 
 def _mapped_files() -> list[range]:
-    """The addresses at which files are mapped into this process."""
+    """Return the addresses at which files are mapped into this process."""
     try:
         lines = Path("/proc/self/maps").read_text(errors="replace").splitlines()
     except OSError:
@@ -131,16 +132,28 @@ def _mapped_files() -> list[range]:
 
 
 def compiler() -> str | None:
-    """The path of the C++ compiler: what `CXX` names, else the system's usual one."""
+    """Return the path of the C++ compiler: that of `CXX`, else the system's usual one."""
     usual = ("clang++", "c++") if sys.platform == "darwin" else ("g++", "c++", "clang++")
     given = os.environ.get("CXX")
     return next(filter(None, map(shutil.which, (given,) if given else usual)), None)
 
 
-def _compile(target: Path, folder: Path, tuning: str) -> None:
-    """Each source by a process of its own, then all of them into one library.
+def _opened(path: Path) -> ctypes.CDLL:
+    """Open a library and compare its structures with ours. Raises OSError, or Unavailable where one differs."""
+    library = ctypes.CDLL(str(path))
+    size_of = library.fish_struct_size
+    size_of.restype, size_of.argtypes = ctypes.c_int64, [ctypes.c_char_p]
+    for structure in structs.ALL:
+        theirs, ours = size_of(structure.__name__.encode()), ctypes.sizeof(structure)
+        if theirs != ours:
+            raise Unavailable(f"the structure {structure.__name__} has {theirs} bytes in C++ and {ours} in Python")
+    return library
 
-    What is between lies in `folder`, which a killed process leaves and the next one takes over.
+
+def _compile(target: Path, folder: Path, tuning: str) -> None:
+    """Compile each source in a process of its own, and link the objects in `folder`.
+
+    A process that is killed leaves the folder to the next one.
     """
     command = [str(compiler()), *_FLAGS, tuning, f"-I{_SOURCES}"]
     folder.mkdir(exist_ok=True)
@@ -164,12 +177,12 @@ def _run(command: list[str]) -> None:
 
 
 def _tuned() -> str:
-    """The flag that has the compiler use all that this processor has."""
+    """Return the compiler's flag for the instruction sets of this processor."""
     return "-march=native" if platform.machine().lower() in ("x86_64", "amd64") else "-mcpu=native"
 
 
 def _target() -> Path:
-    """Where the library belongs. Raises Unavailable where none can be made."""
+    """Return the path of the library. Raises Unavailable where none can be compiled."""
     if sys.platform == "win32":
         raise Unavailable("it is not made for Windows")
     path = compiler()
@@ -180,7 +193,7 @@ def _target() -> Path:
 
 @functools.cache
 def _key(path: str) -> str:
-    """What the library is made from, and for."""
+    """Return a digest of the sources, the compiler, its flags and the processor."""
     version = subprocess.run([path, "--version"], capture_output=True, text=True, errors="replace").stdout
     digest = hashlib.sha256("\n".join([path, version, *_FLAGS, _tuned(), _processor()]).encode())
     for source in sorted(_SOURCES.rglob("*.[ch]pp")):
@@ -189,7 +202,7 @@ def _key(path: str) -> str:
 
 
 def _processor() -> str:
-    """The processor's name and features: another one in the same home needs a library of its own."""
+    """Return the processor's name and features: machines that share a home may need different libraries."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""The codec's decoder on a CPU, run by the C++ of `fishcli.native`: the weights packed for it, and streams over them.
+"""The codec's decoder on a CPU, executed by the C++ of `fishcli.native`, for any number of streams.
 
 Weights, activations and samples are float32 whatever the codec's own are.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import math
 import weakref
-from ctypes import POINTER, byref, c_float, c_int32, c_void_p
+from ctypes import POINTER, byref, c_int32, c_void_p
 from typing import TypeVar
 
 import torch
@@ -19,52 +19,17 @@ from fishcli.codec.firefly import Firefly, check_codes
 from fishcli.codec.fsq import GroupedFSQ
 from fishcli.codec.layers import LayerNorm
 from fishcli.codec.settings import CodecSettings
-from fishcli.native import build
+from fishcli.native import build, structs
 
 _Structure = TypeVar("_Structure", bound=ctypes.Structure)
 
-_POINTS = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5)  # and infinity; as in conv.hpp
+_POINTS = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5)  # and infinity; as in winograd.hpp
 _GROUP = 4  # taps
-_SHORTEST = 3  # taps from which on a product at the points takes fewer multiplications
+_SHORTEST = 3  # taps from which on Winograd's way takes fewer multiplications
 
-# Far above any real codec: the C++ makes room for a block of frames, and counts rows in 32 bits.
+# Far above any real codec: the C++ allocates for a block of frames, and counts rows in 32 bits.
 _LONGEST_REACH = 1 << 10  # rows
 _LONGEST_FRAME = 1 << 6  # mel frames
-
-
-class _Conv(ctypes.Structure):
-    _fields_ = [
-        *((name, c_void_p) for name in ("weights", "bias")),
-        *((name, c_int32) for name in ("in", "out", "taps", "dilation", "points")),
-    ]
-
-
-class _ConvNeXt(ctypes.Structure):
-    _fields_ = [
-        *((name, c_void_p) for name in ("depthwise", "bias")),
-        *((name, _Conv) for name in ("widen", "narrow")),
-        *((name, c_int32) for name in ("kernel", "channels")),
-    ]
-
-
-class _Upsample(ctypes.Structure):
-    _fields_ = [("conv", _Conv), ("block", _ConvNeXt), ("rate", c_int32)]
-
-
-class _Stage(ctypes.Structure):
-    _fields_ = [("up", _Conv), ("convs", POINTER(_Conv)), ("rate", c_int32), ("channels", c_int32)]
-
-
-class _Decoder(ctypes.Structure):
-    _fields_ = [
-        ("upsamples", POINTER(_Upsample)),
-        ("stages", POINTER(_Stage)),
-        ("pre", _Conv),
-        ("post", c_void_p),
-        ("post_bias", c_float),
-        *((name, c_int32) for name in ("upsample_count", "stage_count", "kernels", "dilations", "post_taps")),
-        ("eps", c_float),
-    ]
 
 
 class NativeDecoder:
@@ -78,16 +43,16 @@ class NativeDecoder:
         _check(codec.settings)
         self.settings = codec.settings
         self._latents = _latents(codec.quantizer.residual_fsq)
-        self._library, pool = _bound(build.load()), build.pool(threads)
-        pack = _Pack(codec, self._library.fish_decoder_vector(), self._library.fish_decoder_panel())
+        self._library, pool = _declared(build.load()), build.pool(threads)
+        pack = _Packer(codec, self._library.fish_decoder_vector(), self._library.fish_decoder_panel())
         self._handle = _handle(self._library.fish_decoder_new(byref(pack.decoder()), pool))
-        self._packed = pack.kept  # what the structures point to
+        self._packed = pack.kept  # the memory that the structures point to
         build.forget((tensor.data_ptr(), tensor.nbytes) for tensor in pack.weights.values())
         # Not at exit: another thread may be decoding.
         weakref.finalize(self, self._library.fish_decoder_delete, self._handle).atexit = False
 
     def stream(self) -> NativeStream:
-        """A decoder that makes each frame's samples as the frame comes."""
+        """Return a streaming decoder of one sequence of codes."""
         return NativeStream(self)
 
     def decode(self, codes: Tensor) -> Tensor:
@@ -100,7 +65,7 @@ class NativeDecoder:
 
 
 class NativeStream:
-    """Decodes one sequence of codes piece by piece, as `firefly.StreamingDecoder` does."""
+    """A streaming decoder of one sequence of codes, as `firefly.StreamingDecoder` is."""
 
     def __init__(self, decoder: NativeDecoder) -> None:
         self._decoder, self._library = decoder, decoder._library
@@ -120,21 +85,21 @@ class NativeStream:
         return samples
 
 
-class _Pack:
-    """Brings weights, tensor by tensor, into the order in which `conv.hpp` reads them."""
+class _Packer:
+    """Packs the weights of a codec in the layout of ops/conv_kernel.hpp."""
 
     def __init__(self, codec: Firefly, vector: int, panel: int) -> None:
         self.settings, self.weights = codec.settings, codec.state_dict()
         self.vector, self.panel = vector, panel
         self.kept: list[object] = []
 
-    def decoder(self) -> _Decoder:
+    def decoder(self) -> structs.Decoder:
         settings, post = self.settings.decoder, "head.conv_post.conv"
         upsamples = [self._upsample(i, factor) for i, factor in enumerate(self.settings.quantizer.downsample)]
         stages = [self._stage(i, rate) for i, rate in enumerate(settings.upsample_rates)]
-        return _Decoder(
-            self._array(_Upsample, upsamples),
-            self._array(_Stage, stages),
+        return structs.Decoder(
+            self._array(structs.Upsample, upsamples),
+            self._array(structs.Stage, stages),
             self._causal("head.conv_pre.conv"),
             self._pointer(self._by_tap(f"{post}.weight", 0)),
             float(self._weight(f"{post}.bias")),
@@ -146,11 +111,11 @@ class _Pack:
             LayerNorm(1).eps,
         )
 
-    def _upsample(self, i: int, factor: int) -> _Upsample:
+    def _upsample(self, i: int, factor: int) -> structs.Upsample:
         name = f"quantizer.upsample.{i}"
-        return _Upsample(self._transposed(f"{name}.0.conv", factor), self._convnext(f"{name}.1"), factor)
+        return structs.Upsample(self._transposed(f"{name}.0.conv", factor), self._convnext(f"{name}.1"), factor)
 
-    def _convnext(self, name: str) -> _ConvNeXt:
+    def _convnext(self, name: str) -> structs.ConvNeXt:
         depthwise = self._by_tap(f"{name}.dwconv.conv.weight", 1)
         norm, norm_bias = self._both(f"{name}.norm")
         widen, widen_bias = self._both(f"{name}.pwconv1")
@@ -159,7 +124,7 @@ class _Pack:
         # The norm's weights go into the layer after it, and gamma into the one before it.
         widen_bias = (widen_bias.double() + (widen.double() * norm_bias).sum(1)).float()
         widen = widen * norm
-        return _ConvNeXt(
+        return structs.ConvNeXt(
             self._pointer(depthwise),
             self._pointer(self._padded(self._weight(f"{name}.dwconv.conv.bias"), 0)),
             self._conv(widen[None, :, None], widen_bias),
@@ -168,38 +133,38 @@ class _Pack:
             len(gamma),
         )
 
-    def _stage(self, i: int, rate: int) -> _Stage:
+    def _stage(self, i: int, rate: int) -> structs.Stage:
         settings = self.settings.decoder
         convs = [
-            self._causal(f"head.resblocks.{i}.blocks.{block}.{pair}.{j}.conv", dilation, at_points=True)
+            self._causal(f"head.resblocks.{i}.blocks.{block}.{pair}.{j}.conv", dilation, winograd=True)
             for block in range(len(settings.resblock_kernel_sizes))
             for j, dilation in enumerate(settings.resblock_dilations)
             for pair in ("convs1", "convs2")
         ]
         up = self._transposed(f"head.ups.{i}.conv", rate)
-        return _Stage(up, self._array(_Conv, convs), rate, settings.initial_channels >> (i + 1))
+        return structs.Stage(up, self._array(structs.Conv, convs), rate, settings.initial_channels >> (i + 1))
 
-    def _causal(self, name: str, dilation: int = 1, at_points: bool = False) -> _Conv:
+    def _causal(self, name: str, dilation: int = 1, winograd: bool = False) -> structs.Conv:
         weight, bias = self._both(name)  # (out, in, kernel)
-        return self._conv(weight.permute(0, 2, 1)[None], bias, dilation, at_points)
+        return self._conv(weight.permute(0, 2, 1)[None], bias, dilation, winograd)
 
-    def _transposed(self, name: str, stride: int) -> _Conv:
+    def _transposed(self, name: str, stride: int) -> structs.Conv:
         """A convolution with `stride` times the outputs: the one of phase p takes every stride-th tap from p on."""
         weight, bias = self._both(name)  # (in, out, kernel)
         weight = F.pad(weight, (0, -weight.shape[2] % stride)).unflatten(2, (-1, stride))
         # A transposed convolution's first tap is for the newest input.
         return self._conv(weight.flip(2).permute(3, 1, 2, 0), bias)
 
-    def _conv(self, weight: Tensor, bias: Tensor, dilation: int = 1, at_points: bool = False) -> _Conv:
+    def _conv(self, weight: Tensor, bias: Tensor, dilation: int = 1, winograd: bool = False) -> structs.Conv:
         """weight (phases, out, taps, in), bias (out,)"""
         phases, _, taps, inp = weight.shape
-        at_points = at_points and taps >= _SHORTEST
+        winograd = winograd and taps >= _SHORTEST
         weight = self._padded(weight, 1).flatten(0, 1)
         bias = self._padded(bias, 0).repeat(phases)
         panels = [panel.permute(1, 2, 0) for panel in weight.split(self.panel)]  # (taps, in, out)
-        packed = torch.cat([(_at_points(panel) if at_points else panel).flatten() for panel in panels])
-        points, taps = (len(_POINTS) + 1, -(-taps // _GROUP)) if at_points else (1, taps)
-        return _Conv(self._pointer(packed), self._pointer(bias), inp, len(bias), taps, dilation, points)
+        packed = torch.cat([(_winograd(panel) if winograd else panel).flatten() for panel in panels])
+        points, taps = (len(_POINTS) + 1, -(-taps // _GROUP)) if winograd else (1, taps)
+        return structs.Conv(self._pointer(packed), self._pointer(bias), inp, len(bias), taps, dilation, points)
 
     def _by_tap(self, name: str, one: int) -> Tensor:
         """A weight (a, b, kernel) whose dimension `one` has the size 1 -> (kernel, channels)."""
@@ -227,7 +192,7 @@ class _Pack:
         return tensor.data_ptr()
 
 
-def _at_points(weight: Tensor) -> Tensor:
+def _winograd(weight: Tensor) -> Tensor:
     """weight (taps, in, out) -> (points, groups of taps, in, out): the values of each group at the points."""
     groups = F.pad(weight, (0, 0, 0, 0, -len(weight) % _GROUP, 0)).unflatten(0, (-1, _GROUP)).double()
     points = torch.tensor(_POINTS, dtype=torch.float64)
@@ -265,7 +230,9 @@ def _check(settings: CodecSettings) -> None:
     kernels = (*decoder.upsample_kernel_sizes, decoder.pre_kernel_size, decoder.post_kernel_size)
     reach = max(*kernels, max(decoder.resblock_kernel_sizes) * max(decoder.resblock_dilations))
     if reach > _LONGEST_REACH or settings.downsample > _LONGEST_FRAME:
-        raise build.Unavailable("the codec looks back further, or its frames are longer, than the C++ can take")
+        raise build.Unavailable(
+            "the codec's convolutions look back further, or its frames are longer, than the C++ supports"
+        )
 
 
 def _handle(address: int | None) -> c_void_p:
@@ -274,13 +241,13 @@ def _handle(address: int | None) -> c_void_p:
     return c_void_p(address)
 
 
-def _bound(library: ctypes.CDLL) -> ctypes.CDLL:
-    """The library with the types of its functions declared."""
+def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
+    """Declare the types of the library's functions, and return it."""
     pointer, number = c_void_p, ctypes.c_int
     for name, result, arguments in (
         ("vector", number, []),
         ("panel", number, []),
-        ("new", pointer, [POINTER(_Decoder), pointer]),
+        ("new", pointer, [POINTER(structs.Decoder), pointer]),
         ("delete", None, [pointer]),
         ("stream", pointer, [pointer]),
         ("stream_delete", None, [pointer]),

@@ -159,7 +159,7 @@ def make_plan(
     )
 
 
-_SEQUENCES, _POSITIONS = 8, 4096  # that the KV cache holds by default: a page of text each, or two whole contexts
+KV_SEQUENCES, KV_LENGTH = 8, 4096  # that the KV cache holds by default: a page of text each, or two whole contexts
 
 
 def kv_positions(settings: LMSettings, plan: Plan) -> int:
@@ -168,7 +168,7 @@ def kv_positions(settings: LMSettings, plan: Plan) -> int:
     Memory is taken as positions are written, so a single speaker needs little of it.
     """
     if plan.kv_memory is None:
-        return _SEQUENCES * min(_POSITIONS, settings.max_seq_len)
+        return KV_SEQUENCES * min(KV_LENGTH, settings.max_seq_len)
     return max(1, plan.kv_memory * 1_000_000 // kv_position_bytes(settings, plan))
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from fishcli.lm.model import Transformer
-from fishcli.lm.quantize import QuantizedLinear, quantize_weight
+from fishcli.lm.quantize import QuantizedLinear, quantize
 from fishcli.lm.sampling import SamplingTensors
 from fishcli.lm.settings import LMSettings
 from fishcli.native import build
@@ -55,7 +55,7 @@ def random_lm(format: str, **changes: object) -> Transformer:
             parameter.data = scaled.bfloat16() if format != "float32" else scaled
         if isinstance(layer, QuantizedLinear):
             weight = torch.randn(len(layer.weight), layer.inp, generator=generator) / layer.inp**0.5
-            layer.weight.data, layer.scales.data = quantize_weight(weight, layer.kind)
+            layer.weight.data, layer.scales.data = quantize(weight, layer.kind)
     return model.prepare()
 
 
@@ -103,7 +103,7 @@ def _compiled(march: str) -> ctypes.CDLL:
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder, "fish.so")
         build._compile(target, Path(folder, "objects"), f"-march={march}")
-        return ctypes.CDLL(str(target))
+        return build._opened(target)
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-// Attention of the queries of one position over the positions before it.
+// Attention of the queries of one position over the positions up to it, with an online softmax (arXiv:1805.02867).
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -7,19 +7,11 @@
 
 namespace fish {
 
-inline float dot(const float* a, const float* b, int n) {
-    V total = {};
-    int i = 0;
-    for (; i + W <= n; i += W) total = fma(load<V>(a + i), load<V>(b + i), total);
-    float y = sum(total);
-    for (; i < n; i++) y = fma(a[i], b[i], y);
-    return y;
-}
-
-constexpr int MOST_QUERIES = 16;  // that are given at once
+constexpr int MAX_QUERIES = 16;  // in a call
+constexpr int KEYS = 64;         // in a block: it stays in the L1 cache while all queries go over it
 
 // The products of a query (d,) with n keys (n, d), four at a time; `out` has room for a multiple of four.
-inline void scores(const float* query, const float* keys, int n, int d, float* out) {
+inline void attention_scores(const float* query, const float* keys, int n, int d, float* out) {
     for (int i = 0; i < n; i += 4) {
         const float* k[4];
         for (int r = 0; r < 4; r++) k[r] = keys + (size_t)std::min(i + r, n - 1) * d;
@@ -33,12 +25,13 @@ inline void scores(const float* query, const float* keys, int n, int d, float* o
     }
 }
 
-// out (d,) = fade * out + the sum of n values (n, d), each times its weight; COUNT vectors of it at a time.
+// out (d,) = decay * out + weights (n,) @ values (n, d), COUNT vectors of it at a time from channel j on. Returns the
+// first channel that is left.
 template <int COUNT>
-inline int add_weighted(const float* weights, const float* values, int n, int d, float fade, float* out, int j) {
+inline int add_weighted(const float* weights, const float* values, int n, int d, float decay, float* out, int j) {
     for (; j + COUNT * W <= d; j += COUNT * W) {
         V even[COUNT], odd[COUNT] = {};  // two sums, since each addition waits for the one before it
-        for (int c = 0; c < COUNT; c++) even[c] = fade * load<V>(out + j + c * W);
+        for (int c = 0; c < COUNT; c++) even[c] = decay * load<V>(out + j + c * W);
         int i = 0;
         for (; i + 2 <= n; i += 2)
             for (int c = 0; c < COUNT; c++) {
@@ -54,46 +47,50 @@ inline int add_weighted(const float* weights, const float* values, int n, int d,
     return j;
 }
 
-constexpr int KEYS = 64;  // and as many values are in the first cache while all queries go over them
+// The state of a softmax over the scores so far: their maximum, and the sum of e^(score - maximum).
+struct OnlineSoftmax {
+    float maximum = -INFINITY, total = 0;
 
-// What is known of a softmax after some of its values: their greatest, and the sum of e^(each - greatest).
-struct Softmax {
-    float greatest = -INFINITY, total = 0;
+    // Replace n <= KEYS products in p by their weights. Returns the factor for the weights before.
+    float update(float* p, int n, float scale) {
+        std::fill(p + n, p + KEYS, -INFINITY);
+        V largest = splat(maximum), weights = {};
+        for (int i = 0; i < KEYS; i += W) {
+            const V score = load<V>(p + i) * scale;
+            store(p + i, score);
+            largest = score > largest ? score : largest;
+        }
+        float peak = largest[0];
+        for (int i = 1; i < W; i++) peak = std::max(peak, largest[i]);
+        for (int i = 0; i < KEYS; i += W) {
+            const V score = load<V>(p + i), weight = score == -INFINITY ? V{} : exp(score - peak);
+            store(p + i, weight);
+            weights += weight;
+        }
+        const float decay = std::exp(maximum - peak);
+        maximum = peak, total = fma(total, decay, sum(weights));
+        return decay;
+    }
 };
 
-// Takes n more values of one query (d,) into `out` (d,): their sum by weights that add up to `softmax.total`.
-inline void attend(const float* query, const float* keys, const float* values, int n, int d, Softmax& softmax,
+// Add n <= KEYS positions to the unnormalised attention `out` (d,) of one query (d,).
+inline void attend(const float* query, const float* keys, const float* values, int n, int d, OnlineSoftmax& softmax,
                    float* out) {
     float p[KEYS];
-    scores(query, keys, n, d, p);
-    std::fill(p + n, p + KEYS, -INFINITY);
-    V largest = splat(softmax.greatest), sizes = {};
-    for (int i = 0; i < KEYS; i += W) {
-        const V each = load<V>(p + i) * (1.f / std::sqrt((float)d));
-        store(p + i, each);
-        largest = each > largest ? each : largest;
-    }
-    float peak = largest[0];
-    for (int i = 1; i < W; i++) peak = std::max(peak, largest[i]);
-    for (int i = 0; i < KEYS; i += W) {
-        const V each = load<V>(p + i), weight = each == -INFINITY ? V{} : exp(each - peak);
-        store(p + i, weight);
-        sizes += weight;
-    }
-    const float fade = std::exp(softmax.greatest - peak);
-    softmax = {peak, fma(softmax.total, fade, sum(sizes))};
-    int j = add_weighted<4>(p, values, n, d, fade, out, 0);
-    j = add_weighted<1>(p, values, n, d, fade, out, j);
+    attention_scores(query, keys, n, d, p);
+    const float decay = softmax.update(p, n, 1.f / std::sqrt((float)d));
+    int j = add_weighted<4>(p, values, n, d, decay, out, 0);
+    j = add_weighted<1>(p, values, n, d, decay, out, j);
     for (; j < d; j++) {
-        out[j] *= fade;
+        out[j] *= decay;
         for (int i = 0; i < n; i++) out[j] = fma(p[i], values[(size_t)i * d + j], out[j]);
     }
 }
 
-// Queries (count, d) over the same keys and values (length, d), a block of them after the other (arXiv:1805.02867).
+// Queries (count, d) over the same keys and values (length, d), block after block -> out (count, d).
 inline void attention(const float* queries, int count, const float* keys, const float* values, int length, int d,
                       float* out) {
-    Softmax softmax[MOST_QUERIES];
+    OnlineSoftmax softmax[MAX_QUERIES];
     std::fill_n(out, count * d, 0.f);
     for (int start = 0; start < length; start += KEYS) {
         const int n = std::min(KEYS, length - start);
