@@ -3,15 +3,18 @@
 import dataclasses
 import itertools
 import json
+import time
 
 import numpy as np
 import pytest
+import torch
 
 from fishcli import files, load
 from fishcli.bench import Task, streams
 from fishcli.bench.player import Percentiles, Player, poisson_arrivals
 from fishcli.bench.streams import Load
 from fishcli.bench.task import cache_aside
+from fishcli.bench.timing import StepTimer
 from fishcli.errors import FishError, InputError
 from fishcli.request import AudioChunk, Span
 
@@ -103,6 +106,36 @@ def test_streams_of_the_micro_model(task, references):
     assert not (files.folder("cache") / "voices").exists()
 
 
+class FakeBatch:
+    """The batch of a decode step of two sequences."""
+
+    columns = torch.zeros(2, 9)
+
+
+class FakeRunner:
+    """A runner whose steps take two milliseconds."""
+
+    def step(self, cache, batch):
+        time.sleep(0.002)
+        return batch.columns, batch.columns
+
+
+class FakeStream:
+    """A stream over a generator."""
+
+    def __init__(self, pieces):
+        self.pieces = pieces
+
+    def __iter__(self):
+        return self.pieces
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.pieces.close()
+
+
 class FakeEngine:
     """Speaks ten pieces of a frame each, and notes how many streams are open at once."""
 
@@ -110,13 +143,18 @@ class FakeEngine:
 
     def __init__(self, fail_at=None):
         self.open, self.most, self.made, self.closed, self.fail_at = 0, 0, 0, 0, fail_at
+        self.runner = FakeRunner()
 
     def speak(self, request):
+        return FakeStream(self.pieces())
+
+    def pieces(self):
         self.open += 1
         self.most = max(self.most, self.open)
         try:
             for _ in range(10):
                 self.made += 1
+                self.runner.step(None, FakeBatch())
                 if self.made == self.fail_at:
                     raise InputError("this one")
                 yield AudioChunk(0, Span("", 0, 0), np.zeros((8, 1), np.int16), None, np.zeros(50, np.float32), 0)
@@ -145,9 +183,12 @@ class FakeTask:
 
 def test_no_more_streams_than_allowed_and_each_is_closed():
     engine = FakeEngine()
-    streams.measure(FakeTask(engine), Load(3, 40, arrivals=1000.0))
+    heard = streams.measure(FakeTask(engine), Load(3, 40, arrivals=1000.0))
     assert engine.most <= 3
     assert engine.closed == 41  # one to warm up
+    assert heard.step_batch == 2
+    assert 0 < heard.step_frames_per_second <= 1000
+    assert "step" not in vars(engine.runner)  # as it was
 
 
 def test_requests_wait_for_their_arrival():
@@ -167,7 +208,7 @@ def test_a_request_that_fails_ends_the_measurement():
 
 def test_a_model_without_a_word_is_an_error():
     engine = FakeEngine()
-    engine.speak = lambda request: (each for each in ())
+    engine.pieces = lambda: (each for each in ())
     with pytest.raises(FishError, match="silent"):
         streams.measure(FakeTask(engine), Load(2, 2, arrivals=100.0))
 
@@ -227,7 +268,10 @@ def test_gaps_are_counted_by_request():
     run.heard = [
         streams._Heard(player, 20, run.began + ended) for player, ended in zip(players, (1, 2, 1.5), strict=True)
     ]
-    heard = streams._summary(run.task, Load(3, 3), run)
+    timer = StepTimer(FakeRunner())
+    timer.steps, timer.frames, timer.seconds = 20, 60, 0.5
+    heard = streams._summary(run.task, Load(3, 3), run, timer)
+    assert (heard.step_frames_per_second, heard.step_batch) == (120, 3)
     assert (heard.gaps, heard.gaps_over_100_ms, heard.streams_with_gaps_over_100_ms) == (3, 2, 2)
     assert heard.longest_gap == pytest.approx(0.3)
     assert heard.frames_per_second == pytest.approx(30)

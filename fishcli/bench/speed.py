@@ -191,14 +191,17 @@ def first_audio(task: Task) -> FirstAudio:
     for _ in range(task.repeat):
         voice = task.voice()
         new.append(_time_to_first_audio(task, task.request(voice, frames=FIRST_PIECE)))
-        cached.append(
-            _time_to_first_audio(task, task.request(voice, frames=FIRST_PIECE, text=f"And then: {task.text}"))
-        )
+        other = task.request(voice, frames=FIRST_PIECE, text=f"And then: {task.text}")
+        cached.append(_time_to_first_audio(task, other))
     return FirstAudio(Spread.of(cached), Spread.of(new))
 
 
 def _time_to_first_audio(task: Task, request: Request) -> float:
-    return seconds(task.engine.device, lambda: next(task.engine.speak(request)))
+    def first() -> None:
+        with task.engine.speak(request) as stream:
+            next(stream)
+
+    return seconds(task.engine.device, first)
 
 
 def sentence(task: Task, cached: bool) -> Sentence:
@@ -220,7 +223,7 @@ def _spoken(task: Task, cached: bool) -> tuple[int, float]:
     for seed in range(TRIES):
         voice = task.voice()
         if cached:
-            next(task.engine.generate(task.request(voice, frames=1)))
+            list(task.engine.generate(task.request(voice, frames=1)))
         request, began = task.request(voice, seed=seed, frames=_SENTENCE), time.perf_counter()
         frames = sum(chunk.codes.shape[1] for chunk in task.engine.speak(request))
         tries.append((frames, time.perf_counter() - began))

@@ -51,7 +51,7 @@ def _run(task: Task) -> tuple[float, int | None]:
     if child.returncode == _SILENT:
         raise task.silent()
     if child.returncode:
-        raise FishError(f"A new process could not speak (exit code {child.returncode}); run `fish doctor --verify`.")
+        raise FishError(f"A new process could not speak (exit code {child.returncode}); `fish doctor` shows details.")
     return seconds, json.loads(answer)["peak_memory"]
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from fishcli.bench.player import Percentiles, Player, poisson_arrivals
 from fishcli.bench.start import peak_memory
 from fishcli.bench.task import REFERENCE, TRANSCRIPT, During, Task, cache_aside
+from fishcli.bench.timing import StepTimer
 from fishcli.request import Reference, Request, Samples
 
 References = Literal["codes", "audio", "cached"]
@@ -57,6 +58,8 @@ class Streams:
     longest_gap: float
     frames_per_second: float  # of all streams, from the first request to the last audio
     real_time_streams: float  # the streams that this speed feeds in real time
+    step_frames_per_second: float  # of all streams, counting only the time inside decode steps
+    step_batch: float  # sequences of a decode step on average
     peak_memory: int | None  # bytes of the process; None if the system does not tell
 
 
@@ -68,8 +71,9 @@ def measure(task: Task, load: Load, during: During = contextlib.nullcontext) -> 
             arrivals = queue.SimpleQueue[_Arrival]()
             for arrival in _plan(task, load):
                 arrivals.put(arrival)
-        with during(f"listening to {load.requests} requests"):
-            return _summary(task, load, _listened(task, load, arrivals))
+        with during(f"listening to {load.requests} requests"), StepTimer(task.engine.runner) as timer:
+            run = _listened(task, load, arrivals)
+    return _summary(task, load, run, timer)
 
 
 def _listened(task: Task, load: Load, arrivals: queue.SimpleQueue[_Arrival]) -> _Run:
@@ -124,7 +128,7 @@ class _Run:
 
     def _hear(self, arrival: _Arrival) -> None:
         engine, player, frames = self.task.engine, Player(time.perf_counter()), 0
-        with contextlib.closing(engine.speak(self._request(arrival))) as stream:
+        with engine.speak(self._request(arrival)) as stream:
             for chunk in stream:
                 player.receive(time.perf_counter(), len(chunk.samples) / engine.sample_rate)
                 frames += chunk.codes.shape[1]
@@ -154,7 +158,7 @@ def _plan(task: Task, load: Load) -> Iterator[_Arrival]:
         yield _Arrival(at, f"Request {i + 1}: {task.text}", load.seed + i, reference)
 
 
-def _summary(task: Task, load: Load, run: _Run) -> Streams:
+def _summary(task: Task, load: Load, run: _Run, timer: StepTimer) -> Streams:
     players = [heard.player for heard in run.heard]
     waits = [player.time_to_first_audio for player in players if player.time_to_first_audio is not None]
     if not waits:
@@ -173,5 +177,7 @@ def _summary(task: Task, load: Load, run: _Run) -> Streams:
         longest_gap=max(gaps, default=0.0),
         frames_per_second=rate,
         real_time_streams=rate / task.engine.frame_rate,
+        step_frames_per_second=timer.frames / timer.seconds,
+        step_batch=timer.frames / timer.steps,
         peak_memory=peak_memory(),
     )

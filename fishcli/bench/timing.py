@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 import torch
 
+from fishcli.lm.kv_cache import KVCache
+from fishcli.runners.base import Batch, Runner
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -35,6 +38,31 @@ def seconds(device: torch.device, work: Callable[[], object]) -> float:
     work()
     synchronise(device)
     return time.perf_counter() - began
+
+
+class StepTimer:
+    """While entered, counts the decode steps of a runner, the frames that they make and the seconds that they take."""
+
+    def __init__(self, runner: Runner) -> None:
+        self.steps, self.frames, self.seconds = 0, 0, 0.0
+        self._runner = runner
+
+    def __enter__(self) -> StepTimer:
+        step = self._runner.step
+
+        def timed(cache: KVCache, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+            began = time.perf_counter()
+            result = step(cache, batch)
+            synchronise(result[0].device)
+            self.seconds += time.perf_counter() - began
+            self.steps, self.frames = self.steps + 1, self.frames + len(batch.columns)
+            return result
+
+        self._runner.step = timed  # type: ignore[method-assign]
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        del self._runner.step
 
 
 def synchronise(device: torch.device) -> None:

@@ -199,6 +199,8 @@ def _streams(heard: Streams) -> Iterator[_Line]:
     yield _Line("gaps over 100 ms", str(heard.gaps_over_100_ms), "", f"{where}, {heard.gaps} of any length")
     enough = f"enough for {heard.real_time_streams:.1f} streams in real time"
     yield _Line("all streams", f"{heard.frames_per_second:.1f} frames/s", "", enough)
+    batch = f"batch of {heard.step_batch:.1f} on average"
+    yield _Line("decode steps alone", f"{heard.step_frames_per_second:.1f} frames/s", "", batch)
     if heard.peak_memory:
         yield _Line("peak memory", _bytes(heard.peak_memory))
 
