@@ -94,7 +94,8 @@ void kernel_conv(ThreadPool* pool, const Conv* conv, const float* x, int steps, 
     scratch.reserve(*pool, *conv);
     Epilogue after;
     after.plain = out;
-    pool->run([&] { convolve(*pool, scratch, *conv, x + (size_t)reach(*conv) * padded(conv->in), steps, after, [] {}); });
+    x += (size_t)reach(*conv) * padded(conv->in);
+    pool->run([&] { convolve(*pool, scratch, *conv, x, steps, after, [] {}); });
 }
 
 void kernel_depthwise_conv(const float* weights, const float* bias, int kernel, const float* x, int width, float* y) {
