@@ -82,14 +82,24 @@ def batch(model: Transformer, slots: Tensor, positions: Tensor) -> Batch:
     )
 
 
+def need(march: str) -> None:
+    """Skip where this processor cannot run an instruction set."""
+    if march != "native" and (platform.machine() != "x86_64" or INSTRUCTION_SETS[march] not in _features()):
+        pytest.skip(f"this processor has no {INSTRUCTION_SETS[march]}")
+
+
+def flag(march: str) -> str:
+    """Return the compiler's flag for an instruction set."""
+    return build._tuned() if march == "native" else f"-march={march}"
+
+
 @contextlib.contextmanager
 def instruction_set(march: str) -> Iterator[None]:
     """Have fishcli.native use the C++ compiled for an instruction set; skip where this processor lacks it."""
     if march == "native":
         yield
         return
-    if platform.machine() != "x86_64" or INSTRUCTION_SETS[march] not in _features():
-        pytest.skip(f"this processor has no {INSTRUCTION_SETS[march]}")
+    need(march)
     with pytest.MonkeyPatch.context() as patch:
         library = _compiled(march)
         patch.setattr(build, "load", lambda: library)
@@ -102,7 +112,7 @@ def instruction_set(march: str) -> Iterator[None]:
 def _compiled(march: str) -> ctypes.CDLL:
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder, "fish.so")
-        build._compile(target, Path(folder, "objects"), f"-march={march}")
+        build._compile(target, Path(folder, "objects"), flag(march))
         return build._opened(target)
 
 

@@ -1,6 +1,9 @@
 """The bits of a column depend neither on the columns beside it, nor on the threads, nor on the blocks of a prefill."""
 
+import shutil
+import subprocess
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -91,3 +94,17 @@ def test_other_instruction_sets(model, march):
     with instruction_set(march):
         check_blocks(model, 2)
         check_steps(model, 1)
+
+
+def test_64_bit_arm(tmp_path):
+    """The same without Python, under an emulator."""
+    compiler = shutil.which("aarch64-linux-gnu-g++")
+    emulator = shutil.which("qemu-aarch64") or shutil.which("qemu-aarch64-static")
+    if not compiler or not emulator:
+        pytest.skip("there is no aarch64-linux-gnu-g++ or no qemu-aarch64")
+    program = tmp_path / "driver"
+    flags = [flag for flag in build._FLAGS if flag != "-fPIC"]
+    source = Path(__file__).parent / "driver.cpp"
+    subprocess.run([compiler, *flags, "-static", f"-I{build._SOURCES}", str(source), "-o", str(program)], check=True)
+    done = subprocess.run([emulator, str(program)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "vectors of 4 floats: 0 differences\n")
