@@ -141,9 +141,9 @@ def _load(settings: Settings) -> Engine:
 
 
 def _kv_cache(engine: Engine, settings: Settings) -> Check:
-    from fishcli.runners.plan import KV_LENGTH, kv_position_bytes
+    from fishcli.runners.plan import kv_position_bytes
 
-    length = min(KV_LENGTH, engine.lm_settings.max_seq_len)
+    length = engine.lm_settings.max_seq_len
     size = kv_position_bytes(engine.lm_settings, engine.plan)
     return kv_cache(settings.find("kv_memory"), engine.kv_positions, size, length)
 
