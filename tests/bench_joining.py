@@ -70,9 +70,8 @@ def main(folder, streams, seconds):
             thread.join()
     print(f"{streams} streams, ahead {', '.join(f'{each:.1f}' for each in ahead)} s when a voice of {seconds} s joins")
     print(f"longest pause between two decode steps: {steps.longest_pause(began, joined):.3f} s before,")
-    print(
-        f"  {steps.longest_pause(joined, encoded):.3f} s while it is encoded, {steps.longest_pause(encoded, heard):.3f} s after"
-    )
+    encoding, prefill = steps.longest_pause(joined, encoded), steps.longest_pause(encoded, heard)
+    print(f"  {encoding:.3f} s while it is encoded, {prefill:.3f} s after")
     print(f"gaps that the running streams heard: {[round(gap, 3) for player in players for gap in player.gaps]}")
     print(f"first audio of the newcomer after {heard - joined:.2f} s, {encoded - joined:.2f} s of it to encode")
 
