@@ -1,4 +1,4 @@
-"""Figure 3 for audio: an InputError, or finite samples within the limit; never another error, never a crash.
+"""Fuzz audio files: an InputError, or finite samples within the limit; never another error or a crash.
 
     pip install atheris && python tests/fuzz_audio.py -runs=1000000
 
@@ -24,7 +24,7 @@ LAST = Path(tempfile.gettempdir()) / "fuzz_audio.last"  # what to look at after 
 
 
 def make_seeds() -> list[bytes]:
-    """Nothing, and a short file of every format that is read, mono and stereo."""
+    """Return an empty file, and a short one of every format, mono and stereo."""
     kinds = [("WAV", "PCM_16"), ("WAV", "FLOAT"), ("WAV", "IMA_ADPCM"), ("WAV", "GSM610"), ("WAVEX", "PCM_24")]
     kinds += [("RF64", "PCM_16"), ("FLAC", "PCM_16"), ("AIFF", "PCM_16"), ("AIFF", "FLOAT")]
     kinds += [("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III")]
@@ -42,7 +42,7 @@ SEEDS = make_seeds()
 
 
 def mutated(source: atheris.FuzzedDataProvider) -> bytes:
-    """A seed with the changes that the fuzzer's bytes spell out: it cannot see into the decoders to find them."""
+    """Apply the changes in the fuzzer's bytes to a seed: the fuzzer has no coverage of the decoders."""
     data = bytearray(SEEDS[source.ConsumeIntInRange(0, len(SEEDS) - 1)])
     near_start = source.ConsumeBool()  # where the headers are
     while data and source.remaining_bytes() > 4:

@@ -1,4 +1,4 @@
-"""Figure 3 for codes files: an InputError, or codes that numpy agrees with; never another error.
+"""Fuzz codes files: an InputError, or the same codes as numpy reads; never another error.
 
     pip install atheris && python tests/fuzz_codes.py -runs=1000000
 
@@ -35,7 +35,7 @@ def check(data: bytes) -> None:
 
 
 def seeds(folder: Path) -> Path:
-    """Good files of several integer types and layouts, and versions of the format."""
+    """Return valid files of several integer types, layouts and format versions."""
     folder.mkdir()
     for number, dtype in enumerate(["<i2", ">i2", "<i4", ">i8", "<u2"]):
         for order in ("C", "F"):

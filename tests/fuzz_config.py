@@ -1,4 +1,4 @@
-"""Fuzz the settings: any file and any environment is settings or one SettingError, and editing loses nothing.
+"""Fuzz the settings: a file or an environment gives settings or one SettingError, and edits lose nothing.
 
 Needs `pip install atheris` and Python 3.11. Run it on demand: `python tests/fuzz_config.py -runs=1000000`, with
 any option of libFuzzer. Each change of a file waits for the disk; with TMPDIR in memory that takes 9 minutes.
@@ -26,7 +26,7 @@ KEYS = sorted(SETTINGS)
 
 
 def one_input(data: bytes) -> None:
-    """The first byte chooses what the rest is: a file to read, one to edit, or an environment."""
+    """Take the first byte as the kind of the rest: a file to read, a file to edit, or an environment."""
     source = atheris.FuzzedDataProvider(data)
     choice = source.ConsumeIntInRange(0, 3)
     with contextlib.suppress(SettingError):

@@ -38,7 +38,7 @@ State = dict[str, torch.Tensor]
 
 
 class Calls:
-    """Pickles as a call of any function."""
+    """An object that pickles as a call of a function."""
 
     def __init__(self, function: object, *arguments: object) -> None:
         self.call = function, arguments
@@ -48,7 +48,7 @@ class Calls:
 
 
 def gadget(draw: random.Random) -> object:
-    """What would leave a file `ran` behind, or fill the memory, if its pickle were believed."""
+    """Return objects whose unpickling would create a file `ran`, or fill the memory."""
     source = "open('ran', 'w')"
     return draw.choice(
         [
@@ -70,7 +70,7 @@ def gadget(draw: random.Random) -> object:
 
 
 def endless(draw: random.Random) -> bytes:
-    """The pickle of a dict whose key takes for ever to hash, or overflows the stack."""
+    """Return the pickle of a dict with a key that takes very long to hash, or overflows the stack."""
     doubled = b")q\0" + b"h\0\x86q\0" * 60  # x = (x, x)
     deep = b")" + b"\x85" * 200_000  # x = (x,)
     return b"\x80\2}" + draw.choice([doubled, deep]) + b"K\1s."
@@ -110,13 +110,13 @@ def cut(draw: random.Random, state: State, path: Path) -> None:
 
 
 def flipped(draw: random.Random, state: State, path: Path) -> None:
-    """Bits of the archive, anywhere or where its own structure is."""
+    """Flip bits of the archive, anywhere or in its structure."""
     write_zip(path, state)
     spoil(draw, path)
 
 
 def flipped_old(draw: random.Random, state: State, path: Path) -> None:
-    """Bits of the pickles of the old format; of its numbers it has no checksum."""
+    """Flip bits of the pickles of the old format; its data has no checksum."""
     write_old(path, state)
     whole = path.read_bytes()
     spoil(draw, path, end=whole.index(b"weight", len(whole) // 2) if b"weight" in whole[len(whole) // 2 :] else 2000)
@@ -141,7 +141,7 @@ def find(data: bytes, mark: bytes) -> list[int]:
 
 
 def zipped_anew(draw: random.Random, state: State, path: Path) -> None:
-    """Compressed, doubled, renamed, missing, bloated or lying parts."""
+    """Compress, duplicate, rename, drop or inflate records, or give false sizes."""
     write_zip(path, state)
     with zipfile.ZipFile(path) as archive:
         parts = [(member.filename, archive.read(member)) for member in archive.infolist()]
@@ -191,7 +191,7 @@ def of_a_wrong_structure(draw: random.Random, state: State, path: Path) -> None:
 
 
 def of_wrong_numbers(draw: random.Random, state: State, path: Path) -> None:
-    """Keys, shapes and values; tensors that claim far more numbers than the file has."""
+    """Change keys, shapes and values; tensors with more elements than the file has."""
     key = draw.choice([*state])
     tensor = state[key]
     spoilt = tensor.clone()
@@ -217,7 +217,7 @@ def of_wrong_numbers(draw: random.Random, state: State, path: Path) -> None:
 
 
 def settings(draw: random.Random, state: State, path: Path) -> None:
-    """config.json instead."""
+    """Change config.json."""
     config = json.loads((path.parent / "config.json").read_text())
     values = [0, -1, 10**9, 2**64, 10**400, 1e300, float("nan"), float("inf"), "1", None, True, [], {}, [[[1]]], 3, 7]
     for _ in range(draw.choice([1, 1, 4])):
@@ -228,7 +228,7 @@ def settings(draw: random.Random, state: State, path: Path) -> None:
 
 
 def tokens(draw: random.Random, state: State, path: Path) -> None:
-    """The files of the tokenizer instead."""
+    """Change the files of the tokenizer."""
     name = draw.choice(["special_tokens.json", "tokenizer.tiktoken"])
     data = bytearray((path.parent / name).read_bytes())
     for _ in range(draw.choice([1, 3, 100])):
@@ -262,7 +262,7 @@ def outcome(folder: Path, expected: tuple[State, State]) -> int:
 
 
 def judged(folder: Path, expected: tuple[State, State]) -> tuple[int, str]:
-    """The outcome in a process of its own, and what is wrong with it."""
+    """Return the outcome in another process, and what is wrong with it."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     child = os.fork()
     if not child:

@@ -1,4 +1,4 @@
-"""A hub on this machine: the parts of the hub's protocol that a download uses, with faults on demand.
+"""A local hub: the part of the protocol that a download uses, with injected faults.
 
     with Hub() as hub:
         hub.add("owner/name", {"config.json": b"{}", "model.pth": b"..."})
@@ -24,7 +24,7 @@ BLOCK = 16384  # bytes sent at once
 
 @dataclasses.dataclass
 class Fault:
-    """What goes wrong with a file (or with `api`), `times` times.
+    """A fault of a file (or of `api`), injected `times` times.
 
     cut: the connection closes half way. truncate: half the file, declared as all of it. corrupt: right size,
     wrong bytes. longer: a byte too many. whole: the Range is ignored. slow: 20 ms before each block.
@@ -61,19 +61,19 @@ class Hub:
         self.server.server_close()
 
     def add(self, repo: str, files: dict[str, bytes]) -> str:
-        """A new commit of the repository's main branch; its id."""
+        """Add a commit to the main branch of a repository, and return its id."""
         commits = self.commits.setdefault(repo, {})
         commit = hashlib.sha1(f"{repo} {len(commits)}".encode()).hexdigest()
         commits[commit] = dict(files)
         return commit
 
     def fault(self, name: str, kind: str | int, times: float = float("inf"), **headers: str) -> None:
-        """Let `name` (a file, or `api`) fail in this way; `Retry_After="1"` is a header."""
+        """Inject a fault for `name` (a file, or `api`); `Retry_After="1"` is a header."""
         fields = {key.replace("_", "-"): value for key, value in headers.items()}
         self.faults[name] = Fault(kind, times, fields)
 
     def take_fault(self, name: str) -> Fault:
-        """The fault of this request."""
+        """Return the fault of this request."""
         fault = self.faults.get(name)
         if fault is None or fault.times <= 0:
             return Fault("none", 0, {})
@@ -81,13 +81,13 @@ class Hub:
         return fault
 
     def commit(self, repo: str, revision: str) -> str | None:
-        """The commit that a revision names: itself, or the newest for `main`."""
+        """Return the commit of a revision: itself, or the newest for `main`."""
         commits = self.commits[repo]
         return list(commits)[-1] if revision == "main" else revision if revision in commits else None
 
 
 def sibling(name: str, content: bytes, size: int) -> dict:
-    """What the hub's API says about a file."""
+    """Return the entry of a file in the API."""
     entry = {"rfilename": name, "size": size, "blobId": hashlib.sha1(b"blob %d\0" % size + content).hexdigest()}
     if name.endswith(".pth"):
         entry["lfs"] = {"sha256": hashlib.sha256(content).hexdigest(), "size": size, "pointerSize": 134}
@@ -136,7 +136,7 @@ class _Handler(BaseHTTPRequestHandler):
         return self.content(repo, commit, name)
 
     def known(self, repo: str, revision: str) -> str | None:
-        """The commit, or None after a refusal as the hub words it."""
+        """Return the commit, or None after an error response like the hub's."""
         if repo not in self.hub.commits:
             self.answer(401, **{"X-Error-Code": "RepoNotFound"})
             return None
@@ -183,4 +183,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""

@@ -31,13 +31,13 @@ SCENARIOS = ("empty", "older", "damaged")
 
 
 def load(folder: Path) -> dict[str, torch.Tensor]:
-    """The language model's tensors, as every command loads them."""
+    """Load the tensors of the language model as a command does."""
     engine = Engine(local.find(folder), folder / local.CODEC, Plan(torch.device("cpu"), torch.float32))
     return engine.lm.state_dict()
 
 
 def load_until(folder: Path, line: float = float("inf"), seconds: float = float("inf")) -> tuple[bool, int, float]:
-    """Load in a forked process that dies at a line or after a time -> (whether it died, lines run, seconds taken)."""
+    """Load in a fork that is killed at a line or after a time; return whether it died, its lines and its seconds."""
     reader, writer = os.pipe()
     start = time.monotonic()
     child = os.fork()
@@ -70,7 +70,7 @@ def load_until(folder: Path, line: float = float("inf"), seconds: float = float(
 
 
 def prepare(scenario: str, model: Path, older: bytes, kept: Path) -> None:
-    """What the round starts from: `older` is the converted file of another version of the model."""
+    """Prepare a round; `older` is the converted file of another version of the model."""
     shutil.rmtree(kept.parent, ignore_errors=True)
     if scenario != "empty":
         kept.parent.mkdir(parents=True)
@@ -96,7 +96,7 @@ def main(kills: int) -> None:
             prepare(scenario, model, older, kept)
             points[scenario] = load_until(folder)[1:]
         died = run(kills, folder, older, kept, expected, points)
-    print(f"{died} kills among {points}: no corrupt file was used, each next run healed")
+    print(f"{died} kills among {points}: no corrupt file was used, each next run repaired the cache")
 
 
 def run(kills: int, folder: Path, older: bytes, kept: Path, expected: dict[str, torch.Tensor], points: dict) -> int:

@@ -37,7 +37,7 @@ OLD, NEW = checkpoint(0), checkpoint(1)
 
 @contextlib.contextmanager
 def serving() -> Iterator[tuple[str, str, str]]:
-    """A hub with two commits in a process of its own: (address, old commit, new commit)."""
+    """Start a hub with two commits in another process: (address, old commit, new commit)."""
     server = Hub()
     commits = server.add(REPO, OLD), server.add(REPO, NEW)
     child = os.fork()
@@ -57,7 +57,7 @@ def fetch(folder: Path, revision: str | None, reached: Callable[[str], None] = l
 
 
 def fetch_until(folder: Path, revision: str, kind: str, last: float) -> dict[str, int] | None:
-    """Download in a forked process that dies after `last` points of a kind; how many there were, None if it died."""
+    """Download in a fork that is killed after `last` points of a kind; return their number, None if it was killed."""
     reader, writer = os.pipe()
     child = os.fork()
     if not child:
@@ -81,7 +81,7 @@ def fetch_until(folder: Path, revision: str, kind: str, last: float) -> dict[str
 
 
 def prepare(scenario: str, whole: Path, folder: Path) -> None:
-    """What the round starts from; `whole` is a folder that holds the old commit."""
+    """Prepare a round; `whole` is a complete folder of the old commit."""
     shutil.rmtree(folder, ignore_errors=True)
     if scenario != "first":
         shutil.copytree(whole, folder)
@@ -117,11 +117,11 @@ def main(kills: int) -> None:
             fetch(folder, None)
             assert local.fault(folder) is None
             require_whole(folder)
-    print(f"{died} kills among {points}: no corrupt file was used, each next run healed")
+    print(f"{died} kills among {points}: no corrupt file was used, each next run repaired the folder")
 
 
 def died_before_the_check(folder: Path) -> bool:
-    """Whether the damage that `repair` starts from is still unknown: bytes are read by a download, not at each use."""
+    """Return whether the damage in `repair` is still undetected: only a download reads the bytes."""
     return not any(path.name in ("mixed", "plan.json") for path in (folder / local.STATE).iterdir())
 
 

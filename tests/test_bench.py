@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from fishcli import files, load
-from fishcli.bench import Spread, Task, limit, listening, quality, start
+from fishcli.bench import Spread, Task, listening, quality, roofline, start
 from fishcli.bench.task import cache_aside
 from fishcli.cli import bench, console
 from fishcli.errors import FishError
@@ -31,16 +31,16 @@ def test_json(fish):
     code, out, err = fish("bench", *SHORT, "--batch", "3,1", "--json", "-q")
     assert (code, err) == (0, "")
     told = json.loads(out)
-    machine, bound = told["machine"], told["limit"]
+    machine, bound = told["machine"], told["roofline"]
     assert machine.keys() == {"processor", "cores", "load", "threads", "torch", "device", "dtype", "quantize", "runner"}
-    assert [frame["rows"] for frame in told["frame"]] == [3, 1]
-    assert [decode["frames"] for decode in told["decode"]] == [1, 4, 16]
-    assert told["prefill"]["columns"] > 215  # of which the reference has as many
+    assert [step["batch"] for step in told["decode_step"]] == [3, 1]
+    assert [decode["frames"] for decode in told["codec_decode"]] == [1, 4, 16]
+    assert told["prefill"]["positions"] > 215  # of which the reference has as many
     assert all(each["frames"] <= 100 for each in told["sentence"])
-    assert told["start"]["peak"] > told["start"]["weights"] > 3_000_000
-    assert 0 < bound["share"] < 1.5
-    assert bound["share"] == pytest.approx(
-        told["frame"][1]["frames_per_second"]["median"] / bound["frames_per_second"], rel=1e-6
+    assert told["start"]["peak_memory"] > told["start"]["weights"] > 3_000_000
+    assert 0 < bound["efficiency"] < 1.5
+    assert bound["efficiency"] == pytest.approx(
+        told["decode_step"][1]["frames_per_second"]["median"] / bound["frames_per_second"], rel=1e-6
     )
     found = spreads(told)
     assert len(found) == 19
@@ -54,8 +54,14 @@ def test_table_with_quality(fish, monkeypatch):
     code, out, err = fish("bench", *SHORT, "--batch", "1", "--quality", "--text", "A short sentence.", "-q")
     assert (code, err) == (0, "")
     assert "micro random weights on " in out
-    for figure in ("frame, 1 row", "first sound, known voice", "reading the weights allows", "int8, cosine", "int4, "):
-        assert figure in out
+    for name in (
+        "decode step, batch of 1",
+        "time to first audio, cached voice",
+        "memory roofline",
+        "int8, cosine",
+        "int4, ",
+    ):
+        assert name in out
 
 
 def test_start_where_a_seed_says_nothing():
@@ -128,7 +134,7 @@ def test_spread():
 
 def test_the_bytes_of_a_frame_are_those_that_are_stored(micro):
     full, small = (load(micro, device="cpu", dtype=dtype, quantize="none").lm for dtype in ("float32", "bfloat16"))
-    assert limit.weights_read(full) == tuple(2 * count for count in limit.weights_read(small))
+    assert roofline.weights_read(full) == tuple(2 * count for count in roofline.weights_read(small))
 
 
 def test_the_cache_is_laid_aside_and_put_back(monkeypatch):
@@ -150,10 +156,10 @@ def test_quantized_choices_are_near_to_those_of_full_precision(micro):
     assert found.keys() == {"int8", "int4"}
     assert all(each.positions == 200 for each in found.values())
     assert found["int8"].cosine_minimum > 0.99
-    assert found["int8"].same_choice > 0.9
+    assert found["int8"].same_argmax > 0.9
     assert found["int8"].cosine_mean > found["int4"].cosine_mean > 0.9
     (same,) = quality.compare(task, {"none": engine, "same": engine})
-    assert (same.same_choice, same.cosine_minimum) == (1, pytest.approx(1, abs=1e-5))
+    assert (same.same_argmax, same.cosine_minimum) == (1, pytest.approx(1, abs=1e-5))
 
 
 def test_what_a_device_cannot_run_is_left_out(micro, caplog):
@@ -181,4 +187,4 @@ def test_without_the_recogniser_it_is_said(micro, monkeypatch):
     monkeypatch.setattr(listening, "is_installed", lambda: False)
     assert "pip install 'fishcli[listen]'" in quality._why_unheard(task)
     other = Task(load(micro, device="cpu"), repeat=1)
-    assert "built-in voice alone" in quality._why_unheard(other)
+    assert "built-in voice only" in quality._why_unheard(other)

@@ -1,4 +1,4 @@
-"""From a checkpoint folder to tensors: every layout, every fault by name, and a cache that is never trusted blindly."""
+"""Loading checkpoints: every layout, and an error with the key for every fault."""
 
 import collections
 import json
@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 
 
 def engine(folder, dtype=torch.float32):
-    """An Engine that nothing was loaded into yet."""
+    """Return an Engine without any loaded part."""
     return Engine(local.find(folder), folder / local.CODEC, Plan(CPU, dtype))
 
 
@@ -38,13 +38,13 @@ def same(a, b):
 
 @pytest.fixture(scope="module")
 def state(micro):
-    """The tensors of the micro checkpoint as its file holds them."""
+    """The tensors in the file of the micro checkpoint."""
     return torch.load(micro / "model.pth", weights_only=True)
 
 
 @pytest.fixture
 def write(micro, tmp_path):
-    """Write a checkpoint like the micro one but for its model.pth and some of its settings -> its folder."""
+    """Write the micro checkpoint with another model.pth and other settings, and return its folder."""
 
     def write(model, zipped=True, **settings):
         folder = tmp_path / "checkpoint"
@@ -58,7 +58,7 @@ def write(micro, tmp_path):
 
 
 def seeded(micro, **settings):
-    """A state dict for the micro checkpoint with other settings."""
+    """Return a state dict for the micro checkpoint with other settings."""
     config = json.loads((micro / "config.json").read_text()) | settings
     random = torch.Generator().manual_seed(5)
     shapes = weights.shapes(LMSettings.from_dict(config))
@@ -69,7 +69,7 @@ def seeded(micro, **settings):
 
 
 def split(state):
-    """q, k and v in matrices of their own."""
+    """Split q, k and v into separate matrices."""
     separate = {}
     for key, tensor in state.items():
         if ".wqkv." in key:
@@ -95,7 +95,7 @@ def transposed(state):
 
 
 def of_a_module(state):
-    """As `Module.state_dict` returns it."""
+    """Return the state as an OrderedDict with metadata, like `Module.state_dict`."""
     ordered = collections.OrderedDict(state)
     ordered._metadata = collections.OrderedDict({"": {"version": 1}})
     return ordered
@@ -143,8 +143,8 @@ def test_a_fast_transformer_of_its_own_width(micro, write):
     assert next(loaded.generate("Hello.")).codes.shape[0] == 8
 
 
-def test_what_is_kept(micro, state):
-    """Each tensor is the source's, but for the output rows that cannot be chosen."""
+def test_unused_weights_are_dropped(micro, state):
+    """Each tensor is that of the source, except the output rows of tokens that cannot be sampled."""
     kept, tokenizer = lm(micro, torch.bfloat16), engine(micro).tokenizer
     choices = [*range(tokenizer.semantic, tokenizer.semantic + 1000), tokenizer.end]
     for key, tensor in kept.items():
@@ -218,14 +218,14 @@ def test_a_fault_is_one_sentence(state, write, fault):
     assert not list(convert.converted_file(folder / "model.pth", torch.float32).parent.glob("*.tmp"))
 
 
-def test_numbers_that_float16_cannot_hold(state, write):
+def test_values_too_large_for_float16(state, write):
     large = write(state | {"norm.weight": torch.full([64], 1e6)})
     assert lm(large)["norm.weight"].max() == 1e6
     with pytest.raises(InputError, match=r"norm\.weight has values too large for float16; float32 can hold them"):
         lm(large, torch.float16)
 
 
-def test_parts_that_do_not_belong_together(micro, write):
+def test_incompatible_parts(micro, write):
     """A model of two codebooks with a codec of eight; a vocabulary smaller than the tokenizer's."""
     for settings in ({"num_codebooks": 2}, {"vocab_size": 1000}, {"codebook_size": 512}):
         with pytest.raises(InputError, match="do not belong together"):
@@ -233,7 +233,7 @@ def test_parts_that_do_not_belong_together(micro, write):
 
 
 @pytest.mark.parametrize("name", ["model.pth", local.CODEC, "config.json", "special_tokens.json", "tokenizer.tiktoken"])
-def test_no_file_where_one_should_be(micro, write, state, name):
+def test_a_folder_in_place_of_a_file(micro, write, state, name):
     loaded = engine(write(state))
     (loaded.model.path / name).unlink()
     (loaded.model.path / name).mkdir()
@@ -259,7 +259,7 @@ CONFIGS = [
 
 
 @pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in CONFIGS for value in values], ids=repr)
-def test_a_setting_that_cannot_be_used(micro, key, value):
+def test_an_invalid_dimension(micro, key, value):
     config = json.loads((micro / "config.json").read_text()) | {key: value}
     with pytest.raises(InputError) as raised:
         LMSettings.from_dict(config)
@@ -270,7 +270,7 @@ def test_a_setting_that_cannot_be_used(micro, key, value):
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"\xff", b"[1]", b"[" * 10**5, b'{"a": ' * 10**5, b"9" * 5000, b" " * 2**21]
 )
-def test_a_file_that_is_no_settings_file(tmp_path, content):
+def test_an_invalid_json_file(tmp_path, content):
     (tmp_path / "config.json").write_bytes(content)
     with pytest.raises(InputError, match=r"config.json.*download the checkpoint again\.$"):
         convert.read_settings(tmp_path / "config.json")
@@ -295,7 +295,7 @@ def renumbered(**changes):
         lambda tokens: "{",
     ],
 )
-def test_control_tokens_that_cannot_be_used(micro, tmp_path, change):
+def test_invalid_control_tokens(micro, tmp_path, change):
     specials = json.loads((micro / "special_tokens.json").read_text())
     (tmp_path / "special_tokens.json").write_text(change(specials))
     with pytest.raises(InputError, match=r"special_tokens.json"):
@@ -318,7 +318,7 @@ def test_control_tokens_that_cannot_be_used(micro, tmp_path, change):
         lambda lines: [],
     ],
 )
-def test_ranks_that_cannot_be_used(micro, tmp_path, change):
+def test_invalid_ranks(micro, tmp_path, change):
     lines = (micro / "tokenizer.tiktoken").read_bytes().splitlines()
     (tmp_path / "tokenizer.tiktoken").write_bytes(b"\n".join(change(lines)))
     with pytest.raises(InputError, match=r"(tokenizer.tiktoken|special_tokens.json)"):

@@ -28,7 +28,7 @@ def source(tmp_path):
 
 
 def use(source, dtype=torch.float32, recipe=1):
-    """Load with a conversion of little work -> (the tensor, whether it was converted)."""
+    """Load with a cheap conversion, and return the tensor and whether it was converted."""
     converted = []
 
     def add_one(state):
@@ -40,7 +40,7 @@ def use(source, dtype=torch.float32, recipe=1):
 
 
 def put(source, tensor):
-    """Write another source of the same size and time."""
+    """Replace the source by one of the same size and time."""
     status = source.stat()
     torch.save({"x": tensor}, source)
     assert source.stat().st_size == status.st_size
@@ -78,8 +78,8 @@ def test_converted_again(cache, source):
     assert not use(source.with_name("link.pth"), recipe=2)[1]
 
 
-def test_no_damage_to_the_header_is_used(cache, source):
-    """Every byte of the header damaged in turn, and the file cut at every one: the tensor is right each time."""
+def test_a_damaged_header_is_never_used(cache, source):
+    """Flip a bit in each byte of the header, and truncate the file at each: the tensor is right every time."""
     expected = use(source)[0].clone()
     kept = convert.converted_file(source, torch.float32)
     whole = kept.read_bytes()
@@ -142,7 +142,7 @@ def test_a_full_disk(caplog, source, cache, limit):
     assert not use(source)[1]
 
 
-def test_leftovers_of_the_killed_are_removed(cache, source):
+def test_leftovers_of_killed_writers_are_removed(cache, source):
     use(source)
     kept = convert.converted_file(source, torch.float32)
     leftover = kept.with_name(f".{kept.name}.0123abcd.tmp")
@@ -158,7 +158,7 @@ def script(text):
     return [sys.executable, "-c", textwrap.dedent(text)]
 
 
-def test_two_at_once_convert_once(cache, source):
+def test_two_processes_convert_once(cache, source):
     program = script("""
         import sys, time, torch
         from pathlib import Path
@@ -182,7 +182,7 @@ def test_two_at_once_convert_once(cache, source):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_memory(cache, tmp_path):
-    """Converting takes the source and what is kept; after that the copy is mapped and nothing is read ahead of use."""
+    """A conversion needs the memory of the source and the copy; a later load maps the copy lazily."""
     program = script("""
         import resource, sys, torch
         from pathlib import Path

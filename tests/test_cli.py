@@ -1,4 +1,4 @@
-"""The commands as a person types them: results, errors, exit codes, and that nothing is lost."""
+"""The commands: results, errors and exit codes."""
 
 import json
 import os
@@ -23,7 +23,7 @@ FISH = [sys.executable, "-m", "fishcli"]
 
 @pytest.fixture
 def brief(micro):
-    """Options for a few frames of the micro checkpoint, in the reference's number format."""
+    """Options for a few frames of the micro checkpoint, in the reference's dtype."""
     return ["--checkpoint-path", micro, "--dtype", "float32", "--device", "cpu", "--max-new-tokens", 5]
 
 
@@ -31,7 +31,7 @@ def options(micro):
     return ["--checkpoint-path", micro, "--dtype", "float32", "--quantize", "none", "--device", "cpu"]
 
 
-# The reference's numbers, through the command line.
+# Golden numbers of the reference implementation.
 
 
 def test_golden_encode(fish, reference, tmp_path):
@@ -62,7 +62,7 @@ def test_golden_decode(fish, reference, tmp_path):
     np.testing.assert_allclose(samples, golden["decode_audio"], atol=1e-4)
 
 
-# What people do.
+# Usage.
 
 
 def test_say_with_the_built_in_voice(fish, tmp_path):
@@ -81,7 +81,7 @@ def test_say_is_generate_and_decode(fish, brief, tmp_path):
     fish("generate", "The same speech.", "--seed", 7, *brief)
     fish("decode", "codes_0.npy", "-o", "decoded.wav", *brief[:-2])
     said, decoded = (soundfile.read(tmp_path / name)[0] for name in ("said.wav", "decoded.wav"))
-    np.testing.assert_allclose(said, decoded, atol=1e-4)  # pieces of other lengths round differently
+    np.testing.assert_allclose(said, decoded, atol=1e-4)  # chunks of other lengths round differently
 
 
 def test_json_is_all_of_stdout(fish, brief):
@@ -152,7 +152,7 @@ def test_text_from_stdin_and_file(fish, brief, tmp_path):
     assert len({(tmp_path / name).read_bytes() for name in ("a.wav", "b.wav", "c.wav")}) == 1
 
 
-def test_the_next_free_name_and_the_one_that_was_given(fish, brief, tmp_path):
+def test_the_default_output_is_the_next_free_name(fish, brief, tmp_path):
     for _ in range(2):
         fish("say", "Hello.", *brief)
     assert {path.name for path in tmp_path.iterdir()} == {"out.wav", "out-1.wav"}
@@ -161,7 +161,7 @@ def test_the_next_free_name_and_the_one_that_was_given(fish, brief, tmp_path):
     assert (tmp_path / "out.wav").read_bytes() != before
 
 
-def test_a_chunk_that_is_cut_is_named(fish, brief):
+def test_a_truncated_chunk_is_reported(fish, brief):
     ran = fish("say", "This will not end in five frames.", *brief)
     assert ran.code == 0
     assert 'warning: "This will not end' in ran.err
@@ -177,9 +177,29 @@ def test_settings_are_the_defaults(fish, brief, tmp_path, monkeypatch):
     assert json.loads(fish("say", "Hello.", "--json", "--seed", 23, *brief).out)["seeds"] == [23]
 
 
-def test_half_wins_over_a_setting(fish, micro, monkeypatch):
+def test_half_overrides_a_setting(fish, micro, monkeypatch):
     monkeypatch.setenv("FISHCLI_DTYPE", "bfloat16")
     assert fish("generate", "Hi.", "--half", "--max-new-tokens", 2, "--checkpoint-path", micro).code == 0
+
+
+class Loaded(Exception):
+    """Ends a command when it loads the engine."""
+
+
+@pytest.mark.parametrize("source", ["option", "setting"])
+def test_kv_memory_reaches_the_engine(fish, monkeypatch, source):
+    passed = {}
+
+    def load(model, **arguments):
+        passed.update(arguments)
+        raise Loaded
+
+    monkeypatch.setattr("fishcli.engine.load", load)
+    if source == "setting":
+        monkeypatch.setenv("FISHCLI_KV_MEMORY", "500")
+    ran = fish("say", "Hi.", *(["--kv-memory", 500] if source == "option" else []))
+    assert "Loaded" in ran.err
+    assert passed["kv_memory"] == 500
 
 
 def test_pipes_in_and_out(micro, tmp_path):
@@ -200,7 +220,7 @@ def test_json_of_many(fish, micro, tmp_path):
     assert len(json.loads(fish("decode", "a.npy", "b.npy", "--json", *options(micro)).out)["files"]) == 2
 
 
-def test_a_later_chunk_that_does_not_fit_is_told_before_the_first(fish, micro, tmp_path):
+def test_a_later_chunk_that_does_not_fit_is_an_error_before_the_first(fish, micro, tmp_path):
     words = "Short.\n\n" + "1 " * 190
     ran = fish("say", words, "--no-normalize", "--chunk-length", 400, "--max-new-tokens", 200, *options(micro))
     assert ran.code == 1, ran.err
@@ -208,7 +228,7 @@ def test_a_later_chunk_that_does_not_fit_is_told_before_the_first(fish, micro, t
     assert not list(tmp_path.iterdir())
 
 
-def test_what_nobody_foresaw_is_one_line(fish, monkeypatch):
+def test_an_internal_error_is_one_line(fish, monkeypatch):
     """A bug is reported without a traceback."""
     monkeypatch.setattr("fishcli.text.prepare", lambda *_: 1 / 0)
     ran = fish("say", "Hi.")
@@ -219,13 +239,13 @@ def test_what_nobody_foresaw_is_one_line(fish, monkeypatch):
     assert "Traceback" not in ran.err
 
 
-def test_verbose_tells_what_happens(fish, brief):
+def test_verbose_prints_debug_messages(fish, brief):
     err = fish("say", "Hi.", "-v", *brief).err
     assert "threads" in err
     assert "prompt of" in err
 
 
-def test_spellings_of_the_documentation(fish, micro, tmp_path):
+def test_options_of_fish_speech(fish, micro, tmp_path):
     codec = micro / "firefly-gan-vq-fsq-8x1024-21hz-generator.pth"
     old = [
         "--llama-checkpoint-path",
@@ -242,7 +262,7 @@ def test_spellings_of_the_documentation(fish, micro, tmp_path):
     assert fish("generate", "--text", "-5 degrees", "--max-new-tokens=3", *old).code == 0
 
 
-def test_numbers_in_a_language_without_rules_are_told(fish):
+def test_numbers_in_a_language_without_rules_are_a_warning(fish):
     ran = fish("say", "Wir haben 12 Katzen und das ist nicht viel.", "--dry-run")
     assert "12 Katzen" in ran.out
     assert "warning: Numbers in 'de' are not normalized" in ran.err
@@ -273,7 +293,7 @@ def test_help(fish, arguments, shown):
     assert "error" not in ran.err
 
 
-# What goes wrong: one line, the right exit code, nothing left behind.
+# Errors: one line, the right exit code, no files.
 
 WRONG = {
     "a missing model": (3, "nowhere", ["say", "Hi.", "--checkpoint-path", "nowhere"]),
@@ -297,8 +317,9 @@ WRONG = {
         "mps" if sys.platform != "darwin" else "cuda",
         ["say", "Hi.", "--device", "mps" if sys.platform != "darwin" else "cuda"],
     ),
+    "no KV memory": (2, "--kv-memory", ["say", "Hi.", "--kv-memory", "0"]),
     "no such device": (2, "--device", ["say", "Hi.", "--device", "tpu"]),
-    "two number formats": (2, "--half", ["say", "Hi.", "--half", "--dtype", "float32"]),
+    "two dtypes": (2, "--half", ["say", "Hi.", "--half", "--dtype", "float32"]),
     "a mistyped option": (2, "--temperature", ["say", "Hi.", "--tempreature", "1"]),
     "a mistyped command": (2, "say", ["sya", "Hi."]),
     "an unknown format": (2, ".wav", ["say", "Hi.", "-o", "out.doc"]),
@@ -319,7 +340,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_what_goes_wrong(fish, tmp_path, case):
+def test_an_error(fish, tmp_path, case):
     np.save(tmp_path / "good.npy", np.zeros((8, 4), np.int16))
     np.save(tmp_path / "codes_0.npy", np.zeros((8, 4), np.int16))
     np.save(tmp_path / "flat.npy", np.zeros(9, np.int16))
@@ -347,11 +368,11 @@ def test_a_reference_longer_than_the_context(fish, brief, tmp_path):
     assert "93 s" in ran.err
 
 
-def test_debug_shows_where(fish):
+def test_debug_prints_a_traceback(fish):
     assert "Traceback" in fish("say", "", "--debug").err
 
 
-# As processes of their own.
+# In other processes.
 
 
 def environment():
@@ -361,12 +382,12 @@ def environment():
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 @pytest.mark.parametrize("after", [0.4, 0.8, 1.2])
 def test_interrupted_while_it_starts(tmp_path, after):
-    """An exception that is raised in the middle of an import would be lost there, and the work go on."""
+    """An exception raised during an import could be swallowed, and the command would continue."""
     with subprocess.Popen([*FISH, "say", "Long. " * 200], cwd=tmp_path, stderr=subprocess.PIPE) as process:
         time.sleep(after)
         process.send_signal(signal.SIGINT)
         err = process.stderr.read().decode()
-    assert process.returncode in (130, -signal.SIGINT), err  # the latter before our first line runs
+    assert process.returncode in (130, -signal.SIGINT), err  # the latter before main() runs
     assert not list(tmp_path.iterdir())
 
 
@@ -401,7 +422,7 @@ def test_download_and_say(micro, tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="reads /proc")
 def test_three_minutes_of_text(tmp_path):
-    """The sound is written while it is made, and memory stays where it was after the first chunks."""
+    """Audio is written while it is generated, and memory does not grow after the first chunks."""
     sentences = "The train arrives at seven and leaves at nine. We should talk about the problem tomorrow. "
     (tmp_path / "page.txt").write_text(sentences * 40)
     command = [*FISH, "say", "--file", "page.txt", "-o", "page.wav", "--json", "--seed", "1"]
@@ -437,7 +458,7 @@ def test_interrupted(tmp_path, number, code):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_pipe_whose_reader_leaves(tmp_path):
+def test_a_closed_pipe(tmp_path):
     command = [*FISH, "say", "One sentence after another. " * 10, "-o", "-", "-q", "--dtype", "float32"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout.read(4) == b"RIFF"

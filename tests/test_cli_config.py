@@ -1,4 +1,4 @@
-"""`fish config`: what is shown, what is written, and that it works while a settings file is broken."""
+"""`fish config`: its output, its edits, and that it works while a settings file is broken."""
 
 import json
 import os
@@ -15,13 +15,13 @@ from fishcli.config.read import read_file
 
 @pytest.fixture
 def own(tmp_path, monkeypatch) -> Path:
-    """The user's settings file, of this test alone. The working folder is another one."""
+    """The user's settings file of this test, outside the working folder."""
     monkeypatch.setenv("FISHCLI_CONFIG_DIR", str(tmp_path / "own"))
     (tmp_path / "own").mkdir()
     return tmp_path / "own" / "config.toml"
 
 
-def test_show_tells_each_value_and_its_source(fish, own, tmp_path, monkeypatch):
+def test_show_prints_each_value_and_its_source(fish, own, tmp_path, monkeypatch):
     own.write_text("device = 'cpu'\n[generate]\ntop_p = 0.5\ntemperature = 0.4\n")
     (tmp_path / "fishcli.toml").write_text("\n[generate]\ntop_p = 0.6  # mine\n")
     monkeypatch.setenv("FISHCLI_GENERATE_SEED", "7")
@@ -110,7 +110,7 @@ def test_init_writes_the_template_once(fish, own):
     ("content", "line"),
     [("[generate]\ntop_p = 5\n", 2), ("device = 'cpu'\n\ndevise = 'cpu'\n", 3), ("device = \n", 1), ("[generate\n", 1)],
 )
-def test_a_broken_file_is_one_error_and_can_be_mended(fish, own, content, line):
+def test_a_broken_file_is_one_error_and_can_be_repaired(fish, own, content, line):
     own.write_text(content)
     for command in (["show"], ["show", "--json"], ["get", "device"]):
         ran = fish("config", *command)
@@ -121,7 +121,7 @@ def test_a_broken_file_is_one_error_and_can_be_mended(fish, own, content, line):
     assert fish("config", "init", "--local").code == 0
 
 
-def test_set_mends_a_wrong_value_and_leaves_alone_what_is_no_toml(fish, own):
+def test_set_repairs_an_invalid_value_but_not_invalid_toml(fish, own):
     own.write_text("[generate]\ntop_p = 5\nsede = 3\n")
     ran = fish("config", "set", "generate.top_p", "0.5")
     assert ran.code == 0

@@ -146,33 +146,39 @@ def test_short_audio_is_the_same_as_with_silence_after_it(codec):
     torch.testing.assert_close(codec.mel(audio), codec.mel(longer))
 
 
-@pytest.mark.parametrize("piece", [1, 2, 7])
-def test_encoding_in_pieces_changes_nothing(codec, monkeypatch, piece):
+@pytest.mark.parametrize("block", [1, 2, 7])
+def test_encoding_in_blocks_changes_nothing(codec, monkeypatch, block):
     audio = torch.randn(9 * 2048 + 700, generator=torch.Generator().manual_seed(3))
     at_once = codec.project(audio)
-    monkeypatch.setattr(firefly, "_ENCODE_PIECE", piece)
+    monkeypatch.setattr(firefly, "_ENCODE_BLOCK", block)
     torch.testing.assert_close(codec.project(audio), at_once, atol=1e-5, rtol=0)
 
 
-def test_a_recording_can_be_encoded_piece_by_piece(codec):
-    audio = torch.randn(150 * 2048 + 700, generator=torch.Generator().manual_seed(3))
-    pieces = list(codec.encode_pieces(audio))
-    assert [piece.shape for piece in pieces] == [(8, 72), (8, 72), (8, 7)]
-    assert torch.equal(torch.cat(pieces, dim=1), codec.encode(audio))
+def test_a_recording_can_be_encoded_step_by_step(codec, monkeypatch):
+    audio = torch.randn(300 * 2048 + 700, generator=torch.Generator().manual_seed(3))
+    whole = codec.encode(audio)
+    assert [codes.shape for codes in codec.encode_pieces(audio)] == [(8, 256), (8, 45)]  # too little work for more
+    monkeypatch.setattr(firefly, "_ENCODE_WORK", 1)
+    steps = list(codec.encode_pieces(audio))
+    layers = 5 + 4 + 1 + 2  # ConvNeXt blocks, changes of width, the norm, downsampling
+    assert [codes.shape[1] for codes in steps] == [*[0] * (layers - 1), 256, *[0] * (layers - 1), 45]
+    assert torch.equal(torch.cat(steps, dim=1), whole)  # to the last code: a step never changes what is computed
 
 
 def test_an_encoding_that_is_abandoned_computes_nothing_more(codec, monkeypatch):
+    monkeypatch.setattr(firefly, "_ENCODE_WORK", 1)
     computed = []
-    forward = codec.backbone.forward
-    monkeypatch.setattr(codec.backbone, "forward", lambda x, state: computed.append(len(x)) or forward(x, state))
-    pieces = codec.encode_pieces(torch.zeros(400 * 2048))
+    apply = firefly.apply
+    monkeypatch.setattr(firefly, "apply", lambda layer, *given: computed.append(layer) or apply(layer, *given))
+    steps = codec.encode_pieces(torch.zeros(400 * 2048))
     assert computed == []
-    next(pieces)
-    del pieces
-    assert computed == [72 * 4]  # mel frames
+    assert next(steps).shape == (8, 0)
+    del steps
+    assert computed == [codec.backbone.downsample_layers[0]]
 
 
-def test_two_encodings_by_turns_do_not_mix(codec):
+def test_two_encodings_by_turns_do_not_mix(codec, monkeypatch):
+    monkeypatch.setattr(firefly, "_ENCODE_WORK", 1)
     one, other = (torch.randn(200 * 2048, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
     turns = zip(codec.encode_pieces(one), codec.encode_pieces(other), strict=True)
     for audio, pieces in zip((one, other), zip(*turns, strict=True), strict=True):
@@ -189,7 +195,7 @@ def test_two_encodings_by_turns_do_not_mix(codec):
 )
 def test_audio_that_cannot_be_encoded(codec, audio, said):
     with pytest.raises(InputError, match=said):
-        codec.encode_pieces(audio)  # before the first piece is asked for
+        codec.encode_pieces(audio)  # before the first step
 
 
 @pytest.mark.parametrize(

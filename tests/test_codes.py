@@ -31,7 +31,7 @@ def with_header(text: str, data: bytes = b"", version: bytes = b"\x01\x00", leng
     return b"\x93NUMPY" + version + size + header + data
 
 
-def test_what_is_written_comes_back(tmp_path):
+def test_round_trip(tmp_path):
     path = tmp_path / "codes.npy"
     codes.write(path, some_codes())
     assert np.array_equal(codes.read(path), some_codes())
@@ -68,7 +68,7 @@ def test_every_version_of_the_format(tmp_path, version):
     assert np.array_equal(codes.read(tmp_path / "codes.npy"), some_codes())
 
 
-def test_the_result_can_be_changed(tmp_path):
+def test_the_result_is_writable(tmp_path):
     codes.write(tmp_path / "codes.npy", some_codes())
     codes.read(tmp_path / "codes.npy")[0, 0] = 1
 
@@ -141,7 +141,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("kind", WRONG)
-def test_a_wrong_file_has_its_own_sentence(tmp_path, kind):
+def test_an_invalid_file_has_its_own_sentence(tmp_path, kind):
     data, sentence = WRONG[kind]
     path = tmp_path / "fake.npy"
     path.write_bytes(data)
@@ -151,7 +151,7 @@ def test_a_wrong_file_has_its_own_sentence(tmp_path, kind):
     assert len(str(caught.value)) < len(str(path)) + 250
 
 
-def test_the_first_wrong_code_is_named(tmp_path):
+def test_the_first_invalid_code_is_reported(tmp_path):
     wrong = some_codes()
     wrong[3, 17] = wrong[5, 2] = 1023
     np.save(tmp_path / "codes.npy", wrong)
@@ -159,7 +159,7 @@ def test_the_first_wrong_code_is_named(tmp_path):
         codes.read(tmp_path / "codes.npy")
 
 
-def test_what_is_no_file_is_refused_without_waiting(tmp_path):
+def test_other_than_a_regular_file_is_rejected_at_once(tmp_path):
     os.mkfifo(tmp_path / "pipe.npy")
     for name, reason in [
         ("missing.npy", "No such file"),
@@ -191,7 +191,7 @@ def test_mutated_files_some(tmp_path):
 
 @pytest.mark.slow
 def test_mutated_files(tmp_path):
-    """Figure 5: of 10,000 damaged codes files none is wrongly accepted."""
+    """Of 10,000 mutated codes files none is wrongly accepted."""
     mutated_files(10_000, tmp_path / "codes.npy")
 
 
@@ -220,7 +220,7 @@ def header_length(data: bytes) -> int:
 
 
 def mutated(chance: random.Random) -> bytes:
-    """A good file of some integer type with one to three of the changes below."""
+    """Return a valid file of some integer type with one to three of the mutations below."""
     dtype = chance.choice(["<i2", "<i2", "<i4", ">i2", "<i8", "<u2"])
     order = chance.choice("CF")
     frames = some_codes(chance.randint(1, 60), chance.randint(0, 99)).astype(dtype, order=order)
@@ -265,7 +265,7 @@ EDITS = [
 
 
 def edit_header(data: bytearray, chance: random.Random) -> None:
-    """Half of the time with the header's length put right, so that the edit is what is judged."""
+    """Edit the header; half of the time its length is corrected, so that parsing reaches the edit."""
     pattern, choices = chance.choice(EDITS)
     before = len(data)
     data[:] = re.sub(pattern, lambda _: chance.choice(choices), bytes(data), count=1, flags=re.DOTALL)

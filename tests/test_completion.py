@@ -1,4 +1,4 @@
-"""The Tab key: the scripts of the three shells, and what they are offered."""
+"""Shell completion: the scripts of the three shells, and the completions."""
 
 import os
 import shutil
@@ -36,7 +36,7 @@ def environment(tmp_path, monkeypatch):
 
 
 def offered(environment: dict[str, str], *words: str) -> list[str]:
-    """What bash would be offered for the last of the words."""
+    """Return the completions that bash gets for the last word."""
     asked = {"_FISH_COMPLETE": "complete_bash", "COMP_WORDS": "\n".join(words), "COMP_CWORD": str(len(words) - 1)}
     ran = subprocess.run(["fish"], env=environment | asked, capture_output=True, text=True, check=True)
     assert ran.stderr == ""
@@ -73,7 +73,7 @@ def test_the_checked_in_scripts_are_those_of_the_program(shell, fish):
     ],
     ids=lambda each: " ".join(each) if isinstance(each, list) else "",
 )
-def test_what_is_offered(environment, words, some):
+def test_completions(environment, words, some):
     found = offered(environment, *words)
     assert some <= set(found)
     assert words[-1] == "" or len(found) == len(some)
@@ -85,12 +85,12 @@ def test_what_is_offered(environment, words, some):
     [["fish", "say", "--ref", ""], ["fish", "encode", "pai"], ["fish", "say", "--file", ""], ["fish", "decode", ""]],
     ids=" ".join,
 )
-def test_files_are_left_to_the_shell(environment, words):
+def test_files_are_completed_by_the_shell(environment, words):
     assert offered(environment, *words) == []
     assert "-o default" in script("bash")  # which then completes files
 
 
-def test_a_broken_settings_file_does_not_silence_it(environment, tmp_path):
+def test_a_broken_settings_file_does_not_disable_it(environment, tmp_path):
     (tmp_path / "fishcli.toml").write_text("device = \n")
     assert offered(environment, "fish", "enc") == ["encode"]
     assert offered(environment, "fish", "say", "--dev") == ["--device"]
@@ -104,7 +104,7 @@ def test_subtypes_are_those_that_a_wav_can_hold():
     assert completers.subtypes("") == list(encoder._FORMATS["wav"].subtypes)
 
 
-def test_zsh_and_fish_are_told_what_each_one_is(environment):
+def test_zsh_and_fish_show_the_help(environment):
     asked = {"_TYPER_COMPLETE_ARGS": "fish config get generate.see", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
     help_of_it = "Random seed; drawn and shown by default."
     for shell, expected in {
@@ -117,7 +117,7 @@ def test_zsh_and_fish_are_told_what_each_one_is(environment):
 
 
 @pytest.mark.skipif(not shutil.which("bash"), reason="there is no bash")
-def test_bash_itself(environment):
+def test_bash_runs_its_script(environment):
     program = f"""
     source {SCRIPTS / "fish.bash"}
     COMP_WORDS=(fish config set dev) COMP_CWORD=3
@@ -143,7 +143,7 @@ def test_zsh_reads_its_script(environment):
         ("fish", "config/fish/completions/fish.fish"),
     ],
 )
-def test_install_puts_it_where_the_shell_reads_it(environment, tmp_path, shell, place):
+def test_install_writes_the_file_that_the_shell_reads(environment, tmp_path, shell, place):
     folders = {"XDG_DATA_HOME": "data", "ZDOTDIR": "zdot", "XDG_CONFIG_HOME": "config"}
     variables = environment | {name: str(tmp_path / folder) for name, folder in folders.items()}
     variables.pop("BASH_COMPLETION_USER_DIR", None)
@@ -179,7 +179,7 @@ def test_install_warns_where_fish_is_another_program(fish, tmp_path, monkeypatch
     assert "is another program" in ran.err
 
 
-def test_install_where_nobody_may_write_is_one_error(fish, tmp_path, monkeypatch):
+def test_install_without_permission_is_one_error(fish, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "file"))
     ran = fish("completion", "fish", "--install")
@@ -193,7 +193,7 @@ def test_an_unknown_shell_is_a_usage_error(fish):
     assert "bash" in ran.err
 
 
-def test_models_are_found_by_their_start(environment):
+def test_models_are_completed(environment):
     assert models("built") == ["built-in"]
     assert models("checkpoints/m") == ["checkpoints/mine"]
     assert models("x") == []

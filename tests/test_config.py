@@ -1,4 +1,4 @@
-"""Settings: names, ranges, precedence, line numbers, and files that are edited without loss."""
+"""Settings: names, ranges, precedence, line numbers, and edits that keep the rest of a file."""
 
 import contextlib
 import os
@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 
 from fishcli.config import (
     SETTINGS,
+    find_setting,
+    format_value,
     init,
     load_settings,
     local_file,
-    named,
     set_value,
-    spelled,
     template,
     unset,
     user_file,
@@ -45,7 +45,7 @@ def own_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def said(file: Path, text: str | bytes) -> str:
-    """What reading a file with that content raises, without the file's name."""
+    """Return the error of reading a file with that content, without the file's name."""
     file.write_bytes(text.encode() if isinstance(text, str) else text)
     with pytest.raises(SettingError) as caught:
         read_file(file)
@@ -91,7 +91,7 @@ def test_sampling_has_the_same_defaults_and_ranges():
                 assert setting.accepts(value), (name, value)
 
 
-def test_importing_it_loads_nothing_heavy():
+def test_the_import_is_light():
     heavy = ["torch", "numpy", "typer", "click", "rich", "tomlkit", "tomllib", "tomli", "difflib", "platformdirs"]
     code = f"import sys, fishcli.config; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -110,7 +110,7 @@ def test_without_files_and_variables_everything_is_the_default(tmp_path, own_fil
     assert found.defaults_for("say") == {}
 
 
-def test_the_environment_wins_over_the_folder_and_the_folder_over_the_user(tmp_path, own_file, file):
+def test_the_environment_overrides_the_folder_and_the_folder_the_user(tmp_path, own_file, file):
     own_file.write_text("device = 'cpu'\ncompile = true\n[generate]\ntop_p = 0.1\ntemperature = 1\n")
     file.write_text("\n[generate]\n# mine\ntop_p = 0.2\nseed = 3\n")
     found = load_settings(tmp_path, {"FISHCLI_GENERATE_SEED": "4", "FISHCLI_SAY_PLAY": "on"})
@@ -137,7 +137,7 @@ def test_the_environment_wins_over_the_folder_and_the_folder_over_the_user(tmp_p
         ("encode", {"device"}),
     ],
 )
-def test_a_command_takes_the_top_its_own_table_and_what_speaking_shares(tmp_path, own_file, file, command, names):
+def test_a_command_reads_the_top_its_own_table_and_generate(tmp_path, own_file, file, command, names):
     file.write_text("device='cpu'\ngenerate.top_p=0.5\nsay.play=true\ndownload.revision='main'\n")
     assert set(load_settings(tmp_path, {}).defaults_for(command)) == names
 
@@ -158,7 +158,7 @@ def test_a_command_takes_the_top_its_own_table_and_what_speaking_shares(tmp_path
         ("codec_path", "a b/é.pth", "a b/é.pth"),
     ],
 )
-def test_words_of_the_environment_and_of_set_are_the_same(tmp_path, own_file, file, key, text, value, monkeypatch):
+def test_the_environment_and_set_parse_alike(tmp_path, own_file, file, key, text, value, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found = load_settings(tmp_path, {SETTINGS[key].variable: text}).find(key)
     assert found.value == value
@@ -171,7 +171,7 @@ def test_words_of_the_environment_and_of_set_are_the_same(tmp_path, own_file, fi
     "name",
     ["FISHCLI_CACHE_DIR", "FISHCLI_CONFIG_DIR", "FISHCLI_DATA_DIR", "FISHCLI_TEST_FULL", "FISHCLI_TEST_KILLS", "FISH"],
 )
-def test_what_is_no_setting_is_left_alone(tmp_path, own_file, name):
+def test_other_variables_are_ignored(tmp_path, own_file, name):
     assert load_settings(tmp_path, {name: "x", "FISHCLI_DEVICE": ""}).defaults_for("say") == {}
 
 
@@ -202,7 +202,7 @@ def test_what_is_no_setting_is_left_alone(tmp_path, own_file, name):
         ({"FISHCLI_COMPILE": "2"}, 'The environment variable FISHCLI_COMPILE must be true or false, not "2".'),
     ],
 )
-def test_a_wrong_variable_is_named(tmp_path, own_file, environ, message):
+def test_an_invalid_variable_is_reported(tmp_path, own_file, environ, message):
     with pytest.raises(SettingError) as caught:
         load_settings(tmp_path, environ)
     assert str(caught.value) == message
@@ -241,7 +241,7 @@ def test_a_model_is_a_folder_beside_the_file_or_a_name(tmp_path, file, written, 
     assert read_file(file)["checkpoint_path"].value == (os.path.join(tmp_path, written) if is_path else written)
 
 
-def test_set_writes_a_path_that_means_the_same_from_the_file(tmp_path, own_file, file, monkeypatch):
+def test_set_writes_a_path_relative_to_the_file(tmp_path, own_file, file, monkeypatch):
     monkeypatch.chdir(tmp_path)
     set_value(own_file, "codec_path", "codec.pth")
     set_value(file, "codec_path", "codec.pth")
@@ -317,7 +317,7 @@ def test_set_writes_a_path_that_means_the_same_from_the_file(tmp_path, own_file,
     ],
     ids=lambda value: repr(value)[:40] if value else "-",
 )
-def test_a_wrong_file_is_one_sentence_with_the_line(file, text, message):
+def test_an_invalid_file_is_one_sentence_with_the_line(file, text, message):
     started = time.process_time()
     got = said(file, text)
     if message is not None:
@@ -326,7 +326,7 @@ def test_a_wrong_file_is_one_sentence_with_the_line(file, text, message):
     assert time.process_time() - started < 20  # a fraction of one; steps that grow faster than the file take minutes
 
 
-def test_a_file_that_is_too_large_or_no_file_is_refused(tmp_path, own_file, file):
+def test_a_file_that_is_too_large_or_a_folder_is_rejected(tmp_path, own_file, file):
     assert said(file, b"\n" * (MAX_BYTES + 1)).endswith("too large for a settings file: move it away.")
     file.write_bytes(b"#" + b"\n" * (MAX_BYTES - 1))
     assert read_file(file) == {}
@@ -337,7 +337,7 @@ def test_a_file_that_is_too_large_or_no_file_is_refused(tmp_path, own_file, file
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
-def test_a_named_pipe_does_not_stop_the_command_for_good(file):
+def test_a_named_pipe_does_not_block(file):
     os.mkfifo(file)
     caught: list[BaseException] = []
 
@@ -354,26 +354,26 @@ def test_a_named_pipe_does_not_stop_the_command_for_good(file):
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read every file")
-def test_a_file_that_may_not_be_read_is_an_error(file):
+def test_a_file_without_permission_is_an_error(file):
     file.write_text("device = 'cpu'")
     file.chmod(0)
     with pytest.raises(SettingError, match="cannot be read"):
         read_file(file)
 
 
-def test_a_file_that_the_system_cannot_read_is_an_error(tmp_path):
+def test_an_unreadable_file_is_an_error(tmp_path):
     with pytest.raises(SettingError, match="cannot be read"):
         read_file(tmp_path / ("x" * 5000))
 
 
 @pytest.mark.parametrize("text", ["\ufeffdevice = 'cpu'\r\n", "device = 'cpu' # é", '"device"="c\\u0070u"'])
-def test_what_editors_write_is_read(file, text):
+def test_the_line_ends_and_bom_of_editors_are_accepted(file, text):
     file.write_bytes(text.encode())
     assert read_file(file)["device"].value == "cpu"
     assert read_file(file)["device"].source == f"{file}:1"
 
 
-def test_characters_that_only_python_takes_for_line_ends_do_not_shift_the_lines(file):
+def test_line_ends_of_python_alone_do_not_shift_the_lines(file):
     file.write_text("# \u2028 \u0085\ndevice = 'cpu'\n", encoding="utf-8")
     assert read_file(file)["device"].source == f"{file}:2"
 
@@ -403,7 +403,7 @@ def test_set_changes_one_value_and_keeps_every_other_byte(file):
     assert file.read_text() == MINE.replace("0.5", "0.8").replace("'cpu'", '"cuda"')
 
 
-def test_set_adds_what_is_not_there_and_unset_takes_it_away(file):
+def test_set_adds_and_unset_removes(file):
     file.write_text(MINE)
     set_value(file, "compile", "yes")
     set_value(file, "generate.seed", "7")
@@ -419,7 +419,7 @@ def test_set_adds_what_is_not_there_and_unset_takes_it_away(file):
     }
 
 
-def test_set_makes_the_file_and_its_folder(tmp_path):
+def test_set_creates_the_file_and_its_folder(tmp_path):
     file = tmp_path / "a" / "b" / "config.toml"
     set_value(file, "generate.top_p", "0.8")
     assert file.read_text() == "[generate]\ntop_p = 0.8\n"
@@ -437,7 +437,7 @@ def test_set_makes_the_file_and_its_folder(tmp_path):
         ("codec_path", "\udcff", 'codec_path must be a path, not "\\udcff".'),
     ],
 )
-def test_set_refuses_what_reading_would_refuse(file, key, text, message):
+def test_set_rejects_what_reading_rejects(file, key, text, message):
     file.write_text(MINE)
     with pytest.raises(SettingError) as caught:
         set_value(file, key, text)
@@ -445,7 +445,7 @@ def test_set_refuses_what_reading_would_refuse(file, key, text, message):
     assert file.read_text() == MINE
 
 
-def test_set_and_unset_mend_a_file_but_not_one_that_is_no_toml(file):
+def test_set_and_unset_repair_a_file_unless_it_is_not_toml(file):
     file.write_text("[generate]\ntop_p = 5\n")
     set_value(file, "generate.top_p", "0.5")
     assert read_file(file)["generate.top_p"].value == 0.5
@@ -464,7 +464,7 @@ def test_a_file_that_cannot_be_written_is_a_failure(file):
         set_value(file / "config.toml", "device", "cpu")
 
 
-def test_init_writes_a_template_that_changes_nothing_until_a_line_is_taken_in(file):
+def test_init_writes_a_template_without_effect(file):
     assert init(file) == template() == file.read_text()
     assert read_file(file) == {}
     with pytest.raises(SettingError, match="exists already"):
@@ -475,9 +475,9 @@ def test_init_writes_a_template_that_changes_nothing_until_a_line_is_taken_in(fi
         assert setting.default in (None, read_file(file)[key].value)
 
 
-def test_a_setting_is_named_and_spelled_as_in_a_file():
-    assert named("generate.top_p") is SETTINGS["generate.top_p"]
-    assert [spelled(value) for value in (None, True, 0.7, 3, 'a"\\é\n')] == ["", "true", "0.7", "3", r'"a\"\\é\n"']
+def test_find_setting_and_format_value():
+    assert find_setting("generate.top_p") is SETTINGS["generate.top_p"]
+    assert [format_value(value) for value in (None, True, 0.7, 3, 'a"\\é\n')] == ["", "true", "0.7", "3", r'"a\"\\é\n"']
 
 
 # Anything
@@ -546,5 +546,5 @@ def test_any_environment_is_settings_or_one_error(tmp_path, environ):
         assert all(each.value is None or each.setting.accepts(each.value) for each in resolved)
 
 
-def test_the_local_file_lies_in_the_working_folder(tmp_path):
+def test_the_local_file_is_in_the_working_folder(tmp_path):
     assert local_file(tmp_path) == tmp_path / "fishcli.toml"

@@ -1,4 +1,4 @@
-"""`fish download` against a hub on this machine, with everything going wrong that can."""
+"""`fish download` from a local hub with injected faults."""
 
 import contextlib
 import email.utils
@@ -26,7 +26,7 @@ TESTS = Path(__file__).parent
 
 
 def checkpoint(seed: int = 0, size: int = 200_000) -> dict[str, bytes]:
-    """The files of a repository, with two that are not needed."""
+    """Return the files of a repository, two of which are not needed."""
     uniforms = random.Random(seed)
     sizes = {"config.json": 300, "model.pth": size, "tokenizer.tiktoken": 20_000, "special_tokens.json": 900}
     sizes |= {local.CODEC: 60_000, "README.md": 500, "figure.png": 5_000}
@@ -35,7 +35,7 @@ def checkpoint(seed: int = 0, size: int = 200_000) -> dict[str, bytes]:
 
 @pytest.fixture
 def server(monkeypatch):
-    """A hub that is asked instead of the real one, and that is retried without delay."""
+    """A local hub in place of the real one, retried without delay."""
     with Hub() as server:
         server.files = checkpoint()
         server.head = server.add(REPO, server.files)
@@ -53,7 +53,7 @@ def folder(tmp_path) -> Path:
 
 
 def run(folder: Path, revision: str | None = None) -> list:
-    """Download; the events."""
+    """Download, and return the events."""
     return list(fetch(plan_download(REPO, folder, revision)))
 
 
@@ -112,7 +112,7 @@ def test_the_plan_has_the_sizes_and_writes_nothing(server, folder):
     assert plan_download(REPO, folder).missing == 0
 
 
-def test_a_second_download_takes_no_network_at_all(server, folder):
+def test_a_second_download_needs_no_network(server, folder):
     run(folder)
     server.requests.clear()
     assert damaged(run(folder)) == []
@@ -143,7 +143,7 @@ def test_an_unfinished_download_is_finished_at_its_own_commit(server, folder):
     assert contents(folder) == needed(server.files)
 
 
-def test_a_file_that_the_new_commit_does_not_have_goes(server, folder):
+def test_a_file_that_the_new_commit_lacks_is_removed(server, folder):
     server.add(REPO, server.files | {"codec.json": b"{}"})
     run(folder)
     assert (folder / "codec.json").exists()
@@ -234,7 +234,7 @@ def test_resume_fetches_only_the_rest(server, folder):
     server.requests.clear()
     run(folder)
     assert {headers.get("range") for path, headers in server.requests if "model.pth" in path} == {f"bytes={here}-"}
-    assert not any("config.json" in path for path, _ in server.requests), "what has arrived stays"
+    assert not any("config.json" in path for path, _ in server.requests), "complete files are kept"
     assert contents(folder) == needed(server.files)
 
 
@@ -272,7 +272,7 @@ def test_wrong_bytes_on_the_disk_are_reported_and_downloaded_again(server, folde
     assert damaged(run(folder)) == ["model.pth"]
     assert contents(folder) == needed(server.files)
     assert damaged(list(verify(folder))) == []
-    assert not any(path.startswith("/api/") for path, _ in server.requests), "the record knows what is right"
+    assert not any(path.startswith("/api/") for path, _ in server.requests), "the record has the digests"
 
 
 def test_a_folder_that_is_known_to_be_damaged_is_not_used(server, folder):
@@ -295,7 +295,7 @@ def test_an_interrupted_update_leaves_the_old_commit_in_use(server, folder):
     assert contents(folder) == needed(server.files)
 
 
-# What cannot be done
+# Errors
 
 
 @pytest.mark.parametrize(
@@ -355,11 +355,11 @@ def test_an_answer_other_than_small_json_is_not_a_hub(answer, folder, monkeypatc
 
 @contextlib.contextmanager
 def listening_once(answer: bytes) -> Iterator[str]:
-    """An address that gives one visitor that answer, whatever was asked."""
+    """Serve one request with that answer, and yield the URL."""
 
     def serve() -> None:
         visitor, _ = server.accept()
-        with visitor, contextlib.suppress(OSError):  # who has read enough leaves
+        with visitor, contextlib.suppress(OSError):  # the client may close early
             visitor.recv(65_536)
             visitor.sendall(answer)
 
@@ -395,7 +395,7 @@ def test_a_full_disk_is_an_error_before_the_download(server, folder):
 
 @pytest.mark.skipif(os.name == "nt", reason="needs a file-size limit")
 def test_a_write_that_fails_is_one_clear_sentence(server, folder):
-    # A limit on the size of files stands for a disk that fills up.
+    # A limit on file sizes simulates a full disk.
     code = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))"
     assert in_process(server, folder, code) == (
         1,
@@ -435,7 +435,7 @@ except errors.FishError as error:
 
 
 def start(server: Hub, folder: Path, code: str = "", **variables: str) -> subprocess.Popen:
-    """A download in a process of its own."""
+    """Start a download in another process."""
     environment = os.environ | {"HF_ENDPOINT": server.url, "NO_PROXY": "*"} | variables
     program = PROGRAM.format(code=code, repo=REPO)
     command = [sys.executable, "-c", program, str(folder)]

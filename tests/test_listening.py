@@ -45,10 +45,10 @@ def second_voice(engine, recording) -> Reference:
     return Reference(codes=engine.encode(recording), text=(TINY / "reference.lab").read_text(encoding="utf-8"))
 
 
-def speak(engine, text: str, seed: int, samples: int = 1, references: Sequence[Reference] = ()) -> list[np.ndarray]:
+def speak(engine, text: str, seed: int, num_samples: int = 1, references: Sequence[Reference] = ()) -> list[np.ndarray]:
     """A text on `seed`, `seed` + 1, ... with the default settings -> the sound (N,) of each sample."""
-    request = Request(text, references, SamplingParams(seed=seed), samples)
-    pieces: list[list[np.ndarray]] = [[] for _ in range(samples)]
+    request = Request(text, references, SamplingParams(seed=seed), num_samples)
+    pieces: list[list[np.ndarray]] = [[] for _ in range(num_samples)]
     for chunk in engine.speak(request):
         pieces[chunk.sample].append(chunk.samples)
     return [np.concatenate(of_one) for of_one in pieces]

@@ -1,4 +1,4 @@
-"""Playing through a program: what it hears, and how it ends. The program is a small script on the PATH."""
+"""Playback through a player program, here a small script on the PATH, and through a fake sound device."""
 
 import io
 import signal
@@ -21,17 +21,17 @@ WAIT_TO_GO = """
 for _ in range(6_000):
     if here('go').exists(): break
     time.sleep(0.01)
-else: sys.exit('nobody said go')
+else: sys.exit('no go file')
 """
 TAKE_FOR_EVER = "here('started').touch(); time.sleep(600)"
-PATIENCE = 60  # s that a slow machine may take
+PATIENCE = 60  # s, for a slow machine
 DIE = "sys.stderr.write('first\\ncannot open the sound card\\n\\n'); sys.exit(3)"
 LEAVE = "sys.stdin.buffer.read(100)"
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
-    """A PATH of its own, and no sound device."""
+    """The only folder on the PATH; there is no sound device."""
     (tmp_path / "sounddevice.py").write_text("raise ImportError")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "sounddevice", raising=False)
@@ -50,14 +50,14 @@ def sound(seconds: float, rate: int = 22_050) -> np.ndarray:
     return np.random.default_rng(0).uniform(-0.5, 0.5, int(seconds * rate)).astype(np.float32)
 
 
-def test_the_player_is_the_first_that_is_there(folder):
+def test_the_first_available_player_is_used(folder):
     assert find_player() is None
     for name in ("afplay", "aplay", "paplay", "ffplay"):
         add_program(folder, name, LISTEN)
         assert find_player() == str(folder / name)
 
 
-def test_without_a_player_the_sentence_says_what_to_install(folder):
+def test_without_a_player_the_error_says_what_to_install(folder):
     with pytest.raises(SettingError, match=r"fishcli\[play\].*ffmpeg.*paplay.*aplay"):
         Player(22_050)
 
@@ -66,7 +66,7 @@ def test_without_a_player_the_sentence_says_what_to_install(folder):
     ("name", "arguments"),
     [("ffplay", "-nodisp -autoexit -loglevel error -i -"), ("paplay", ""), ("aplay", "-q -"), ("afplay", None)],
 )
-def test_a_program_hears_all_of_it(folder, name, arguments):
+def test_a_program_receives_all_of_it(folder, name, arguments):
     add_program(folder, name, LISTEN_TO_FILE if name == "afplay" else LISTEN)
     samples = sound(2)
     with Player(22_050) as player:
@@ -79,7 +79,7 @@ def test_a_program_hears_all_of_it(folder, name, arguments):
     assert not list(folder.glob("**/sound.wav"))
 
 
-def test_writing_does_not_wait_for_the_listener(folder):
+def test_writing_does_not_wait_for_the_player(folder):
     add_program(folder, "aplay", f"{WAIT_TO_GO}\n{LISTEN}")
     with Player(44_100) as player:
         player.write(sound(20, 44_100))  # more than a pipe holds
@@ -89,7 +89,7 @@ def test_writing_does_not_wait_for_the_listener(folder):
 
 @pytest.fixture
 def ctrl_c_when() -> Iterator[Callable[[Callable[[], bool]], None]]:
-    """ctrl_c_when(happened): a Ctrl-C soon after `happened()` has come true, or a failure in a minute."""
+    """ctrl_c_when(happened): send Ctrl-C when `happened()` is true, or fail after a minute."""
 
     def watch(happened: Callable[[], bool]) -> None:
         deadline = time.monotonic() + PATIENCE
@@ -131,7 +131,7 @@ def test_ctrl_c_while_waiting_for_the_end_stops_at_once(folder, name, ctrl_c_whe
     assert time.monotonic() - start < 2 * PATIENCE  # the program would take longer
 
 
-def test_a_listener_that_is_too_slow_holds_the_writer_back_and_ctrl_c_ends_that(folder, ctrl_c_when):
+def test_a_full_queue_blocks_the_writer_until_ctrl_c(folder, ctrl_c_when):
     add_program(folder, "aplay", TAKE_FOR_EVER)
     block, ends = sound(1, 8_000), []
     with pytest.raises(KeyboardInterrupt), Player(8_000) as player:  # noqa: PT012
@@ -143,14 +143,14 @@ def test_a_listener_that_is_too_slow_holds_the_writer_back_and_ctrl_c_ends_that(
 
 
 @pytest.mark.parametrize("name", ["ffplay", "afplay"])
-def test_a_player_that_fails_is_one_sentence_with_its_last_words(folder, name):
+def test_a_failure_is_one_sentence_with_the_last_line_of_the_player(folder, name):
     add_program(folder, name, DIE)
     with pytest.raises(FishError, match=rf"^{name} stopped before.*\(cannot open the sound card\); write to a file"):  # noqa: SIM117
         with Player(22_050) as player:
             player.write(sound(3))
 
 
-def test_a_player_that_dies_is_noticed_while_writing(folder):
+def test_a_dead_player_is_an_error_while_writing(folder):
     add_program(folder, "paplay", DIE)
     with pytest.raises(FishError, match="cannot open the sound card"), Player(22_050) as player:  # noqa: PT012
         for _ in range(100):
@@ -159,7 +159,7 @@ def test_a_player_that_dies_is_noticed_while_writing(folder):
         pytest.fail("nothing was noticed")
 
 
-def test_a_player_that_leaves_early_is_noticed(folder):
+def test_a_player_that_exits_early_is_an_error(folder):
     add_program(folder, "paplay", LEAVE)
     with pytest.raises(FishError, match=r"paplay stopped before the end of the audio \(exit status 0\)"):  # noqa: SIM117
         with Player(22_050) as player:
@@ -193,7 +193,7 @@ def device(folder) -> Path:
     return folder
 
 
-def test_the_sound_device_comes_first(device):
+def test_the_sound_device_is_preferred(device):
     add_program(device, "ffplay", LISTEN)
     assert find_player() == "sounddevice"
     with Player(22_050) as player:
@@ -229,7 +229,7 @@ def test_a_sound_device_that_fails_is_one_sentence(device):
         player.write(sound(1, 7))
 
 
-def test_a_player_without_a_device_that_ends_well_is_not_believed(folder):
+def test_an_early_exit_with_status_0_is_an_error(folder):
     add_program(folder, "ffplay", f"{LISTEN}; sys.stderr.write('audio open failed\\n')")
     with pytest.raises(FishError, match="audio open failed"), Player(22_050) as player:
         player.write(sound(60))

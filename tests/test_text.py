@@ -22,7 +22,6 @@ from fishcli.text import (
     seconds,
     speakable,
     split,
-    spoken,
 )
 
 
@@ -363,4 +362,4 @@ def test_prepare_is_its_steps(text, limit, language, normalized):
         words = normalize(words, language or guess_language(words))
     script = prepare(text, limit, language, normalized)
     assert script.text == words
-    assert list(script.spans) == spoken(words, limit, language)
+    assert list(script.spans) == [s._replace(text=finished(s.text)) for s in split(words, limit, language)]

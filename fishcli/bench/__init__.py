@@ -1,4 +1,4 @@
-"""How fast a model is on this machine, and what its quantization costs. Times are in seconds, sizes in bytes."""
+"""The speed of a model on this machine, and the cost of its quantization. Times are in seconds, sizes in bytes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import torch
 
-from fishcli.bench import limit, speed, start
-from fishcli.bench.limit import Limit
-from fishcli.bench.speed import Decode, Encode, FirstAudio, Frame, Prefill, Sentence
+from fishcli.bench import roofline, speed, start
+from fishcli.bench.roofline import Roofline
+from fishcli.bench.speed import CodecDecode, CodecEncode, DecodeStep, FirstAudio, Prefill, Sentence
 from fishcli.bench.start import Start
 from fishcli.bench.task import TEXT, During, Task, cache_aside
 from fishcli.bench.timing import Spread
@@ -23,27 +23,27 @@ __all__ = ["TEXT", "Machine", "Speed", "Spread", "Task", "machine", "measure"]
 
 log = logging.getLogger(__name__)
 
-_WORTH_TELLING = 5.0  # seconds; what takes longer is announced
-_SENTENCES = 7  # what a repetition of everything takes, in sentences
+_WORTH_TELLING = 5.0  # seconds; a longer measurement is announced
+_SENTENCES = 7  # the time of one repetition of everything, in sentences
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Everything that `measure` measures."""
+    """All measurements of `measure`."""
 
     prefill: Prefill
-    frame: list[Frame]
-    decode: list[Decode]
-    encode: Encode
+    decode_step: list[DecodeStep]
+    codec_decode: list[CodecDecode]
+    codec_encode: CodecEncode
     first_audio: FirstAudio
     sentence: list[Sentence]
     start: Start
-    limit: Limit
+    roofline: Roofline
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What runs the model, and how. `load`: how many processes wanted a processor, where the system tells."""
+    """The machine and the plan. `load` is the load average of the last minute, None if the system does not tell."""
 
     cores: int
     load: float | None
@@ -55,33 +55,33 @@ class Machine:
     runner: str
 
 
-def measure(task: Task, rows: Sequence[int] = (1, 8), during: During = contextlib.nullcontext) -> Speed:
-    """Measure the parts and the whole. `during(doing)` gives a context for each, in which a person may be told."""
+def measure(task: Task, batches: Sequence[int] = (1, 8), during: During = contextlib.nullcontext) -> Speed:
+    """Measure the parts and the whole. `during(doing)` returns a context for each, to show its progress in."""
     with during("loading"):
         list(task.engine.speak(task.request(frames=4)))
     with cache_aside():
         with during("warming up"):
             _announce(task.repeat * _SENTENCES * speed.warm_up(task))
-        with during("reading prompts"):
+        with during("measuring the prefill"):
             prefill = speed.prefill(task)
-        with during("making frames"):
-            single, bound = limit.measure(task)
-            frames = [single if count == 1 else speed.frame(task, count) for count in rows]
-        with during("decoding"):
-            decode = speed.decodes(task)
-        with during("encoding"):
-            encode = speed.encode(task)
-        with during("beginning to speak"):
+        with during("measuring decode steps"):
+            single, bound = roofline.measure(task)
+            steps = [single if batch == 1 else speed.decode_step(task, batch) for batch in batches]
+        with during("measuring the codec's decoder"):
+            decode = speed.codec_decodes(task)
+        with during("measuring the codec's encoder"):
+            encode = speed.codec_encode(task)
+        with during("measuring the time to first audio"):
             first_audio = speed.first_audio(task)
         with during("speaking"):
-            sentence = [speed.sentence(task, known) for known in (True, False)]
-    with during("starting"):
+            sentence = [speed.sentence(task, cached) for cached in (True, False)]
+    with during("starting a process"):
         started = start.measure(task)
-    return Speed(prefill, frames, decode, encode, first_audio, sentence, started, bound)
+    return Speed(prefill, steps, decode, encode, first_audio, sentence, started, bound)
 
 
 def machine(engine: Engine) -> Machine:
-    """What runs an engine; the processor's name is `fishcli.doctor`'s to tell."""
+    """Return the machine and the plan of an engine, without the name of the processor."""
     plan, device = engine.plan, engine.device.type
     name = f"cuda, {torch.cuda.get_device_name(engine.device)}" if device == "cuda" else device
     dtype = str(plan.dtype).removeprefix("torch.")

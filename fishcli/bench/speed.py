@@ -1,4 +1,4 @@
-"""How long each part of the work takes: the language model, the codec, and the two together."""
+"""The speed of each part: prefill and decode steps of the language model, the codec, and all of them together."""
 
 from __future__ import annotations
 
@@ -13,70 +13,70 @@ from torch import Tensor
 
 from fishcli.bench.task import REFERENCE, TRIES, Task
 from fishcli.bench.timing import Spread, seconds
-from fishcli.engine.vocoder import FIRST_PIECE as FIRST_PIECE
+from fishcli.engine.vocoder import FIRST_PIECE
 from fishcli.lm.sampling import WINDOW, SamplingTensors
 from fishcli.request import Request, SamplingParams
-from fishcli.runners import base as runners
+from fishcli.runners.base import Batch
 
-_CONTEXT = 300  # positions before the frame that is timed
-_BURST = 8  # frames that are timed at once
+_CONTEXT = 300  # positions before the decode step that is timed
+_BURST = 8  # decode steps timed as one
 _BURSTS = 4  # of each repetition
-_PUSHES = (1, 4, 16)  # frames that the codec is given at once
+_PIECES = (1, 4, 16)  # frames that the codec decodes at once
 _SENTENCE = 100  # frames
-_BLOCK = 64  # columns of a prompt that are computed at once, as the engine does
+_BLOCK = 64  # columns of a prompt that are computed at once, as by the engine
 
 
 @dataclass(frozen=True)
 class Prefill:
-    """Reading a prompt: a reference of ten seconds and the text."""
+    """The prefill of a prompt: a reference of ten seconds and the text."""
 
-    columns: int
+    positions: int
     seconds: Spread
-    columns_per_second: Spread
+    positions_per_second: Spread
 
 
 @dataclass(frozen=True)
-class Frame:
-    """A step of the language model for `rows` speeches at once, each with `context` positions before it."""
+class DecodeStep:
+    """A decode step of the language model for a batch of sequences, each after `context` positions."""
 
-    rows: int
+    batch: int
     context: int
     seconds: Spread
-    frames_per_second: Spread  # of all rows
+    frames_per_second: Spread  # of the whole batch
 
 
 @dataclass(frozen=True)
-class Decode:
-    """The codec in the midst of a stream, given `frames` frames at once."""
+class CodecDecode:
+    """The streaming decoder of the codec, given pieces of `frames` frames."""
 
     frames: int
     seconds_per_frame: Spread
 
 
 @dataclass(frozen=True)
-class Encode:
-    """Audio of that length to codes."""
+class CodecEncode:
+    """The encoder of the codec, given a recording of `audio_seconds`."""
 
-    audio: float  # seconds
+    audio_seconds: float
     seconds: Spread
 
 
 @dataclass(frozen=True)
 class FirstAudio:
-    """From the request to the first sound, in seconds: in a voice of an earlier request, and in one never heard."""
+    """Time to first audio, in seconds, with the voice in the prefix cache and with a new voice."""
 
-    known: Spread
+    cached: Spread
     new: Spread
 
 
 @dataclass(frozen=True)
 class Sentence:
-    """A sentence from the request to the last sound, in a voice of an earlier request or in one never heard.
+    """A sentence from the request to its last audio, with the voice in the prefix cache or with a new voice.
 
-    Real-time factor: seconds of work for one of sound.
+    Real-time factor: seconds of work for a second of audio.
     """
 
-    known_voice: bool
+    cached_voice: bool
     frames: int  # the median
     seconds: Spread
     real_time_factor: Spread
@@ -84,18 +84,19 @@ class Sentence:
 
 
 def warm_up(task: Task) -> float:
-    """Speak once -> the seconds that a sentence takes."""
-    return _spoken(task, known=False)[1]
+    """Speak one sentence and return the seconds it took."""
+    return _spoken(task, cached=False)[1]
 
 
 @torch.inference_mode()
 def prefill(task: Task) -> Prefill:
-    """Every time in another voice: what is measured has not been computed before."""
-    columns, times, runner = 0, [], task.engine.runner
+    """Measure the prefill, every time with a new voice."""
+    positions, times, runner = 0, [], task.engine.runner
     for _ in range(task.repeat):
+        # The last position belongs to the first decode step.
         prompt = torch.from_numpy(task.prompt(task.voice())[:, :-1].T.copy()).to(task.engine.device)
-        columns, cache = len(prompt), runner.cache(len(prompt))  # the last column is left to the first step
-        blocks = [(start, prompt[start : start + _BLOCK]) for start in range(0, columns, _BLOCK)]
+        positions, cache = len(prompt), runner.cache(len(prompt))
+        blocks = [(start, prompt[start : start + _BLOCK]) for start in range(0, positions, _BLOCK)]
 
         def compute() -> None:
             for start, block in blocks:  # noqa: B023 (called at once)
@@ -103,22 +104,22 @@ def prefill(task: Task) -> Prefill:
 
         times.append(seconds(task.engine.device, compute))
     spread = Spread.of(times)
-    return Prefill(columns, spread, spread.rate(columns))
+    return Prefill(positions, spread, spread.rate(positions))
 
 
 @torch.inference_mode()
-def frame(task: Task, rows: int, between: Callable[[], object] = lambda: None) -> Frame:
-    """The same step again and again, whether or not it chooses to end; `between` is called after each burst."""
+def decode_step(task: Task, batch: int, between: Callable[[], object] = lambda: None) -> DecodeStep:
+    """Measure one decode step again and again, even if it samples the end; `between` is called after each burst."""
     runner, device = task.engine.runner, task.engine.device
     limit = runner.model.settings.max_seq_len
     context = min(_CONTEXT, limit - 1)
     length = min(512, limit)
-    cache = runner.cache(rows * length)
-    columns = _speech(task, context + 1).to(device)
+    cache = runner.cache(batch * length)
+    columns = _random_frames(task, context + 1).to(device)
     runner.prefill(columns[:context], cache, 0, 0)
-    for row in range(1, rows):
-        cache.copy(0, row * length, context)
-    given = _batch(task, columns[-1], context, torch.arange(rows) * length)
+    for slot in range(1, batch):
+        cache.copy(0, slot * length, context)
+    given = _batch(task, columns[-1], context, torch.arange(batch) * length)
 
     def burst() -> None:
         for _ in range(_BURST):
@@ -130,26 +131,25 @@ def frame(task: Task, rows: int, between: Callable[[], object] = lambda: None) -
         times.append(seconds(device, burst) / _BURST)
         between()
     spread = Spread.of(times)
-    return Frame(rows, context, spread, spread.rate(rows))
+    return DecodeStep(batch, context, spread, spread.rate(batch))
 
 
-def _batch(task: Task, column: Tensor, position: int, slots: Tensor) -> runners.Batch:
-    """The input of a decode step: the column (K + 1,) in every slot, and some choices before it."""
-    rows = len(slots)
-    device, codebooks = task.engine.device, len(column) - 1
+def _batch(task: Task, column: Tensor, position: int, slots: Tensor) -> Batch:
+    """Return the input of a decode step: the column (K + 1,) for every sequence, after a random history."""
+    device, codebooks, batch = task.engine.device, len(column) - 1, len(slots)
     generator = torch.Generator().manual_seed(0)
-    return runners.Batch(
-        columns=column.repeat(rows, 1),
+    return Batch(
+        columns=column.repeat(batch, 1),
         slots=slots.to(device),
-        positions=torch.full((rows,), position, device=device),
-        history=_codes(task, rows * codebooks * WINDOW).view(rows, codebooks, WINDOW).to(device),
-        params=SamplingTensors.stack([SamplingParams()] * rows, device),
-        uniforms=torch.rand(rows, codebooks, generator=generator).to(device),
+        positions=torch.full((batch,), position, device=device),
+        history=_codes(task, batch * codebooks * WINDOW).view(batch, codebooks, WINDOW).to(device),
+        params=SamplingTensors.stack([SamplingParams()] * batch, device),
+        uniforms=torch.rand(batch, codebooks, generator=generator).to(device),
     )
 
 
-def _speech(task: Task, length: int) -> Tensor:
-    """Columns (length, K + 1) of random speech."""
+def _random_frames(task: Task, length: int) -> Tensor:
+    """Return columns (length, K + 1) of random frames."""
     codebooks = task.engine.lm_settings.codebooks
     codes = _codes(task, length * codebooks).view(length, codebooks)
     return torch.cat([task.engine.tokenizer.semantic + codes[:, :1], codes], dim=1)
@@ -159,43 +159,44 @@ def _codes(task: Task, count: int) -> Tensor:
     return torch.randint(task.engine.codec_settings.codes, (count,), generator=torch.Generator().manual_seed(0))
 
 
-def decode(task: Task, frames: int) -> Decode:
-    """Pushes of `frames` frames to one stream."""
+def codec_decode(task: Task, frames: int) -> CodecDecode:
+    """Measure one streaming decoder, given pieces of `frames` frames."""
     engine = task.engine
     codes = _codes(task, engine.codec_settings.codebooks * frames).view(-1, frames).to(engine.device)
     stream = engine.decoder.stream()
     stream.push(codes)
     stream.push(codes)
     times = [seconds(engine.device, lambda: stream.push(codes)) / frames for _ in range(_BURSTS * task.repeat)]
-    return Decode(frames, Spread.of(times))
+    return CodecDecode(frames, Spread.of(times))
 
 
-def decodes(task: Task) -> list[Decode]:
-    """Pushes of a few sizes."""
-    return [decode(task, frames) for frames in _PUSHES]
+def codec_decodes(task: Task) -> list[CodecDecode]:
+    """Measure the streaming decoder with pieces of a few sizes."""
+    return [codec_decode(task, frames) for frames in _PIECES]
 
 
-def encode(task: Task) -> Encode:
-    """Every time another noise, since the codes of a recording are kept."""
+def codec_encode(task: Task) -> CodecEncode:
+    """Measure the encoder, every time with other noise, since the codes of a recording are cached."""
     engine, rng = task.engine, np.random.default_rng()
     noises = (rng.uniform(-0.1, 0.1, REFERENCE * engine.sample_rate).astype(np.float32) for _ in itertools.count())
     engine.encode(next(noises))
-    return Encode(
+    return CodecEncode(
         REFERENCE, Spread.of(seconds(engine.device, lambda: engine.encode(next(noises))) for _ in range(task.repeat))
     )
 
 
 def first_audio(task: Task) -> FirstAudio:
-    """The two by turns. The second request has another text, so that the voice alone is known."""
-    known, new = [], []
+    """Measure both by turns. The second request has another text, so that only the voice is in the cache."""
+    cached, new = [], []
     for _ in range(task.repeat):
         voice = task.voice()
-        new.append(_until_sound(task, task.request(voice, frames=FIRST_PIECE)))
-        known.append(_until_sound(task, task.request(voice, frames=FIRST_PIECE, text=f"And then: {task.text}")))
-    return FirstAudio(Spread.of(known), Spread.of(new))
+        new.append(_time_to_first_audio(task, task.request(voice, frames=FIRST_PIECE)))
+        other = task.request(voice, frames=FIRST_PIECE, text=f"And then: {task.text}")
+        cached.append(_time_to_first_audio(task, other))
+    return FirstAudio(Spread.of(cached), Spread.of(new))
 
 
-def _until_sound(task: Task, request: Request) -> float:
+def _time_to_first_audio(task: Task, request: Request) -> float:
     def first() -> None:
         with task.engine.speak(request) as stream:
             next(stream)
@@ -203,12 +204,12 @@ def _until_sound(task: Task, request: Request) -> float:
     return seconds(task.engine.device, first)
 
 
-def sentence(task: Task, known: bool) -> Sentence:
-    """The text, up to about 100 frames of it, each time in another voice."""
-    spoken = [_spoken(task, known) for _ in range(task.repeat)]
+def sentence(task: Task, cached: bool) -> Sentence:
+    """Measure up to 100 frames of the text, each time with another voice."""
+    spoken = [_spoken(task, cached) for _ in range(task.repeat)]
     rate = task.engine.frame_rate
     return Sentence(
-        known,
+        cached,
         round(Spread.of(frames for frames, _ in spoken).median),
         Spread.of(taken for _, taken in spoken),
         Spread.of(taken * rate / frames for frames, taken in spoken),
@@ -216,12 +217,12 @@ def sentence(task: Task, known: bool) -> Sentence:
     )
 
 
-def _spoken(task: Task, known: bool) -> tuple[int, float]:
-    """Frames and seconds of the first of a few tries that is half as long as it may be, else of the longest."""
+def _spoken(task: Task, cached: bool) -> tuple[int, float]:
+    """Return frames and seconds of the first of a few seeds that gives 50 frames or more, else of the longest."""
     tries = []
     for seed in range(TRIES):
         voice = task.voice()
-        if known:
+        if cached:
             list(task.engine.generate(task.request(voice, frames=1)))
         request, began = task.request(voice, seed=seed, frames=_SENTENCE), time.perf_counter()
         frames = sum(chunk.codes.shape[1] for chunk in task.engine.speak(request))

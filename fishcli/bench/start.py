@@ -1,4 +1,4 @@
-"""How long a new process takes to its first sound, and how much memory."""
+"""Time to first audio and peak memory of a new process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from fishcli.bench.limit import stored
+from fishcli.bench.roofline import stored
 from fishcli.bench.task import TRIES, Task
 from fishcli.bench.timing import Spread
 from fishcli.engine import load
@@ -18,23 +18,23 @@ from fishcli.errors import FishError
 from fishcli.request import Request, SamplingParams
 
 _REPEAT = 3  # each takes seconds
-_SILENT = 3  # the exit code of a process whose model says nothing
+_SILENT = 3  # the exit code of a process whose model ends before its first frame
 
 
 @dataclass(frozen=True)
 class Start:
-    """From the start of a process to its first sound, its files in the system's cache; memory in bytes.
+    """From the start of a process to its first audio, with its files in the page cache.
 
-    `weights` are what the two models take. Of those, what is mapped from a file counts in `peak` once it was read.
+    Mapped weights count in the peak once they were read.
     """
 
     seconds: Spread
-    peak: int | None  # None where the system does not tell
-    weights: int
+    peak_memory: int | None  # bytes; None if the system does not tell
+    weights: int  # bytes of both models
 
 
 def measure(task: Task) -> Start:
-    """A few processes after one another."""
+    """Start a few processes one after another and measure each."""
     runs = [_run(task) for _ in range(min(_REPEAT, task.repeat))]
     peaks = [peak for _, peak in runs if peak is not None]
     weights = stored([task.engine.lm, task.engine.codec])
@@ -42,7 +42,7 @@ def measure(task: Task) -> Start:
 
 
 def _run(task: Task) -> tuple[float, int | None]:
-    """Seconds to the first sound, and the peak of the process."""
+    """Return the seconds to the first audio and the peak memory, in bytes, of one new process."""
     command = [sys.executable, "-c", f"from {__name__} import main; main()", json.dumps(task.loading), task.text]
     began = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
@@ -52,24 +52,24 @@ def _run(task: Task) -> tuple[float, int | None]:
         raise task.silent()
     if child.returncode:
         raise FishError(f"A new process could not speak (exit code {child.returncode}); `fish doctor` shows details.")
-    return seconds, json.loads(answer)["peak"]
+    return seconds, json.loads(answer)["peak_memory"]
 
 
 def main() -> None:
-    """What the new process does: load, speak, and tell as soon as there is sound."""
+    """Load and speak in the new process, and report at the first audio."""
     engine = load(**json.loads(sys.argv[1]))
     samplings = (SamplingParams(seed=seed, max_new_tokens=FIRST_PIECE) for seed in range(TRIES))
     chunks = (chunk for each in samplings for chunk in engine.speak(Request(sys.argv[2], sampling=each)))
     if not any(len(chunk.samples) for chunk in chunks):
         raise SystemExit(_SILENT)
-    sys.stdout.write(json.dumps({"peak": _peak()}) + "\n")
+    sys.stdout.write(json.dumps({"peak_memory": peak_memory()}) + "\n")
     sys.stdout.flush()
 
 
-def _peak() -> int | None:
-    """The most memory that this process had, in bytes."""
+def peak_memory() -> int | None:
+    """Return the peak of the resident memory of this process, in bytes; None if the system does not tell."""
     status = Path("/proc/self/status")
-    if status.exists():  # where getrusage would count what the parent had when it started this process
+    if status.exists():  # Linux, where getrusage would count the parent too
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) << 10
     if sys.platform == "win32":

@@ -1,4 +1,4 @@
-"""What is measured: a model, a text that it speaks, and how often."""
+"""The subject of a benchmark: a model, a text, and the number of repetitions."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from fishcli.errors import FishError
 from fishcli.lm.prompt import Columns, PromptBuilder
 from fishcli.request import Reference, Request, SamplingParams
 
-During = Callable[[str], AbstractContextManager[object]]  # what a person is told while something is done
+During = Callable[[str], AbstractContextManager[object]]  # a context that shows a person the current activity
 
 TEXT = "The train arrives at seven in the morning, and it leaves again at nine in the evening."
-REFERENCE = 10  # seconds of a voice
-TRIES = 8  # random weights end a sentence whenever they like
-_SPOKEN = "These are the words that are said in the recording of a voice, which takes ten seconds to say them all."
+REFERENCE = 10  # seconds of a reference
+TRIES = 8  # seeds; random weights may end a sentence at any frame
+TRANSCRIPT = "These are the words that are said in the recording of a voice, which takes ten seconds to say them all."
 
 
 @dataclass(frozen=True)
 class Task:
-    """Measure `engine`, whose codec was loaded from `codec` if that is not the checkpoint's, `repeat` times each."""
+    """Measure `engine` `repeat` times; `codec` is the path of its codec, None for the checkpoint's own."""
 
     engine: Engine
     repeat: int
@@ -37,18 +37,18 @@ class Task:
     text: str = TEXT
 
     def voice(self) -> Reference:
-        """Ten seconds of random codes that no request has seen, since what all of them begin with is kept."""
+        """Return a reference of ten seconds of random codes, which no cache holds."""
         settings, frames = self.engine.codec_settings, round(REFERENCE * self.engine.frame_rate)
         codes = np.random.default_rng().integers(settings.codes, size=(settings.codebooks, frames))
-        return Reference(codes.astype(np.int16), _SPOKEN)
+        return Reference(codes.astype(np.int16), TRANSCRIPT)
 
     def request(self, *references: Reference, seed: int = 0, frames: int, text: str = "") -> Request:
-        """A request for at most `frames` frames of each chunk of the text."""
+        """Return a request for at most `frames` frames of each chunk of the text."""
         return Request(text or self.text, references, SamplingParams(seed=seed, max_new_tokens=frames))
 
     def silent(self) -> FishError:
-        """What to raise where the model has nothing to say."""
-        return FishError(f"The model ends {self.text!r} before it has begun; give another text.")
+        """Return the error of a model that ends before its first frame."""
+        return FishError(f"The model generates no frame for {self.text!r}; give another text.")
 
     @functools.cached_property
     def prompts(self) -> PromptBuilder:
@@ -63,12 +63,12 @@ class Task:
         )
 
     def prompt(self, *references: Reference) -> Columns:
-        """The prompt (K + 1, T) for the text in the voice of the references."""
+        """Return the prompt (K + 1, T) for the text in the voice of the references."""
         return self.prompts.build(self.text, self.prompts.prefix(references))
 
     @property
     def loading(self) -> dict[str, Any]:
-        """The arguments of `load` that lead to this engine again."""
+        """The arguments of `load` for this engine."""
         plan = self.engine.plan
         return {
             "model": str(self.engine.model.path),
@@ -81,13 +81,13 @@ class Task:
         }
 
     def load(self, **changes: Any) -> Engine:
-        """The same model run in another way."""
+        """Return the engine of the same model with other settings of `load`."""
         return load(**self.loading | changes)
 
 
 @contextlib.contextmanager
 def cache_aside() -> Iterator[None]:
-    """Keep nothing: random voices must not push those of people out of the cache, nor be found by a second run."""
+    """Use an empty cache folder: random voices must neither push real ones out of it nor be found by a second run."""
     name = "FISHCLI_CACHE_DIR"
     before = os.environ.get(name)
     with tempfile.TemporaryDirectory() as folder:

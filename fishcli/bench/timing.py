@@ -1,4 +1,4 @@
-"""Clocks, and what several readings come to."""
+"""Clocks, and the statistics of repeated measurements."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from dataclasses import dataclass
 
 import torch
 
+from fishcli.lm.kv_cache import KVCache
+from fishcli.runners.base import Batch, Runner
+
 
 @dataclass(frozen=True)
 class Spread:
-    """What was measured several times."""
+    """The median, minimum and maximum of repeated measurements."""
 
     median: float
     minimum: float
@@ -24,12 +27,12 @@ class Spread:
         return cls(statistics.median(values), min(values), max(values))
 
     def rate(self, amount: float) -> Spread:
-        """What was done per second, if each reading is the seconds that `amount` of it took."""
+        """Return amounts per second, if the measurements are the seconds that `amount` took."""
         return Spread(amount / self.median, amount / self.maximum, amount / self.minimum)
 
 
 def seconds(device: torch.device, work: Callable[[], object]) -> float:
-    """How long some work takes, with all that it left to the device."""
+    """Return the seconds that some work takes, up to the end of all it started on the device."""
     synchronise(device)
     began = time.perf_counter()
     work()
@@ -37,7 +40,32 @@ def seconds(device: torch.device, work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
+class StepTimer:
+    """While entered, counts the decode steps of a runner, the frames that they make and the seconds that they take."""
+
+    def __init__(self, runner: Runner) -> None:
+        self.steps, self.frames, self.seconds = 0, 0, 0.0
+        self._runner = runner
+
+    def __enter__(self) -> StepTimer:
+        step = self._runner.step
+
+        def timed(cache: KVCache, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+            began = time.perf_counter()
+            result = step(cache, batch)
+            synchronise(result[0].device)
+            self.seconds += time.perf_counter() - began
+            self.steps, self.frames = self.steps + 1, self.frames + len(batch.columns)
+            return result
+
+        self._runner.step = timed  # type: ignore[method-assign]
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        del self._runner.step
+
+
 def synchronise(device: torch.device) -> None:
-    """Wait until the device has done what it was given."""
+    """Wait until the device has finished its work."""
     if device.type != "cpu":
         getattr(torch, device.type).synchronize()

@@ -1,4 +1,4 @@
-"""`fish bench`: how fast a model is here, and what its quantization costs."""
+"""`fish bench`: the speed of a model on this machine, and the cost of its quantization."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ from fishcli.cli.app import app, command
 from fishcli.errors import SettingError
 
 if TYPE_CHECKING:
-    from fishcli.bench import Speed, Spread
+    from fishcli.bench import Speed, Spread, Task
     from fishcli.bench.quality import Quality
+    from fishcli.bench.streams import Streams
 
 _MAX_BATCH = 64
+_MAX_STREAMS = 64
+_MIN_RATE, _MAX_RATE = 0.001, 1000.0  # requests per second
 _REPEAT = 5
 _UTTERANCES = 160
 _MODEL_OPTIONS = ("checkpoint_path", "codec_path")
@@ -26,23 +29,41 @@ _MODEL_OPTIONS = ("checkpoint_path", "codec_path")
 
 @dataclasses.dataclass(frozen=True)
 class BenchOptions:
-    """What is measured, and how often."""
+    """The options of `fish bench` itself."""
 
     # `--text` leads here too, as in every command.
-    text: Annotated[str | None, typer.Argument(metavar="TEXT", help="What is spoken, about five seconds long.")] = None
+    text: Annotated[str | None, typer.Argument(metavar="TEXT", help="Text to speak, about five seconds long.")] = None
     size: Annotated[
         Literal["full", "micro"] | None,
         typer.Option("--size", help="Measure a checkpoint of random weights: as large as Fish Speech 1.5, or a toy."),
     ] = None
     batch: Annotated[str, typer.Option("--batch", help="Batch sizes to measure, such as 1,8.", metavar="N,N")] = "1,8"
-    repeat: Annotated[int, typer.Option("--repeat", help="How often each is measured.", min=1)] = _REPEAT
+    repeat: Annotated[int, typer.Option("--repeat", help="Repetitions of each measurement.", min=1)] = _REPEAT
     quality: Annotated[bool, typer.Option("--quality", help="Compare int8 and int4 with full precision too.")] = False
     utterances: Annotated[
-        int, typer.Option("--utterances", help="How many are listened to, of the built-in voice.", min=1)
+        int,
+        typer.Option("--utterances", help="Utterances to transcribe, with --quality and the built-in voice.", min=1),
     ] = _UTTERANCES
 
-    def counts(self) -> list[int]:
-        """What --batch names."""
+    streams: Annotated[
+        int | None,
+        typer.Option(
+            "--streams",
+            help="Measure this many streams at once instead, as listeners hear them.",
+            min=1,
+            max=_MAX_STREAMS,
+        ),
+    ] = None
+    arrivals: Annotated[
+        float, typer.Option("--arrivals", help="With --streams: requests per second, at random times.", metavar="RATE")
+    ] = 1.0
+    references: Annotated[
+        Literal["codes", "audio", "cached"],
+        typer.Option("--references", help="With --streams: ten seconds of new codes, new audio, or cached voices."),
+    ] = "codes"
+
+    def batches(self) -> list[int]:
+        """Return the batch sizes of --batch. Raises SettingError."""
         try:
             counts = [int(word) for word in self.batch.split(",")]
         except ValueError:
@@ -51,42 +72,64 @@ class BenchOptions:
             raise SettingError(f"--batch must be numbers from 1 to {_MAX_BATCH}, such as 1,8, not {self.batch!r}.")
         return counts
 
+    def check_arrivals(self) -> None:
+        """Raise SettingError for a rate that is out of range or not a number."""
+        if not _MIN_RATE <= self.arrivals <= _MAX_RATE:
+            raise SettingError(f"--arrivals must be from {_MIN_RATE:g} to {_MAX_RATE:g}, not {self.arrivals:g}.")
+
 
 @command(app)
 def bench(context: typer.Context, model: options.ModelOptions, asked: BenchOptions) -> None:
-    """Measure how fast a model speaks here, part by part: medians, with the least and the most.
+    """Measure the speed of a model on this machine, part by part or with many streams at once.
 
     [cyan]fish bench[/cyan]
     [cyan]fish bench --size micro --batch 1,4,16 --repeat 2[/cyan]
+    [cyan]fish bench --streams 8 --arrivals 0.5[/cyan]
     """
-    counts = asked.counts()
+    batches = asked.batches()
+    asked.check_arrivals()
     if asked.size is not None:
         _refuse_others(context)
         model = _random(model, asked.size)
     engine = model.load()
     with console.status("loading"):
-        from fishcli.bench import TEXT, Task, machine, measure, quality
+        from fishcli.bench import TEXT, Task, machine
         from fishcli.doctor.machine import processor
 
-        # Before it is this command that the processors are busy with.
+        # The load average of now, before this command adds to it.
         described = {"processor": processor().value, **dataclasses.asdict(machine(engine))}
     signals.clean_up()
     task = Task(engine, asked.repeat, model.codec_path, TEXT if asked.text is None else asked.text)
-    speed = measure(task, counts, console.status)
-    compared = quality.measure(task, asked.utterances, console.status) if asked.quality else None
+    fields, lines, note = _measure(task, asked, batches)
     name = f"{asked.size} random weights" if asked.size else engine.model.name
     if console.flags.json:
-        fields = {"model": name, "machine": described, **dataclasses.asdict(speed)}
-        console.result(fields | {"quality": dataclasses.asdict(compared)} if compared else fields)
+        console.result({"model": name, "machine": described, **fields})
         return
     title = f"{name} on {described.pop('processor')}"
-    _show(title, described, [*_speed(speed), *(_quality(compared) if compared else [])])
-    if compared and compared.unheard:
-        console.note(compared.unheard)
+    _show(title, described, lines)
+    if note:
+        console.note(note)
+
+
+def _measure(task: Task, asked: BenchOptions, batches: list[int]) -> tuple[dict[str, object], list[_Line], str | None]:
+    """Return the measurements as fields and as lines, and a note on what was left out."""
+    from fishcli.bench import measure, quality, streams
+
+    if asked.streams is None:
+        speed = measure(task, batches, console.status)
+        fields, lines = dataclasses.asdict(speed), [*_speed(speed)]
+    else:
+        load = streams.Load(asked.streams, asked.streams * asked.repeat, asked.arrivals, asked.references)
+        heard = streams.measure(task, load, console.status)
+        fields, lines = {"streams": dataclasses.asdict(heard)}, [*_streams(heard)]
+    if not asked.quality:
+        return fields, lines, None
+    compared = quality.measure(task, asked.utterances, console.status)
+    return fields | {"quality": dataclasses.asdict(compared)}, [*lines, *_quality(compared)], compared.unheard
 
 
 def _refuse_others(context: typer.Context) -> None:
-    """--size beside the name of another model; a setting of one gives way to it."""
+    """Raise SettingError if --size stands beside another model; models in the settings give way to it."""
     for name in _MODEL_OPTIONS:
         source = context.get_parameter_source(name)
         if source is not None and source.name == "COMMANDLINE":
@@ -94,7 +137,7 @@ def _refuse_others(context: typer.Context) -> None:
 
 
 def _random(model: options.ModelOptions, size: Literal["full", "micro"]) -> options.ModelOptions:
-    """The same options for a checkpoint of random weights."""
+    """Return the options with a checkpoint of random weights as their model."""
     with console.status("making a checkpoint"):
         from fishcli.testing.checkpoint import cached
 
@@ -103,77 +146,92 @@ def _random(model: options.ModelOptions, size: Literal["full", "micro"]) -> opti
 
 
 class _Line(NamedTuple):
-    """One figure: what was measured, the median, the least and the most, and what that comes to."""
+    """One measurement: its name, the median, the range, and figures that follow from it."""
 
-    what: str
+    name: str
     median: str
     extremes: str = ""
-    comes_to: str = ""
+    notes: str = ""
 
 
 def _speed(speed: Speed) -> Iterator[_Line]:
     prefill = speed.prefill
-    rate = f"{prefill.columns_per_second.median:.0f} columns/s"
-    yield _timed(f"prompt of {prefill.columns} columns", prefill.seconds, rate)
-    for frame in speed.frame:
-        rate = f"{frame.frames_per_second.median:.1f} frames/s"
-        yield _timed(f"frame, {_counted(frame.rows, 'row')}", frame.seconds, rate)
-    for decode in speed.decode:
-        what = f"decoding a frame, {decode.frames} at once"
-        yield _timed(what, decode.seconds_per_frame, f"{1 / decode.seconds_per_frame.median:.1f} frames/s")
-    yield _timed(f"encoding {speed.encode.audio:g} s", speed.encode.seconds)
-    yield _timed("first sound, known voice", speed.first_audio.known)
-    yield _timed("first sound, new voice", speed.first_audio.new)
+    rate = f"{prefill.positions_per_second.median:.0f} positions/s"
+    yield _timed(f"prefill of {prefill.positions} positions", prefill.seconds, rate)
+    for step in speed.decode_step:
+        rate = f"{step.frames_per_second.median:.1f} frames/s"
+        yield _timed(f"decode step, batch of {step.batch}", step.seconds, rate)
+    for decode in speed.codec_decode:
+        name = f"codec, a frame in pieces of {decode.frames}"
+        yield _timed(name, decode.seconds_per_frame, f"{1 / decode.seconds_per_frame.median:.1f} frames/s")
+    yield _timed(f"codec, encoding {speed.codec_encode.audio_seconds:g} s", speed.codec_encode.seconds)
+    yield _timed("time to first audio, cached voice", speed.first_audio.cached)
+    yield _timed("time to first audio, new voice", speed.first_audio.new)
     for sentence in speed.sentence:
         factor, tokens = sentence.real_time_factor.median, sentence.tokens_per_second.median
         whole = f"{tokens:.1f} tokens/s, real-time factor {factor:.2f}"
-        voice = "known" if sentence.known_voice else "new"
-        yield _timed(f"{_counted(sentence.frames, 'frame')}, {voice} voice", sentence.seconds, whole)
+        voice = "cached" if sentence.cached_voice else "new"
+        yield _timed(f"sentence of {_counted(sentence.frames, 'frame')}, {voice} voice", sentence.seconds, whole)
     yield from _start(speed)
-    yield from _limit(speed)
+    yield from _roofline(speed)
 
 
 def _start(speed: Speed) -> Iterator[_Line]:
-    peak = f"at most {_bytes(speed.start.peak)}, " if speed.start.peak else ""
-    yield _timed("first sound of a new process", speed.start.seconds, f"{peak}weights {_bytes(speed.start.weights)}")
+    peak = f"peak memory {_bytes(speed.start.peak_memory)}, " if speed.start.peak_memory else ""
+    name = "time to first audio, new process"
+    yield _timed(name, speed.start.seconds, f"{peak}weights {_bytes(speed.start.weights)}")
 
 
-def _limit(speed: Speed) -> Iterator[_Line]:
-    limit = speed.limit
-    slow = f"{_bytes(limit.slow_bytes)} at {_bytes(limit.slow_rate)}/s"
-    fast = f"{limit.codebooks} x {_bytes(limit.fast_bytes)} at {_bytes(limit.fast_rate)}/s"
-    yield _Line("reading the weights allows", f"{limit.frames_per_second:.1f} frames/s", "", f"{slow}, {fast}")
-    yield _Line("of which one row has", f"{limit.share:.1%}")
+def _roofline(speed: Speed) -> Iterator[_Line]:
+    roofline = speed.roofline
+    slow = f"{_bytes(roofline.slow_bytes)} at {_bytes(roofline.slow_bandwidth)}/s"
+    fast = f"{roofline.codebooks} x {_bytes(roofline.fast_bytes)} at {_bytes(roofline.fast_bandwidth)}/s"
+    yield _Line("memory roofline, batch of 1", f"{roofline.frames_per_second:.1f} frames/s", "", f"{slow}, {fast}")
+    yield _Line("measured / roofline", f"{roofline.efficiency:.1%}")
+
+
+def _streams(heard: Streams) -> Iterator[_Line]:
+    waits = heard.time_to_first_audio
+    tail = f"p95 {_seconds(waits.p95)}, p99 {_seconds(waits.p99)}"
+    many = f"{_counted(heard.requests, 'request')} on {_counted(heard.streams, 'stream')}"
+    yield _Line(f"time to first audio, {many}", _seconds(waits.p50), "", tail)
+    where = f"in {_counted(heard.streams_with_gaps_over_100_ms, 'request')}, longest {_seconds(heard.longest_gap)}"
+    yield _Line("gaps over 100 ms", str(heard.gaps_over_100_ms), "", f"{where}, {heard.gaps} of any length")
+    enough = f"enough for {heard.real_time_streams:.1f} streams in real time"
+    yield _Line("all streams", f"{heard.frames_per_second:.1f} frames/s", "", enough)
+    batch = f"batch of {heard.step_batch:.1f} on average"
+    yield _Line("decode steps alone", f"{heard.step_frames_per_second:.1f} frames/s", "", batch)
+    if heard.peak_memory:
+        yield _Line("peak memory", _bytes(heard.peak_memory))
 
 
 def _quality(quality: Quality) -> Iterator[_Line]:
     for each in quality.fidelity:
-        choices = f"the same choice at {each.same_choice:.1%} of {each.positions}"
-        yield _Line(f"{each.kind}, cosine", f"{each.cosine_mean:.5f}", f"{each.cosine_minimum:.5f} at least", choices)
+        same = f"same most likely code at {each.same_argmax:.1%} of {each.positions} positions"
+        cosines = f"{each.cosine_mean:.5f}", f"minimum {each.cosine_minimum:.5f}"
+        yield _Line(f"{each.kind}, cosine similarity of logits", *cosines, same)
     for heard in quality.heard or ():
         yield _Line(
             f"{heard.kind}, word error rate", f"{heard.word_error_rate:.3f}", "", f"{heard.utterances} utterances"
         )
 
 
-def _timed(what: str, spread: Spread, comes_to: str = "") -> _Line:
+def _timed(name: str, spread: Spread, notes: str = "") -> _Line:
     extremes = f"{_seconds(spread.minimum)} to {_seconds(spread.maximum)}"
-    return _Line(what, _seconds(spread.median), extremes, comes_to)
+    return _Line(name, _seconds(spread.median), extremes, notes)
 
 
 def _show(title: str, described: Mapping[str, object], lines: Sequence[_Line]) -> None:
     run = ", ".join(f"{name} {value}" for name, value in described.items())
     if not console.stdout.is_terminal:
         console.listing(f"{title}\n{run}")
-        for what, median, extremes, comes_to in lines:
-            console.listing(
-                f"{what}: {median}{f' ({extremes})' if extremes else ''}{f', {comes_to}' if comes_to else ''}"
-            )
+        for name, median, extremes, notes in lines:
+            console.listing(f"{name}: {median}{f' ({extremes})' if extremes else ''}{f', {notes}' if notes else ''}")
         return
     table = Table(title=Text(title), caption=Text(run), box=None, padding=(0, 1), pad_edge=False)
     table.add_column()
     table.add_column("median", justify="right")
-    table.add_column("least to most", style="dim")
+    table.add_column("min to max", style="dim")
     table.add_column()
     for line in lines:
         table.add_row(*map(Text, line))

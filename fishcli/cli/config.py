@@ -78,7 +78,7 @@ def get(key: Key) -> None:
     if console.flags.json:
         console.result({"key": key, "value": found.value, "source": found.source})
     else:
-        console.listing(found.value if isinstance(found.value, str) else config.spelled(found.value))
+        console.listing(found.value if isinstance(found.value, str) else config.format_value(found.value))
 
 
 @command(home, "set")
@@ -96,7 +96,7 @@ def set_(
     """
     file = _file(local)
     kept = config.set_value(file, key, value)
-    console.note(f"{key} = {config.spelled(kept)} in {file}")
+    console.note(f"{key} = {config.format_value(kept)} in {file}")
     _warn_unless_in_force(key, file)
     console.result({"key": key, "value": kept, "path": str(file)})
 
@@ -145,7 +145,7 @@ def _line(key: str, each: Resolved) -> str:
     """Format a setting as a line of a settings file, with its source."""
     if each.value is None:
         return f"# {key} is not set"
-    return f"{key} = {config.spelled(each.value)}  # {each.source}"
+    return f"{key} = {config.format_value(each.value)}  # {each.source}"
 
 
 def _table(settings: Settings) -> Table:
@@ -161,7 +161,7 @@ def _table(settings: Settings) -> Table:
             table.add_row()
             table.add_row(Text(f"[{heading}]", "bold"))
         source = each.source.rpartition(os.sep)[2]  # the file name is enough: `path` shows the folders
-        value = "-" if each.value is None else config.spelled(each.value)
+        value = "-" if each.value is None else config.format_value(each.value)
         style = "dim" if each.source == _DEFAULT else "cyan"
         cells = [f"{value}\n{source}" if narrow and each.source != _DEFAULT else value, *([] if narrow else [source])]
         table.add_row(each.setting.name, *(Text(cell, style) for cell in cells))

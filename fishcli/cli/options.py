@@ -102,7 +102,6 @@ class ModelOptions:
         with console.status("loading"):
             from fishcli.engine import load
 
-            budget: dict[str, Any] = {} if self.kv_memory is None else {"kv_memory": self.kv_memory}
             engine = load(
                 self.checkpoint_path,
                 codec=self.codec_path,
@@ -111,7 +110,7 @@ class ModelOptions:
                 quantize=self.quantize,
                 compile=self.compile,
                 threads=self.threads,
-                **budget,
+                kv_memory=self.kv_memory,
             )
         if engine.model.built_in and self.checkpoint_path is None:
             console.note("No model is downloaded, so the built-in voice speaks; `fish download` gets Fish Speech 1.5.")

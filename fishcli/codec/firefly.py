@@ -8,6 +8,7 @@ Every layer is causal. Activations are (T, C), time first.
 
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -23,15 +24,18 @@ from fishcli.codec.layers import (
     ResBlocks,
     Sequential,
     TransposedConv,
+    apply,
 )
 from fishcli.codec.mel import log_mel, padded
 from fishcli.codec.settings import CodecSettings, DecoderSettings
 from fishcli.errors import InputError
 
-# Frames encoded at once. At full size a piece holds two cores for 60 to 70 ms. A whole recording takes 3 % longer than
-# in pieces of 256 frames, since each piece reads all weights again (3 ms); with pieces of 32 it would take 17 % longer.
-# The last bits of PyTorch's products depend on this size, so it is a constant: a recording always has the same codes.
-_ENCODE_PIECE = 72
+# The encoder takes blocks of 256 frames (12 s), and stops between layers whenever it has done this much work: at full
+# size four or five times a block, each 40 ms on two cores. Blocks of 72 frames would stop as often, but a recording
+# took 3 to 17 % longer: each block reads all weights again, at the speed that the memory has to spare.
+# The last bits of PyTorch's products depend on the block, so it is a constant: a recording always has the same codes.
+_ENCODE_BLOCK = 256  # frames
+_ENCODE_WORK = 5_000_000_000  # multiplications
 _DECODE_PIECE = 16  # frames decoded at once, which bounds the memory of a long decode
 
 
@@ -49,10 +53,12 @@ class Backbone(nn.Module):
         )
         self.norm = LayerNorm(dims[-1])
 
-    def forward(self, x: Tensor, state: ConvState) -> Tensor:
+    def layers(self) -> Iterator[nn.Module]:
+        """Yield the layers in the order of their execution."""
         for downsample, stage in zip(self.downsample_layers, self.stages, strict=True):
-            x = stage(downsample(x, state), state)  # more channels, the same T
-        return self.norm(x)
+            yield downsample  # more channels, the same T
+            yield from cast(Sequential, stage)
+        yield self.norm
 
 
 class Quantizer(nn.Module):
@@ -125,10 +131,10 @@ class Firefly(nn.Module):
         return torch.cat(list(self.encode_pieces(samples)), dim=1)
 
     def encode_pieces(self, samples: Tensor) -> Iterator[Tensor]:
-        """Encode a recording piece by piece: yields codes (K, t) int16 that together are those of `encode`.
+        """Encode a recording step by step: yields codes (K, t) int16 that together are those of `encode`.
 
         The samples are checked at once (InputError); the work is done by the iteration, whose caller may stop after
-        any piece. Each piece holds 72 frames, the last one what is left.
+        any step. A step is a part of a block of 256 frames; all but the last step of a block yield no codes (t = 0).
         """
         return map(self.quantizer.residual_fsq.quantize, self._latents(self._padded(samples)))
 
@@ -143,14 +149,22 @@ class Firefly(nn.Module):
 
     @torch.inference_mode()
     def _latents(self, audio: Tensor) -> Iterator[Tensor]:
-        """Yield the quantizer's input (t, K, digits) of padded audio (M,), piece by piece."""
+        """Yield the quantizer's input (t, K, digits) of padded audio (M,) after each step."""
         hop = self.settings.hop_length
-        overlap = self.settings.n_fft - hop  # samples that the windows of one piece share with the next
-        piece = _ENCODE_PIECE * self.settings.frame
+        overlap = self.settings.n_fft - hop  # samples that the windows of one block share with the next
+        block = _ENCODE_BLOCK * self.settings.frame
         mels = (len(audio) - overlap) // hop
         state: ConvState = {}
-        for start in range(0, mels * hop, piece):
-            yield self._project(log_mel(audio[start : start + piece + overlap], self.settings), state)
+        for start in range(0, mels * hop, block):
+            x = log_mel(audio[start : start + block + overlap], self.settings).to(self.backbone.norm.weight.dtype)
+            work = 0
+            for layer in (*self.backbone.layers(), *self.quantizer.downsample):
+                if work >= _ENCODE_WORK:
+                    work = 0
+                    yield self.quantizer.residual_fsq.project(x.new_empty(0, self.settings.latent))
+                x = apply(layer, x, state)
+                work += len(x) * sum(weight.numel() for weight in layer.parameters())
+            yield self.quantizer.residual_fsq.project(x)
 
     def _padded(self, samples: Tensor) -> Tensor:
         if samples.dim() != 1 or not samples.is_floating_point():
@@ -159,10 +173,6 @@ class Firefly(nn.Module):
         if not samples.isfinite().all():
             raise InputError("Audio to encode holds samples that are not finite; repair the recording first.")
         return padded(samples, self.settings)
-
-    def _project(self, mel: Tensor, state: ConvState) -> Tensor:
-        x = self.backbone(mel.to(self.backbone.norm.weight.dtype), state)
-        return self.quantizer.residual_fsq.project(self.quantizer.downsample(x, state))
 
     def decode(self, codes: Tensor) -> Tensor:
         """Return the samples (T * frame,) float32 of codes (K, T). Raises InputError."""

@@ -33,8 +33,14 @@ class Sequential(nn.ModuleList):
 
     def forward(self, x: Tensor, state: ConvState) -> Tensor:
         for layer in self:
-            x = layer(x, state) if isinstance(layer, Causal | Sequential) else layer(x)
+            x = apply(layer, x, state)
         return x
+
+
+def apply(layer: nn.Module, x: Tensor, state: ConvState) -> Tensor:
+    """Return layer(x), with the conv state if the layer is causal."""
+    y: Tensor = layer(x, state) if isinstance(layer, Causal | Sequential) else layer(x)
+    return y
 
 
 class CausalConv(Causal):

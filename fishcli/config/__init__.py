@@ -7,7 +7,7 @@ values.
 
 from fishcli.config.edit import init, set_value, template, unset
 from fishcli.config.read import Resolved, Settings, load_settings, local_file, user_file
-from fishcli.config.schema import SETTINGS, Setting, Value, named, spelled
+from fishcli.config.schema import SETTINGS, Setting, Value, find_setting, format_value
 
 __all__ = [
     "SETTINGS",
@@ -15,12 +15,12 @@ __all__ = [
     "Setting",
     "Settings",
     "Value",
+    "find_setting",
+    "format_value",
     "init",
     "load_settings",
     "local_file",
-    "named",
     "set_value",
-    "spelled",
     "template",
     "unset",
     "user_file",

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fishcli.config.read import decoded, placed, toml
-from fishcli.config.schema import SETTINGS, Value, checked, from_text, named, shown, spelled
+from fishcli.config.read import parse_toml, read_text, resolve_path
+from fishcli.config.schema import SETTINGS, Value, find_setting, format_value, from_text, quote, validate
 from fishcli.errors import SettingError
 from fishcli.files import replacing, report_write_errors
 
@@ -20,10 +20,10 @@ def set_value(path: Path, key: str, text: str) -> Value:
     """
     import tomlkit
 
-    setting = named(key)
-    value = checked(setting, from_text(setting, text), key)
+    setting = find_setting(key)
+    value = validate(setting, from_text(setting, text), key)
     if path.parent.resolve() != Path.cwd():
-        value = placed(setting, value, str(Path.cwd()))  # else it would be relative to the folder of the file
+        value = resolve_path(setting, value, str(Path.cwd()))  # else it would be relative to the folder of the file
     document = _document(path)
     table: Any = document.setdefault(setting.table, tomlkit.table()) if setting.table else document
     if not isinstance(table, dict):
@@ -39,7 +39,7 @@ def unset(path: Path, key: str) -> None:
     first, _, name = key.rpartition(".")
     table: Any = document.get(first) if first else document
     if not isinstance(table, dict) or name not in table:
-        raise SettingError(f"{shown(key)} is not set in {path}.")
+        raise SettingError(f"{quote(key)} is not set in {path}.")
     del table[name]
     _write(path, _text(document, path))
 
@@ -63,7 +63,7 @@ def template() -> str:
             lines += [f"[{table}]", ""]
         value = setting.example if setting.default is None else setting.default
         note = "not set; an example:" if setting.default is None else f"{setting.expected}."
-        lines += [f"# {setting.help} {note[0].upper()}{note[1:]}", f"# {setting.name} = {spelled(value)}", ""]
+        lines += [f"# {setting.help} {note[0].upper()}{note[1:]}", f"# {setting.name} = {format_value(value)}", ""]
     return "\n".join(lines)
 
 
@@ -72,8 +72,8 @@ def _document(path: Path) -> "TOMLDocument":
     import tomlkit
     from tomlkit.exceptions import TOMLKitError
 
-    text = decoded(path)
-    toml(text, str(path))
+    text = read_text(path)
+    parse_toml(text, str(path))
     try:
         return tomlkit.parse(text)
     except (TOMLKitError, RecursionError) as error:
@@ -83,7 +83,7 @@ def _document(path: Path) -> "TOMLDocument":
 def _text(document: "TOMLDocument", path: Path) -> str:
     """Return the text of the document. Raises SettingError if it does not parse to the same values."""
     text = document.as_string()
-    if toml(text, str(path)) != document.unwrap():
+    if parse_toml(text, str(path)) != document.unwrap():
         raise SettingError(f"{path} cannot be edited safely: change it by hand.")
     return text
 

@@ -14,7 +14,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fishcli.config.schema import SETTINGS, TABLES, Setting, Value, checked, from_text, named, nearest, shown
+from fishcli.config.schema import (
+    SETTINGS,
+    TABLES,
+    Setting,
+    Value,
+    find_setting,
+    from_text,
+    most_similar,
+    quote,
+    validate,
+)
 from fishcli.errors import SettingError
 from fishcli.files import folder
 
@@ -44,7 +54,7 @@ class Settings:
 
     def find(self, key: str) -> Resolved:
         """Return the setting of a key, or raise SettingError with the most similar key."""
-        return self.resolved[named(key).key]
+        return self.resolved[find_setting(key).key]
 
     def defaults_for(self, command: str) -> dict[str, Value]:
         """Return the values that files and the environment set for `command`, by option name: click's `default_map`."""
@@ -97,18 +107,18 @@ def read_environment(environ: Mapping[str, str]) -> dict[str, Resolved]:
         if not variable.startswith("FISHCLI_") or NO_SETTING.fullmatch(variable) or not text:
             continue
         if variable not in by_variable:
-            near = nearest(variable.removeprefix("FISHCLI_").lower(), SETTINGS)
+            near = most_similar(variable.removeprefix("FISHCLI_").lower(), SETTINGS)
             hint = f"did you mean {SETTINGS[near].variable}?" if near else "unset it."
-            raise SettingError(f"The environment variable {shown(variable)} is not a setting: {hint}")
+            raise SettingError(f"The environment variable {quote(variable)} is not a setting: {hint}")
         setting = by_variable[variable]
-        value = checked(setting, from_text(setting, text), f"The environment variable {variable}")
-        resolved[setting.key] = Resolved(setting, placed(setting, value, ""), f"environment {variable}")
+        value = validate(setting, from_text(setting, text), f"The environment variable {variable}")
+        resolved[setting.key] = Resolved(setting, resolve_path(setting, value, ""), f"environment {variable}")
     return resolved
 
 
 def read_file(path: Path) -> dict[str, Resolved]:
     """Return the settings of a file by key; none if it does not exist. Raises SettingError."""
-    return parse(decoded(path), path)
+    return parse(read_text(path), path)
 
 
 def parse(text: str, path: Path) -> dict[str, Resolved]:
@@ -119,19 +129,19 @@ def parse(text: str, path: Path) -> dict[str, Resolved]:
         where = f"{path}, line {number}"
         if len(line) > MAX_LINE:
             raise SettingError(f"{where} is longer than {MAX_LINE} characters: shorten it.")
-        content = toml(line, where)
+        content = parse_toml(line, where)
         if line.lstrip(" \t").startswith("["):
             table = _header(content, where)
             continue
         for parts, value in _leaves(content, table):
-            setting = named(_dotted(parts), f"{where}: ")
-            value = placed(setting, checked(setting, value, f"{where}: {setting.key}"), str(path.parent))
+            setting = find_setting(_dotted(parts), f"{where}: ")
+            value = resolve_path(setting, validate(setting, value, f"{where}: {setting.key}"), str(path.parent))
             resolved[setting.key] = Resolved(setting, value, f"{path}:{number}")
-    toml(text, str(path))  # the same key or table twice
+    parse_toml(text, str(path))  # the same key or table twice
     return resolved
 
 
-def decoded(path: Path) -> str:
+def read_text(path: Path) -> str:
     """Return the text of a file; empty if it does not exist. Raises SettingError unless it is a small UTF-8 file."""
     data = _bytes(path)
     if len(data) > MAX_BYTES:
@@ -143,7 +153,7 @@ def decoded(path: Path) -> str:
         raise SettingError(f"{path}, line {line} is not UTF-8: save the file as UTF-8.") from error
 
 
-def toml(text: str, where: str) -> dict[str, Any]:
+def parse_toml(text: str, where: str) -> dict[str, Any]:
     """Parse TOML. Raises SettingError with the parser's reason, and the line if `text` has several."""
     if sys.version_info >= (3, 11):
         import tomllib
@@ -158,10 +168,10 @@ def toml(text: str, where: str) -> dict[str, Any]:
         reason, _, position = str(error).partition(" (at ")
         line = re.match(r"line (\d+)", position)
         where = f"{where}, line {line[1]}" if line and "\n" in text else where
-        raise SettingError(f"{where} is not TOML with one setting per line: {shown(reason)}.") from error
+        raise SettingError(f"{where} is not TOML with one setting per line: {quote(reason)}.") from error
 
 
-def placed(setting: Setting, value: Value, start: str) -> Value:
+def resolve_path(setting: Setting, value: Value, start: str) -> Value:
     """Return a path with `~` expanded and, if relative, joined to the folder `start`; other values unchanged."""
     if setting.kind not in ("path", "model"):
         return value
@@ -190,9 +200,9 @@ def _header(content: Any, where: str) -> tuple[str, ...]:
         parts.append(part)
     name = _dotted(parts)
     if name not in TABLES:
-        near = nearest(name, TABLES)
+        near = most_similar(name, TABLES)
         hint = f"did you mean [{near}]?" if near else "`fish config show` lists all settings."
-        raise SettingError(f"{where}: {shown(name)} is not a table: {hint}")
+        raise SettingError(f"{where}: {quote(name)} is not a table: {hint}")
     if isinstance(content, list):
         raise SettingError(f"{where}: [[{name}]] must be [{name}].")
     return tuple(parts)

@@ -112,19 +112,19 @@ SETTINGS = {setting.key: setting for setting in _TABLE}
 TABLES = tuple(dict.fromkeys(setting.table for setting in _TABLE if setting.table))
 
 
-def named(key: str, where: str = "") -> Setting:
+def find_setting(key: str, where: str = "") -> Setting:
     """Return the setting of a key, or raise SettingError with the most similar key; `where` starts the message."""
     if key in SETTINGS:
         return SETTINGS[key]
     if key in TABLES:
         one = next(each for each in SETTINGS if each.startswith(f"{key}."))
         raise SettingError(f"{where}{key} is a table: use a setting in it, such as {one}.")
-    near = nearest(key, SETTINGS)
+    near = most_similar(key, SETTINGS)
     hint = f"did you mean {near}?" if near else "`fish config show` lists them."
-    raise SettingError(f"{where}{shown(key)} is not a setting: {hint}")
+    raise SettingError(f"{where}{quote(key)} is not a setting: {hint}")
 
 
-def checked(setting: Setting, value: Any, subject: str) -> Value:
+def validate(setting: Setting, value: Any, subject: str) -> Value:
     """Return the validated value. Raises SettingError, whose message starts with `subject`."""
     if not setting.accepts(value):
         raise SettingError(f"{subject} must be {setting.expected}, not {_described(value)}.")
@@ -143,12 +143,12 @@ def from_text(setting: Setting, text: str) -> Value:
     return text
 
 
-def spelled(value: Value | None) -> str:
+def format_value(value: Value | None) -> str:
     """Format a value as in a settings file; an empty string if it is not set."""
     return "" if value is None else json.dumps(value, ensure_ascii=False)
 
 
-def nearest(name: str, names: Iterable[str]) -> str | None:
+def most_similar(name: str, names: Iterable[str]) -> str | None:
     """Return the most similar name: the same word in another table, or a similar spelling; None if there is none."""
     import difflib
 
@@ -161,7 +161,7 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
     return alike[0] if alike else by_word.get("".join(difflib.get_close_matches(word, by_word, 1)))
 
 
-def shown(text: str) -> str:
+def quote(text: str) -> str:
     """Quote untrusted text for a message: at most 60 characters, control characters escaped."""
     printable = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text[:60])
     return f'"{printable}{"..." if len(text) > 60 else ""}"'
@@ -170,11 +170,11 @@ def shown(text: str) -> str:
 def _described(value: object) -> str:
     """Format an invalid value, short enough for a message."""
     if isinstance(value, str):
-        return shown(value)
+        return quote(value)
     if isinstance(value, dict | list):
         return "a table" if isinstance(value, dict) else "a list"
     if isinstance(value, bool):
-        return spelled(value)
+        return format_value(value)
     if isinstance(value, int) and value.bit_length() > 64:  # Python does not format thousands of digits
         return "a number that long"
     return str(value)

@@ -23,7 +23,7 @@ def examine(cwd: Path, environ: Mapping[str, str], verify: bool = False) -> list
         checks += machine.checks(settings, environ, models.size(settings))
     checks += [*models.checks(settings, verify), *storage.checks(verify), *install.extras(settings), *found]
     if has_torch and all(check.state != "fail" for check in checks):
-        checks.append(models.trial(settings, verify))
+        checks += models.trial(settings, verify)
     return checks
 
 

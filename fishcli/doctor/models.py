@@ -6,7 +6,7 @@ import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fishcli.checkpoints import download, local
 from fishcli.config import Resolved, Settings, Value
@@ -15,9 +15,8 @@ from fishcli.errors import FishError, InputError
 
 if TYPE_CHECKING:
     from fishcli.engine import Engine
-    from fishcli.request import Request
 
-_LOADED_WITH = ("checkpoint_path", "codec_path", "device", "dtype", "quantize", "compile", "threads")
+_LOADED_WITH = ("checkpoint_path", "codec_path", "device", "dtype", "quantize", "compile", "threads", "kv_memory")
 _TRIAL = 12  # frames: two audio chunks
 
 
@@ -104,37 +103,49 @@ def _size(folder: Path) -> int:
     return sum((folder / name).stat().st_size for name in local.FILES if (folder / name).is_file())
 
 
-def trial(settings: Settings, verify: bool) -> Check:
-    """Load the selected model with the settings and, with `verify`, measure its speed; else no weights are loaded.
+def trial(settings: Settings, verify: bool) -> Iterator[Check]:
+    """Check the KV cache of the selected model and, with `verify`, its speed; else no weights are loaded.
 
     Speaking uses the converted copies, whose checksums `storage.checks` verifies, or converts the source, which
     validates every key and shape.
     """
-    from fishcli.engine import load
-    from fishcli.request import Request, SamplingParams
-
-    values = {name: settings.find(name).value for name in _LOADED_WITH}
-    kv_memory = settings.find("kv_memory").value
-    budget: dict[str, Any] = {} if kv_memory is None else {"kv_memory": int(kv_memory)}
     try:
-        engine = load(
-            _text(values["checkpoint_path"]),
-            codec=_text(values["codec_path"]),
-            device=str(values["device"]),
-            dtype=str(values["dtype"]),
-            quantize=str(values["quantize"]),
-            compile=bool(values["compile"]),
-            threads=None if values["threads"] is None else int(values["threads"]),
-            **budget,
-        )
+        engine = _load(settings)
+        yield _kv_cache(engine, settings)
         if not verify:
-            return Check("speed", "not measured", remedy="run `fish doctor --verify`")
-        request = Request("This is how fast it is.", sampling=SamplingParams(seed=0, max_new_tokens=_TRIAL))
-        rate = _frames_per_second(engine, request)
+            yield Check("speed", "not measured", remedy="run `fish doctor --verify`")
+            return
+        rate = _frames_per_second(engine)
     except (FishError, RuntimeError) as error:  # torch raises the latter if a device does not work
         reason = str(error).split("\n", 1)[0]
-        return Check("speed", "the model does not work", "fail", reason)
-    return Check("speed", f"{rate:.1f} tokens/s, real-time factor {engine.frame_rate / rate:.2f}")
+        yield Check("speed", "the model does not work", "fail", reason)
+        return
+    yield Check("speed", f"{rate:.1f} tokens/s, real-time factor {engine.frame_rate / rate:.2f}")
+
+
+def _load(settings: Settings) -> Engine:
+    """Load the selected model as a command would."""
+    from fishcli.engine import load
+
+    values = {name: settings.find(name).value for name in _LOADED_WITH}
+    return load(
+        _text(values["checkpoint_path"]),
+        codec=_text(values["codec_path"]),
+        device=str(values["device"]),
+        dtype=str(values["dtype"]),
+        quantize=str(values["quantize"]),
+        compile=bool(values["compile"]),
+        threads=_integer(values["threads"]),
+        kv_memory=_integer(values["kv_memory"]),
+    )
+
+
+def _kv_cache(engine: Engine, settings: Settings) -> Check:
+    from fishcli.runners.plan import kv_position_bytes
+
+    length = engine.lm_settings.max_seq_len
+    size = kv_position_bytes(engine.lm_settings, engine.plan)
+    return kv_cache(settings.find("kv_memory"), engine.kv_positions, size, length)
 
 
 def kv_cache(chosen: Resolved, positions: int, position_bytes: int, length: int) -> Check:
@@ -146,8 +157,11 @@ def kv_cache(chosen: Resolved, positions: int, position_bytes: int, length: int)
     return Check("KV cache", f"{value} ({count} sequence{'' if count == 1 else 's'} of {length:,})")
 
 
-def _frames_per_second(engine: Engine, request: Request) -> float:
+def _frames_per_second(engine: Engine) -> float:
     """Return the rate after the first audio chunk, which includes loading and prefill."""
+    from fishcli.request import Request, SamplingParams
+
+    request = Request("This is how fast it is.", sampling=SamplingParams(seed=0, max_new_tokens=_TRIAL))
     times, frames = [], []
     for chunk in engine.speak(request):
         times.append(time.perf_counter())
@@ -159,3 +173,7 @@ def _frames_per_second(engine: Engine, request: Request) -> float:
 
 def _text(value: Value | None) -> str | None:
     return None if value is None else str(value)
+
+
+def _integer(value: Value | None) -> int | None:
+    return None if value is None else int(value)

@@ -25,7 +25,7 @@ from fishcli.engine.loading import Model
 from fishcli.engine.prepared import Prepared, no_room
 from fishcli.engine.scheduler import Scheduler
 from fishcli.engine.sequence import Sequence
-from fishcli.engine.streams import AudioStream, Channel, FrameStream, Stream
+from fishcli.engine.streams import AudioStream, Channel, EngineClosed, FrameStream, Stream
 from fishcli.engine.tasks import DecodeTask, EncodeTask, SpeechTask
 from fishcli.engine.vocoder import Vocoder
 from fishcli.engine.worker import Worker
@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 
 MAX_BATCH = 8  # sequences of a decode step; on two cores more of them are not faster
 _BUFFER = 64  # frames of a sample that its reader may be behind
+_UNBOUNDED = 1 << 62  # of the codes of a recording, which are small
 
 # The codes of an hour of speech take 1.3 MB.
 _RECORDINGS = TensorCache("recordings", memory=16_000_000, disk=64_000_000)
@@ -122,7 +123,7 @@ class Engine:
         key = hashlib.sha256(self._parts.codec_identity.encode() + samples.tobytes()).hexdigest()
         if (cached := _RECORDINGS.find(key)) is None:
             pieces = self._parts.codec.encode_pieces(torch.from_numpy(samples).to(self.device))
-            channel: Channel[Codes] = Channel(len(samples), self._worker.wake)
+            channel: Channel[Codes] = Channel(_UNBOUNDED, self._worker.wake)
             self._worker.submit(EncodeTask(map(_to_numpy, pieces), channel))
             with Stream(channel) as stream:
                 codes = np.ascontiguousarray(np.concatenate(list(stream), axis=1))
@@ -191,9 +192,13 @@ class Engine:
         wake = self._worker.wake
         channel: Channel = Channel(_BUFFER * prepared.request.num_samples, wake)  # type: ignore[type-arg]
         task = SpeechTask(prepared, channel, make, decoders, wake)
-        self._worker.submit(task)
         if isinstance(feed := prepared.request.text, TextFeed):
             feed.attach(task)
+        try:
+            self._worker.submit(task)
+        except EngineClosed:
+            task.release()
+            raise
         return channel
 
     def _stream_decoder(self) -> Callable[[Codes], Samples]:

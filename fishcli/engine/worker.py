@@ -135,19 +135,39 @@ class Worker:
         return self.scheduler.next(self._state())
 
     def _admit(self, tasks: list[SpeechTask]) -> None:
-        """Give slots to waiting sequences: first of the task that has had the fewest, else in order of arrival."""
-        while waiting := [task for task in tasks if task.waiting]:
+        """Give slots to waiting sequences: first of the task that has had the fewest, else in order of arrival.
+
+        Nobody overtakes the one whose turn it is: a large request gets its slot when others leave.
+        """
+        while waiting := [task for task in tasks if task.waiting and task.waiting[0].chunks]:
             task = min(waiting, key=lambda task: self._admitted.get(task, 0))
-            executor, sequence = self._running, task.waiting[0]
-            needed = task.positions(sequence)
-            if needed > executor.pool.positions:
-                self._remove(task, no_room(needed, executor.pool.positions))
+            needed, positions = task.positions(task.waiting[0]), self._running.pool.positions
+            if needed > positions:
+                self._remove(task, no_room(needed, positions))
                 tasks.remove(task)
-            elif self._busy() < self.scheduler.max_batch and executor.join(sequence, needed):
-                self._samples[task.waiting.popleft()] = task.samples[sequence.sample]
-                self._admitted[task] = self._admitted.get(task, 0) + 1
-            else:
-                return  # nobody overtakes: a large request gets its slot when others leave
+            elif not (self._busy() < self.scheduler.max_batch and self._join_batch(task, needed)):
+                return
+
+    def _join_batch(self, task: SpeechTask, needed: int) -> bool:
+        """Give a slot to the first waiting sequence of a task; False where there is none for now."""
+        sequence = task.waiting[0]
+        while not self._running.join(sequence, needed):
+            if not self._park():
+                return False
+        task.waiting.popleft()
+        self._samples[sequence] = task.samples[sequence.sample]
+        self._admitted[task] = self._admitted.get(task, 0) + 1
+        return True
+
+    def _park(self) -> bool:
+        """Take the slot of a sequence that waits for text, which computes its prompt anew then; False without one."""
+        idle = next((sequence for sequence in self._samples if not sequence.chunks), None)
+        if idle is None:
+            return False
+        self._samples[idle].task.waiting.append(idle)
+        self._leave(idle)
+        idle.computed = 0
+        return True
 
     @property
     def _running(self) -> Executor:

@@ -122,7 +122,7 @@ def physical_cores() -> int:
 class Plan:
     """How a model runs. `native`: by the C++ kernels; `compile`: by what torch compiles for a GPU.
 
-    `kv_memory`: megabytes of the KV cache; None: enough for 8 sequences of 4,096 positions.
+    `kv_memory`: megabytes of the KV cache; None: enough for 8 whole contexts, in a quarter of the machine's memory.
     """
 
     device: torch.device
@@ -159,17 +159,30 @@ def make_plan(
     )
 
 
-_SEQUENCES, _POSITIONS = 8, 4096  # that the KV cache holds by default: a page of text each, or two whole contexts
+_CONTEXTS = 8  # that the KV cache holds by default: what the sequences of a batch may reserve
+_SHARE = 4  # of the machine's memory, at most a quarter
 
 
 def kv_positions(settings: LMSettings, plan: Plan) -> int:
     """Return the positions of the KV cache, those of all sequences together, within `plan.kv_memory`.
 
-    Memory is taken as positions are written, so a single speaker needs little of it.
+    A CPU takes the memory of a position when it is first written: a sequence that reserves its whole context and ends
+    early has cost little.
     """
-    if plan.kv_memory is None:
-        return _SEQUENCES * min(_POSITIONS, settings.max_seq_len)
-    return max(1, plan.kv_memory * 1_000_000 // kv_position_bytes(settings, plan))
+    size = kv_position_bytes(settings, plan)
+    if plan.kv_memory is not None:
+        return max(1, plan.kv_memory * 1_000_000 // size)
+    most = _memory(plan.device) // _SHARE // size
+    return max(settings.max_seq_len, min(_CONTEXTS * settings.max_seq_len, most))
+
+
+def _memory(device: torch.device) -> int:
+    """Return the bytes of memory of a device."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return 8 << 30  # Windows does not tell through Python
 
 
 def kv_position_bytes(settings: LMSettings, plan: Plan) -> int:

@@ -4,7 +4,7 @@ All functions are pure. `prepare` runs them in order; `IncrementalScript` does s
 """
 
 from fishcli.request import Script, Span
-from fishcli.text.chunks import split, spoken
+from fishcli.text.chunks import split
 from fishcli.text.cleaning import MAX_CHARACTERS, check, clean, decode, finished, seconds, speakable
 from fishcli.text.incremental import IncrementalScript
 from fishcli.text.language import guess_language
@@ -28,5 +28,4 @@ __all__ = [
     "seconds",
     "speakable",
     "split",
-    "spoken",
 ]

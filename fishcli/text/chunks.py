@@ -12,15 +12,10 @@ import regex
 
 from fishcli.errors import SettingError
 from fishcli.request import Span
-from fishcli.text.cleaning import check, finished, speakable
+from fishcli.text.cleaning import speakable
 from fishcli.text.language import guess_language
 
 CHUNK_BYTES = 200  # the default of the reference implementation
-
-
-def spoken(text: str, limit: int = CHUNK_BYTES, language: str | None = None) -> list[Span]:
-    """Return the chunks of a text, each with a terminal mark, which may exceed `limit`. See `check` and `split`."""
-    return [span._replace(text=finished(span.text)) for span in split(check(text), limit, language)]
 
 
 def split(text: str, limit: int = CHUNK_BYTES, language: str | None = None) -> list[Span]:

@@ -1,4 +1,7 @@
-"""How fast frames could be if they cost no more than reading the weights, and how near to that they are."""
+"""The memory roofline of a decode step: the frames/s at which reading the weights alone would take all the time.
+
+A step of one sequence multiplies each weight once, so its arithmetic intensity is low and it is bandwidth-bound.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from fishcli.bench import speed
+from fishcli.bench.speed import DecodeStep, decode_step
 from fishcli.bench.task import Task
 from fishcli.bench.timing import synchronise
 from fishcli.engine import Engine
@@ -18,30 +21,30 @@ from fishcli.lm.model import Transformer
 from fishcli.native import build
 from fishcli.runners.native_lm import Native
 
-_PIECE = 64 << 10  # bytes, of which `fish_read` reads whole ones
-_ROUNDS = 2  # of reading what a frame reads, after each burst of frames
+_PIECE = 64 << 10  # bytes; `fish_read` reads whole pieces
+_ROUNDS = 2  # readings of the weights of a frame, after each burst of steps
 
 
 @dataclass(frozen=True)
-class Limit:
-    """What one frame of one speech reads, how fast that can be read, and the frames/s that follow.
+class Roofline:
+    """The bytes that a decode step of one sequence reads, the memory bandwidth, and the frames/s that these allow.
 
-    Bytes: those of the slow transformer with its output, once, and of the fast one, for each of the codebooks. Rates:
-    the best, in bytes/s, of many readings of as much by the same threads. `share` of that limit is what was measured;
-    it may exceed 1, since a step serves the first two codebooks by one pass.
+    A step reads the slow transformer and its output layer once, and the fast transformer once for each codebook.
+    Bandwidths are the best of many readings of as many bytes by the same threads. `efficiency` is the measured speed
+    over `frames_per_second`; it may exceed 1, since one pass of the fast transformer serves the first two codebooks.
     """
 
     slow_bytes: int
     fast_bytes: int
     codebooks: int
-    slow_rate: float
-    fast_rate: float
+    slow_bandwidth: float  # bytes/s
+    fast_bandwidth: float  # bytes/s
     frames_per_second: float
-    share: float
+    efficiency: float
 
 
-def measure(task: Task) -> tuple[speed.Frame, Limit]:
-    """Frames and readings by turns, so that whatever else the machine does slows both down."""
+def measure(task: Task) -> tuple[DecodeStep, Roofline]:
+    """Measure decode steps and readings by turns, so that other work of the machine slows both down."""
     slow, fast = weights_read(task.engine.lm)
     codebooks = task.engine.lm_settings.codebooks
     readers = [Reader(task.engine, slow), *[Reader(task.engine, fast)] * codebooks]
@@ -51,14 +54,14 @@ def measure(task: Task) -> tuple[speed.Frame, Limit]:
             for reader in readers:
                 reader.read()
 
-    frame = speed.frame(task, rows=1, between=read)
-    rates = readers[0].best, readers[-1].best
-    possible = 1 / (slow / rates[0] + codebooks * fast / rates[1])
-    return frame, Limit(slow, fast, codebooks, *rates, possible, frame.frames_per_second.median / possible)
+    step = decode_step(task, batch=1, between=read)
+    bandwidths = readers[0].best, readers[-1].best
+    bound = 1 / (slow / bandwidths[0] + codebooks * fast / bandwidths[1])
+    return step, Roofline(slow, fast, codebooks, *bandwidths, bound, step.frames_per_second.median / bound)
 
 
 def weights_read(model: Transformer) -> tuple[int, int]:
-    """Bytes, as they are stored, of what a frame reads once and of what it reads for each codebook."""
+    """Return the stored bytes of the weights that a step reads once, and of those that it reads for each codebook."""
     once: list[nn.Module] = [model.layers, model.norm, model.output]
     if hasattr(model, "fast_project_in"):
         once.append(model.fast_project_in)
@@ -66,22 +69,22 @@ def weights_read(model: Transformer) -> tuple[int, int]:
 
 
 def stored(modules: Iterable[nn.Module]) -> int:
-    """Bytes of the parameters of modules."""
+    """Return the bytes of the parameters of modules."""
     return sum(parameter.nbytes for module in modules for parameter in module.parameters())
 
 
 class Reader:
-    """Reads a buffer of about `size` bytes as the engine reads its weights; `best` is the best rate, in bytes/s."""
+    """Reads a buffer of about `size` bytes with the engine's threads; `best` is the best bandwidth, in bytes/s."""
 
     def __init__(self, engine: Engine, size: int) -> None:
         self.best = 0.0
         self._device = engine.device
-        # Ones, not zeros: pages that nobody wrote to are all the same page.
+        # Ones, not zeros: all pages that were never written to are the same page.
         self._buffer = torch.ones(-(-size // _PIECE) * _PIECE // 4, device=engine.device)
         self._read = self._native(engine) if isinstance(engine.runner, Native) else self._buffer.sum
 
     def read(self) -> None:
-        """Read it once."""
+        """Read the buffer once."""
         synchronise(self._device)
         began = time.perf_counter()
         self._read()

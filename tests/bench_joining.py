@@ -1,0 +1,82 @@
+"""What a voice that joins costs the streams that run: `python tests/bench_joining.py CHECKPOINT [STREAMS] [SECONDS]`.
+
+STREAMS (default 3) speak in cached voices. Once each is a second ahead of playback, another request joins with a new
+recording of SECONDS (default 10), its encoding included. Printed: the longest pause between two decode steps before and
+after it joins, the gaps that the listeners of the running streams hear, and the time to the newcomer's first audio.
+"""
+
+import sys
+import threading
+import time
+
+import numpy as np
+
+from fishcli import Reference, Request, SamplingParams, load
+from fishcli.bench.player import Player
+from fishcli.bench.task import TRANSCRIPT, Task, cache_aside
+
+TEXT = "The train arrives at seven in the morning, and it leaves again at nine in the evening, as it does every day. "
+FRAMES = 250
+
+
+class Steps:
+    """Notes when each decode step of an engine begins."""
+
+    def __init__(self, runner):
+        self.times, step = [], runner.step
+
+        def noted(cache, batch):
+            self.times.append((time.perf_counter(), len(batch.columns)))
+            return step(cache, batch)
+
+        runner.step = noted
+
+    def longest_pause(self, start, end):
+        times = [at for at, _ in self.times if start <= at <= end]
+        return max(np.diff(times), default=0.0)
+
+
+def listen(engine, request, player):
+    with engine.speak(request) as stream:
+        for chunk in stream:
+            player.receive(time.perf_counter(), len(chunk.samples) / engine.sample_rate)
+
+
+def main(folder, streams, seconds):
+    engine = load(folder, device="cpu")
+    task, steps = Task(engine, 1), Steps(engine.runner)
+    with cache_aside():
+        voices = [task.voice() for _ in range(streams)]
+        for voice in voices:
+            list(engine.speak(task.request(voice, frames=1)))
+        players, threads = [Player(time.perf_counter()) for _ in voices], []
+        for i, (voice, player) in enumerate(zip(voices, players, strict=True)):
+            request = Request(TEXT * 9, [voice], SamplingParams(seed=i, max_new_tokens=FRAMES))
+            threads.append(threading.Thread(target=listen, args=(engine, request, player)))
+            threads[-1].start()
+        began = time.perf_counter()
+        while time.perf_counter() - began < 60 and min(player._end for player in players) < time.perf_counter() + 1:
+            time.sleep(0.01)
+        joined = time.perf_counter()
+        ahead = [player._end - joined for player in players]
+        recording = np.random.default_rng(0).uniform(-0.1, 0.1, seconds * engine.sample_rate).astype(np.float32)
+        newcomer = Player(joined)
+        codes = engine.encode(recording)
+        encoded = time.perf_counter()
+        listen_to = Request(TEXT, [Reference(codes, TRANSCRIPT)], SamplingParams(seed=99, max_new_tokens=8))
+        listen(engine, listen_to, newcomer)
+        heard = joined + (newcomer.time_to_first_audio or 0.0)
+        for thread in threads:
+            thread.join()
+    print(f"{streams} streams, ahead {', '.join(f'{each:.1f}' for each in ahead)} s when a voice of {seconds} s joins")
+    print(f"longest pause between two decode steps: {steps.longest_pause(began, joined):.3f} s before,")
+    print(
+        f"  {steps.longest_pause(joined, encoded):.3f} s while it is encoded, {steps.longest_pause(encoded, heard):.3f} s after"
+    )
+    print(f"gaps that the running streams heard: {[round(gap, 3) for player in players for gap in player.gaps]}")
+    print(f"first audio of the newcomer after {heard - joined:.2f} s, {encoded - joined:.2f} s of it to encode")
+
+
+if __name__ == "__main__":
+    given = sys.argv[1:]
+    main(given[0], int(given[1]) if len(given) > 1 else 3, int(given[2]) if len(given) > 2 else 10)
