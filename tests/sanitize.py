@@ -1,4 +1,4 @@
-"""Run the C++ under sanitizers: `python tests/sanitize.py [address|thread]`; about fifteen minutes on two cores.
+"""Run the C++ under sanitizers: `python tests/sanitize.py [address|thread]`; about ten minutes on two cores.
 
 `address`: the native tests with every access and every undefined operation checked. `thread`: native/driver.cpp, where
 four threads call at once; without Python, whose libraries are not instrumented. A report fails the run.

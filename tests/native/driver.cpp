@@ -1,4 +1,5 @@
-// The C++ without Python, for emulated processors and the thread sanitizer: prints what differs, and exits with 1.
+// The C++ without Python, for emulated processors and the thread sanitizer: prints means, and what differs before it
+// exits with 1.
 //
 // A random model in each format: the bits of a column do not depend on the block, the threads and the batch, also while
 // four threads call at once. A random decoder: the same for two streams.
@@ -116,7 +117,7 @@ static std::vector<float> hidden(LanguageModel& lm, std::initializer_list<int> b
 
 // Columns, choices and new keys of some sequences of a batch of nine.
 static std::vector<float> stepped(LanguageModel& lm, int from, int count) {
-    const std::vector<int64_t> positions{3, 40, 17, 1, 30, 31, 32, 2, 55}, columns = some_columns(SLOT);
+    const std::vector<int64_t> positions{3, 9, 17, 1, 30, 31, 32, 2, 5}, columns = some_columns(SLOT);
     Cache cache(9 * SLOT);
     std::vector<int64_t> slots, history(9 * BOOKS * WINDOW, 10), next(9 * (BOOKS + 1)), choices(9 * BOOKS);
     for (int b = 0; b < 9; b++) slots.push_back((8 - b) * SLOT);
@@ -147,13 +148,12 @@ static void same(const std::vector<float>& a, const float* b, const char* what, 
     std::printf("%s differ: format %d, %d\n", what, format, number);
 }
 
-// Equal NaN or zeros would say nothing.
-static void varied(const std::vector<float>& a, int format) {
-    float most = 0;
-    for (float x : a) most = std::max(most, std::isfinite(x) ? std::abs(x) : 1e30f);
-    if (most > 1e-3f && most < 1e6f) return;
-    failures++;
-    std::printf("no test: format %d, magnitude %g\n", format, most);
+// A weighted mean that another processor's can be compared with. (Equal NaN or zeros would say nothing.)
+static void print_mean(const std::vector<float>& a, int format) {
+    double total = 0;
+    for (size_t i = 0; i < a.size(); i++) total += std::abs(a[i]) * (i % 7);
+    failures += !(total > 0 && std::isfinite(total));
+    std::printf("%d %.6g\n", format, total / a.size());
 }
 
 static void check_format(Format format) {
@@ -161,16 +161,14 @@ static void check_format(Format format) {
     RandomModel random(one, format);
     LanguageModel first(random.model, one);
     const auto expected = hidden(first, {COLUMNS}), batch = stepped(first, 0, 9);
-    varied(expected, format), varied(batch, format);
+    print_mean(expected, format);
+    for (int count = 1; count < COLUMNS; count++)
+        same(hidden(first, {count}), expected.data(), "blocks", format, count);
     for (ThreadPool* pool : {&one, &two, &three}) {
         LanguageModel lm(random.model, *pool);
-        for (int count = 1; count < COLUMNS; count += pool == &one ? 1 : 5) {
-            same(hidden(lm, {count}), expected.data(), "blocks", format, count);
-            same(hidden(lm, {count, COLUMNS - count}), expected.data(), "cuts", format, count);
-        }
-        for (int from = 0; from < 9; from++)
-            for (int count = 1; from + count <= 9; count += 3)
-                same(stepped(lm, from, count), batch.data() + batch.size() / 9 * from, "batches", format, count);
+        same(hidden(lm, {7, 12}), expected.data(), "cuts", format, pool->threads());
+        for (int count = pool->threads(), from = 0; from + count <= 9; from += count, count++)
+            same(stepped(lm, from, count), batch.data() + batch.size() / 9 * from, "batches", format, count);
     }
     LanguageModel shared(random.model, two);
     std::vector<std::thread> callers;
@@ -222,7 +220,7 @@ static void check_decoder() {
         std::thread other([&] { decode(b); });
         decode(a);
         other.join();
-        if (pool == &one) expected = a, varied(a, -1);
+        if (pool == &one) expected = a, print_mean(a, -1);
         for (const auto& samples : {a, b}) same(samples, expected.data(), "samples", -1, pool->threads());
     }
 }
@@ -230,6 +228,5 @@ static void check_decoder() {
 int main() {
     for (Format format : {F32, BF16, I8, I4}) check_format(format);
     check_decoder();
-    std::printf("vectors of %d floats: %d differences\n", W, failures);
     return failures != 0;
 }

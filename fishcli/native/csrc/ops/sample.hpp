@@ -31,9 +31,18 @@ public:
 private:
     // NaN where one of the logits is NaN.
     static float maximum(const float* logits, int count) {
-        float most = logits[0];
-        for (int i = 1; i < count; i++) most = logits[i] > most || logits[i] != logits[i] ? logits[i] : most;
-        return most;
+        V largest = splat(-INFINITY);
+        Vi nans = {};
+        int i = 0;
+        for (; i + W <= count; i += W) {
+            const V v = load<V>(logits + i);
+            largest = v > largest ? v : largest, nans |= v != v;
+        }
+        float most = -INFINITY;
+        bool nan = false;
+        for (int j = 0; j < W; j++) most = std::max(most, largest[j]), nan |= nans[j] != 0;
+        for (; i < count; i++) most = std::max(most, logits[i]), nan |= logits[i] != logits[i];
+        return nan ? NAN : most;
     }
 
     // Repetition penalty (arXiv:1909.05858) on each entry of the history, once however often it occurs.
