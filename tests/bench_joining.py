@@ -36,10 +36,13 @@ class Steps:
         return max(np.diff(times), default=0.0)
 
 
-def listen(engine, request, player):
+def listen(engine, request, player, gaps):
+    """Play a stream, and note when a gap ends and how long it was."""
     with engine.speak(request) as stream:
         for chunk in stream:
+            before = len(player.gaps)
             player.receive(time.perf_counter(), len(chunk.samples) / engine.sample_rate)
+            gaps += [(time.perf_counter(), gap) for gap in player.gaps[before:]]
 
 
 def main(folder, streams, seconds):
@@ -49,10 +52,10 @@ def main(folder, streams, seconds):
         voices = [task.voice() for _ in range(streams)]
         for voice in voices:
             list(engine.speak(task.request(voice, frames=1)))
-        players, threads = [Player(time.perf_counter()) for _ in voices], []
+        players, gaps, threads = [Player(time.perf_counter()) for _ in voices], [], []
         for i, (voice, player) in enumerate(zip(voices, players, strict=True)):
             request = Request(TEXT * 9, [voice], SamplingParams(seed=i, max_new_tokens=FRAMES))
-            threads.append(threading.Thread(target=listen, args=(engine, request, player)))
+            threads.append(threading.Thread(target=listen, args=(engine, request, player, gaps)))
             threads[-1].start()
         began = time.perf_counter()
         while time.perf_counter() - began < 60 and min(player._end for player in players) < time.perf_counter() + 1:
@@ -64,7 +67,7 @@ def main(folder, streams, seconds):
         codes = engine.encode(recording)
         encoded = time.perf_counter()
         listen_to = Request(TEXT, [Reference(codes, TRANSCRIPT)], SamplingParams(seed=99, max_new_tokens=8))
-        listen(engine, listen_to, newcomer)
+        listen(engine, listen_to, newcomer, [])
         heard = joined + (newcomer.time_to_first_audio or 0.0)
         for thread in threads:
             thread.join()
@@ -72,7 +75,8 @@ def main(folder, streams, seconds):
     print(f"longest pause between two decode steps: {steps.longest_pause(began, joined):.3f} s before,")
     encoding, prefill = steps.longest_pause(joined, encoded), steps.longest_pause(encoded, heard)
     print(f"  {encoding:.3f} s while it is encoded, {prefill:.3f} s after")
-    print(f"gaps that the running streams heard: {[round(gap, 3) for player in players for gap in player.gaps]}")
+    after = [(round(at - joined, 1), round(gap, 3)) for at, gap in gaps if at >= joined]
+    print(f"gaps that the running streams heard: {len(gaps) - len(after)} before, then (at, seconds) {after[:20]}")
     print(f"first audio of the newcomer after {heard - joined:.2f} s, {encoded - joined:.2f} s of it to encode")
 
 
