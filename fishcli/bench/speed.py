@@ -23,7 +23,7 @@ _BURST = 8  # decode steps timed as one
 _BURSTS = 4  # of each repetition
 _PIECES = (1, 4, 16)  # frames that the codec decodes at once
 _SENTENCE = 100  # frames
-_BLOCK = 64  # columns of a prompt that are computed at once, as by the engine
+_BLOCK = 96  # columns of a prompt that are computed at once, as by the engine
 
 
 @dataclass(frozen=True)

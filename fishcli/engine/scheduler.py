@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 BLOCK = 128  # columns of a prefill at once where others only lose time by it; bounds the memory of its attention
-_LEAST_BLOCK, _MOST_BLOCK = 32, 64  # columns, where sequences run or a Ctrl-C has to be heard within 200 ms
+_LEAST_BLOCK, _MOST_BLOCK = 32, 96  # columns, where sequences run or a Ctrl-C has to be heard within 200 ms
 _SECONDS_PER_COLUMN = 0.002  # until the first prefill was timed
 _SECONDS_PER_STEP = 0.03
 _SECONDS_PER_PIECE = 0.03

@@ -12,18 +12,17 @@ from fishcli.request import Codes, Frame, Samples
 # Frames of a piece. On a CPU one frame alone takes twice as long as one of four, so a hundred milliseconds of waiting
 # for the first sound buy a tenth of the time of all others.
 FIRST_PIECE, LONGEST_PIECE = 4, 32
-_PATIENCE = 6  # times the next size, in frames, before it is used
 
 
 def piece_size(frame: int) -> int:
     """Return the frames of the piece that begins at a sample's frame of this index.
 
     The size depends on the index alone, so a seed gives the same bits of sound under any load. It doubles once a
-    listener is far enough ahead to wait for a piece of twice the size, where making audio takes at most 0.87 of its
-    duration.
+    listener is far enough ahead to wait for a piece of twice the size, where making audio takes at most r = 0.8 of its
+    duration: a piece of s frames after n others is in time if (n + s) r <= FIRST_PIECE r + n.
     """
     size = FIRST_PIECE
-    while size < LONGEST_PIECE and frame >= _PATIENCE * 2 * size:
+    while size < LONGEST_PIECE and frame >= 4 * (2 * size - FIRST_PIECE):  # 4 = r / (1 - r)
         size *= 2
     return size
 
