@@ -11,8 +11,9 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -26,7 +27,7 @@ from fishcli.engine.prepared import Prepared, no_room
 from fishcli.engine.scheduler import Scheduler
 from fishcli.engine.sequence import Sequence
 from fishcli.engine.streams import AudioStream, Channel, EngineClosed, FrameStream, Stream
-from fishcli.engine.tasks import DecodeTask, EncodeTask, SpeechTask
+from fishcli.engine.tasks import DecodeTask, PieceTask, SpeechTask
 from fishcli.engine.vocoder import Vocoder
 from fishcli.engine.worker import Worker
 from fishcli.errors import ModelMissing
@@ -40,9 +41,10 @@ from fishcli.runners.plan import Plan, kv_positions, make_plan
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 MAX_BATCH = 8  # sequences of a decode step; on two cores more of them are not faster
 _BUFFER = 64  # frames of a sample that its reader may be behind
-_UNBOUNDED = 1 << 62  # of the codes of a recording, which are small
 
 # The codes of an hour of speech take 1.3 MB.
 _RECORDINGS = TensorCache("recordings", memory=16_000_000, disk=64_000_000)
@@ -122,12 +124,8 @@ class Engine:
         samples = np.ascontiguousarray(samples)
         key = hashlib.sha256(self._parts.codec_identity.encode() + samples.tobytes()).hexdigest()
         if (cached := _RECORDINGS.find(key)) is None:
-            pieces = self._parts.codec.encode_pieces(torch.from_numpy(samples).to(self.device))
-            channel: Channel[Codes] = Channel(_UNBOUNDED, self._worker.wake)
-            self._worker.submit(EncodeTask(map(_to_numpy, pieces), channel))
-            with Stream(channel) as stream:
-                codes = np.ascontiguousarray(np.concatenate(list(stream), axis=1))
-            cached = {"codes": torch.from_numpy(codes)}
+            codes = np.concatenate(self._on_model_thread(lambda: self._encode_pieces(samples)), axis=1)
+            cached = {"codes": torch.from_numpy(np.ascontiguousarray(codes))}
             _RECORDINGS.keep(key, cached)
         return cached["codes"].numpy().copy()
 
@@ -178,9 +176,9 @@ class Engine:
         needed = prepared.largest
         if needed > self.kv_positions:
             raise no_room(needed, self.kv_positions)
+        self._load("runner")
         if prepared.request.references:
             prepared.cached = self._parts.prefixes.find(prepared.prefix)
-        _ = self._parts.runner  # loaded here: the model thread has others to serve
         return prepared
 
     def _submit_speech(self, prepared: Prepared, decoders: list[Callable[[Codes], Samples]]) -> Channel:  # type: ignore[type-arg]
@@ -201,8 +199,28 @@ class Engine:
             raise
         return channel
 
+    def _encode_pieces(self, samples: Samples) -> Iterator[Codes]:
+        return map(_to_numpy, self._parts.codec.encode_pieces(torch.from_numpy(samples).to(self.device)))
+
+    def _load(self, name: str) -> None:
+        """Load a part of the model, unless it is there. Only the model thread computes with PyTorch in parallel:
+
+        OpenMP has threads for each thread that does, and where they are more than the processors they sleep between
+        any two operations (encoding took 1.08 times as long).
+        """
+        if name not in self._parts.__dict__:
+            self._on_model_thread(lambda: iter([getattr(self._parts, name)]))
+
+    def _on_model_thread(self, start: Callable[[], Iterator[T]]) -> list[T]:
+        """Return the results of some work that is done piece by piece on the model thread."""
+        channel: Channel[T] = Channel(1, self._worker.wake)
+        self._worker.submit(PieceTask(start, channel))
+        with Stream(channel) as stream:
+            return list(stream)
+
     def _stream_decoder(self) -> Callable[[Codes], Samples]:
         """Return a streaming decoder of one sample: the next codes (K, t) -> their samples."""
+        self._load("decoder")
         stream, device = self._parts.decoder.stream(), self.device
         return lambda codes: _to_numpy(stream.push(torch.from_numpy(codes).to(device)))
 

@@ -1,4 +1,4 @@
-"""What the model thread works on for one client: speech, a recording to encode, or codes to decode."""
+"""The work of the model thread for one client: speech, codes to decode, or anything that is done piece by piece."""
 
 from __future__ import annotations
 
@@ -163,20 +163,25 @@ class SpeechTask:
         self._places += 1
 
 
-class EncodeTask:
-    """A recording on its way to codes, piece by piece."""
+class PieceTask:
+    """Work in pieces, between which others are served: a recording to encode, or a part of the model to load.
 
-    def __init__(self, pieces: Iterator[Codes], channel: Channel[Codes]) -> None:
-        self.pieces, self.channel = pieces, channel
-        self.finished = False
+    `start` returns the results, one for each piece of work; it runs on the model thread as they do.
+    """
+
+    def __init__(self, start: Callable[[], Iterator[Any]], channel: Channel[Any]) -> None:
+        self.channel, self.finished = channel, False
+        self._start = start
+        self._pieces: Iterator[Any] | None = None
 
     def run(self) -> None:
-        """Encode the next piece."""
-        piece = next(self.pieces, None)
-        if piece is None:
-            self.finished = True
-        else:
-            self.channel.put(piece, piece.shape[1])
+        """Do the next piece of work and deliver its result."""
+        if self._pieces is None:
+            self._pieces = self._start()
+        for result in self._pieces:
+            self.channel.put(result, 0)
+            return
+        self.finished = True
 
     def release(self) -> None:
         """There is nothing to give back."""
@@ -216,4 +221,4 @@ class DecodeTask:
         """There is nothing to give back."""
 
 
-Task = SpeechTask | EncodeTask | DecodeTask
+Task = SpeechTask | PieceTask | DecodeTask

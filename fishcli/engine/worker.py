@@ -16,7 +16,7 @@ from fishcli.engine.prepared import no_room
 from fishcli.engine.scheduler import Join, Scheduler, State, Step, Work
 from fishcli.engine.sequence import Sequence
 from fishcli.engine.streams import EngineClosed
-from fishcli.engine.tasks import DecodeTask, EncodeTask, Sample, SpeechTask, Task
+from fishcli.engine.tasks import DecodeTask, PieceTask, Sample, SpeechTask, Task
 from fishcli.engine.vocoder import Playback
 
 log = logging.getLogger(__name__)
@@ -182,14 +182,14 @@ class Worker:
     def _state(self) -> State:
         samples = self._samples.items()
         prefills = [sequence for sequence, _ in samples if sequence.prefilling]
-        encodes = [task for task in self._tasks if isinstance(task, EncodeTask) and task.channel.room > 0]
+        others = [task for task in self._tasks if isinstance(task, PieceTask)]
         runnable = [Running(*each) for each in samples if each[0].prefilled and each[1].has_room(each[0])]
         speaking: list[Sample | DecodeTask] = [
             sample for task in self._tasks if isinstance(task, SpeechTask) for sample in task.samples
         ]
         decodes = [task for task in self._tasks if isinstance(task, DecodeTask)]
         pieces = [each for each in speaking + decodes if each.has_piece]
-        return State(self._clock(), [*encodes, *prefills], runnable, pieces)
+        return State(self._clock(), [*others, *prefills], runnable, pieces)
 
     def _do(self, work: Work) -> None:
         began = self._clock()
@@ -205,7 +205,7 @@ class Worker:
         self.scheduler.timed(work, self._clock() - began)
 
     def _join(self, work: Join) -> None:
-        if isinstance(work.item, EncodeTask):
+        if isinstance(work.item, PieceTask):
             self._contained(work.item, work.item.run)
         elif isinstance(work.item, Sequence):
             sequence = work.item
