@@ -17,6 +17,7 @@ __all__ = [
     "Reference",
     "Request",
     "SamplingParams",
+    "TextFeed",
     "__version__",
     "load",
 ]
@@ -30,12 +31,13 @@ if TYPE_CHECKING:
     from fishcli.request import Reference as Reference
     from fishcli.request import Request as Request
     from fishcli.request import SamplingParams as SamplingParams
+    from fishcli.request import TextFeed as TextFeed
 
 _HOMES = {
     "Engine": "fishcli.engine",
     "load": "fishcli.engine",
     "FishError": "fishcli.errors",
-    **dict.fromkeys(("AudioChunk", "Frame", "Reference", "Request", "SamplingParams"), "fishcli.request"),
+    **dict.fromkeys(("AudioChunk", "Frame", "Reference", "Request", "SamplingParams", "TextFeed"), "fishcli.request"),
 }
 
 

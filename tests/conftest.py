@@ -38,6 +38,21 @@ def _own_folders(tmp_path_factory):
         yield
 
 
+@pytest.fixture
+def no_voice_is_kept() -> Iterator[None]:
+    """Fail where a test leaves keys and values in the prefix cache."""
+    from fishcli import files
+    from fishcli.engine import prefix_cache
+
+    def voices() -> set[Path]:
+        prefix_cache.flush()
+        return set((files.folder("cache") / "voices").glob("*"))
+
+    before = voices()
+    yield
+    assert voices() <= before
+
+
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
     """PyTorch on one thread: on a busy machine those of small layers wait for each other far longer than they work."""

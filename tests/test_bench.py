@@ -27,7 +27,7 @@ def spreads(fields: object) -> list[dict[str, float]]:
     return [spread for each in inner for spread in spreads(each)]
 
 
-def test_json(fish):
+def test_json(fish, no_voice_is_kept):
     code, out, err = fish("bench", *SHORT, "--batch", "3,1", "--json", "-q")
     assert (code, err) == (0, "")
     told = json.loads(out)
@@ -45,7 +45,6 @@ def test_json(fish):
     found = spreads(told)
     assert len(found) == 19
     assert all(0 < each["minimum"] <= each["median"] <= each["maximum"] for each in found)
-    assert not (files.folder("cache") / "voices").exists()  # random voices are not kept
 
 
 @pytest.mark.skipif(build.why_not() is not None, reason="there is no C++ compiler")

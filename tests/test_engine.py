@@ -334,6 +334,46 @@ def wait_for(condition, seconds=5.0):
     return condition()
 
 
+@NATIVE
+def test_a_parked_sequence_computes_the_same_bits(micro, voice, store):
+    """Its slot was taken while it waited for text: what it computes anew is what it had."""
+    engine = engine_of(micro, "bfloat16", "int8", compile=True, kv_memory=1)  # two contexts
+    expected = fed(engine, ["First sentence here. ", "The second one follows. ", "And the last."], chunk_length=30)
+    feed, heard = TextFeed(), []
+    feed.feed("First sentence here. ")
+    stream = engine.speak(Request(feed, sampling=SHORT, chunk_length=30))
+    feed.feed("The second ")
+    heard.append(next(stream))
+    whole = Request(TEXT, [voice], SamplingParams(seed=1, max_new_tokens=0), chunk_length=2000)
+    for _ in range(2):
+        with ThreadPoolExecutor(2) as clients:
+            list(clients.map(lambda _: spoken(engine, whole), range(2)))
+    feed.feed("one follows. And the last.")
+    feed.close()
+    heard += list(stream)
+    np.testing.assert_array_equal(np.concatenate([c.codes for c in heard], axis=1), expected[0])
+    np.testing.assert_array_equal(np.concatenate([c.samples for c in heard]), expected[1])
+    engine.close()
+
+
+def test_a_last_sentence_that_is_refused_ends_the_stream(engine, monkeypatch):
+    feed = TextFeed()
+    stream = engine.generate(Request(feed, sampling=SHORT))
+    feed.feed("A sentence. And the rest")
+    assert next(stream).text_span.text == "A sentence."
+    with monkeypatch.context() as patch:
+        patch.setattr("fishcli.engine.prepared.Prepared.check", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            feed.close()
+    assert {frame.text_span.text for frame in stream} <= {"A sentence."}
+
+
+def test_references_that_fill_the_context_are_refused_for_a_feed_too(engine):
+    long = Reference(np.zeros((8, 600), np.int16), "A long recording.")
+    with pytest.raises(InputError, match="fit into this model's context"):
+        engine.speak(Request(TextFeed(), [long]))
+
+
 def test_a_feed_without_words_is_an_empty_stream(engine):
     feed = TextFeed()
     feed.close()
@@ -362,7 +402,7 @@ def test_a_closed_stream_takes_no_further_step(engine, monkeypatch):
     time.sleep(0.3)
     assert len(steps) <= taken + 1
     assert not list(stream)
-    assert wait_for(lambda: engine._worker._running.pool.free == engine.kv_positions)
+    assert wait_for(lambda: engine._worker.executor.pool.free == engine.kv_positions)
 
 
 def test_a_stream_that_nobody_holds_is_cancelled(engine, monkeypatch):
@@ -374,7 +414,7 @@ def test_a_stream_that_nobody_holds_is_cancelled(engine, monkeypatch):
     taken = len(steps)
     time.sleep(0.3)
     assert len(steps) <= taken + 1
-    assert wait_for(lambda: engine._worker._running.pool.free == engine.kv_positions)
+    assert wait_for(lambda: engine._worker.executor.pool.free == engine.kv_positions)
 
 
 def test_a_reader_that_stops_pauses_its_own_work(engine, monkeypatch):
@@ -413,7 +453,7 @@ def test_memory_that_runs_out_ends_the_streams_of_that_step(engine, monkeypatch)
         with pytest.raises(MemoryError):
             spoken(engine, hot)
         assert cold.result()[0].shape[1]
-    assert wait_for(lambda: engine._worker._running.pool.free == engine.kv_positions)
+    assert wait_for(lambda: engine._worker.executor.pool.free == engine.kv_positions)
 
 
 def test_a_dead_model_thread_is_said_to_everyone(micro, monkeypatch):

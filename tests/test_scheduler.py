@@ -13,7 +13,7 @@ from fishcli.engine.kv_pool import KVPool, Slot
 from fishcli.engine.scheduler import Join, Scheduler, State, Step, Vocode
 from fishcli.engine.sequence import Sequence
 from fishcli.engine.streams import Channel, Stream
-from fishcli.engine.tasks import SpeechTask
+from fishcli.engine.tasks import PieceTask, SpeechTask
 from fishcli.engine.vocoder import FIRST_PIECE, LONGEST_PIECE, Playback, piece_size
 from fishcli.engine.worker import Worker
 from fishcli.request import Request, SamplingParams, Script, Span
@@ -114,7 +114,7 @@ class House:
         channel = Channel(capacity, self.worker.wake)
         decoders = [self.decode] * prompts.request.num_samples if sound else []
         task = SpeechTask(prompts, channel, make, decoders, self.worker.wake)
-        self.worker._tasks.append(task)
+        self.worker.add(task)
         return task
 
     def decode(self, codes):
@@ -194,7 +194,9 @@ def test_a_prefill_block_follows_how_far_the_listeners_are_ahead(ahead, columns)
 
 
 def test_prefill_blocks_of_a_runner_that_is_not_exact_have_one_size():
-    assert Scheduler(8, exact=False).next(State(0.0, ["prompt"], [heard(0.0)])) == Join("prompt", 128)
+    scheduler = Scheduler(8)
+    scheduler.exact = False
+    assert scheduler.next(State(0.0, ["prompt"], [heard(0.0)])) == Join("prompt", 128)
 
 
 def test_nothing_to_do():
@@ -301,7 +303,7 @@ class Crowd:
         elif prompts.request.iterative_prompt and rng.random() < 0.2:  # its last chunk comes later
             self.expected[task] += samples * 4
             for sample in task.samples:
-                sample.turns[0].open = True
+                sample.sequences[0].open = True
             self.feeding.append(task)
 
     def cancel(self):
@@ -313,7 +315,7 @@ class Crowd:
         """Give one of the texts that arrive over time its last chunk."""
         if self.feeding:
             for sample in self.feeding.pop(0).samples:
-                for sequence in sample.turns:
+                for sequence in sample.sequences:
                     sequence.chunks.append(Span("5", 0, 0))
                     sequence.open = False
 
@@ -321,7 +323,68 @@ class Crowd:
         pool = self.house.executor.pool
         slots = sorted(sequence.slot for sequence in self.house.executor.running)
         assert all(a.start + a.length <= b.start for a, b in itertools.pairwise(slots))
+        assert all(sequence.length <= sequence.slot.length for sequence in self.house.executor.running)
         assert pool.free + sum(slot.length for slot in slots) == pool.positions
+
+
+def test_readers_that_stop_keep_nobody_out():
+    """Not from the batch, and not from the KV cache: their slots are taken, and come back when they read on."""
+    house = House(positions=900)
+    stuck = [house.submit(FakePrompts([48] * 4), capacity=16) for _ in range(9)]
+    house.run()
+    other = house.submit(FakePrompts([40, 40]))
+    house.run()
+    assert frames_of(other) == 2 * 39
+    for task in stuck:
+        taken, stream = 0, Stream(task.channel)
+        while not task.finished or task.channel._items:
+            taken += next(stream).codes.shape[1]
+            house.run()
+        assert taken == 4 * 47
+
+
+def test_a_request_of_many_samples_is_not_put_off_by_newcomers():
+    house = House(positions=400)  # two at a time
+    many = house.submit(FakePrompts([10], samples=6))
+    for _ in range(40):
+        house.submit(FakePrompts([10]))
+        for _ in range(30):
+            house.worker.work()
+    assert many.finished
+
+
+def test_other_work_and_prefills_take_turns_in_order_of_arrival():
+    house, done = House(positions=10_000), []
+    running = house.submit(FakePrompts([48] * 3))
+    while not running.samples[0].playback.started:
+        house.worker.work()
+
+    def encoding(name):
+        for _ in range(50):
+            house.clock.now += 0.04
+            done.append(name)
+            yield name
+
+    for name in "ab":
+        house.worker.add(PieceTask(lambda name=name: encoding(name), Channel(1, house.worker.wake)))
+    voice = house.submit(FakePrompts([20]))
+    for name in "cd":
+        house.worker.add(PieceTask(lambda name=name: encoding(name), Channel(1, house.worker.wake)))
+    slack = 9.0
+    while not voice.samples[0].playback.started:
+        assert house.worker.work()
+        slack = min(slack, running.samples[0].playback.ahead(house.clock.now))
+    assert done[:100] == ["a"] * 50 + ["b"] * 50  # those that came before it
+    assert len(done) < 110  # then one piece at most between two steps
+    assert slack > -1.5  # the next chunk of a running voice waits for none of them, which take 4 s
+
+
+def test_playback_goes_on_after_an_underrun():
+    playback = Playback()
+    playback.deliver(1.0, 0.0)
+    assert playback.ahead(5.0) == -4.0
+    playback.deliver(1.0, 5.0)
+    assert playback.ahead(5.5) == 0.5
 
 
 @pytest.mark.parametrize("seed", range(4))

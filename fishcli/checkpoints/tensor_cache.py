@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 import threading
+import weakref
 from collections import OrderedDict
 from pathlib import Path
 
@@ -21,6 +22,9 @@ log = logging.getLogger(__name__)
 Tensors = dict[str, Tensor]
 
 
+_caches: weakref.WeakSet[TensorCache] = weakref.WeakSet()
+
+
 class TensorCache:
     """An LRU cache of at most `memory` bytes in memory and `disk` bytes in the folder `name` of the cache folder.
 
@@ -31,6 +35,7 @@ class TensorCache:
         self._name, self._memory, self._disk = name, memory, disk
         self._held: OrderedDict[str, Tensors] = OrderedDict()
         self._lock = threading.Lock()
+        _caches.add(self)
 
     def find_in_memory(self, key: str) -> Tensors | None:
         """Return what `find` returns, without looking on disk."""
@@ -109,3 +114,13 @@ def _checksum(key: str, tensors: Tensors) -> str:
         digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def _renew_locks() -> None:
+    """A lock that another thread held at a fork stays locked in the new process."""
+    for cache in _caches:
+        cache._lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)

@@ -13,7 +13,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -59,12 +59,10 @@ class Engine:
     def __init__(self, found: local.Found, codec_path: Path, plan: Plan, max_batch: int = MAX_BATCH) -> None:
         self.model, self.plan = found, plan
         self._parts = parts = Model(found, codec_path, plan)
-        self._max_batch = max_batch
-        scheduler = Scheduler(max_batch, exact=plan.native)
-        self._worker = Worker(scheduler, self.frame_rate, lambda: _executor(parts))
-        weakref.finalize(self, self._worker.close).atexit = False  # the thread holds the worker, not the engine
+        self._worker = Worker(Scheduler(max_batch), self.frame_rate, lambda: _executor(parts))
+        weakref.finalize(self, self._worker.stop).atexit = False  # the thread holds the worker, not the engine
 
-    # What the files say.
+    # Metadata of the checkpoint.
 
     @property
     def device(self) -> torch.device:
@@ -101,7 +99,7 @@ class Engine:
         """Positions of the KV cache, for all sequences together."""
         return kv_positions(self.lm_settings, self.plan)
 
-    # The four verbs.
+    # Requests.
 
     def speak(self, request: Request | str) -> AudioStream:
         """Start to speak and return the audio as a stream of AudioChunk, each sample in order.
@@ -111,18 +109,22 @@ class Engine:
         """
         prepared = self._prepared(request)
         decoders = [self._stream_decoder() for _ in range(prepared.request.num_samples)]
-        channel = self._submit_speech(prepared, decoders)
-        return AudioStream(channel, prepared.request.seed, prepared.script)
+        stream = AudioStream(self._channel(prepared), prepared.request.seed, prepared.script)
+        self._submit(prepared, stream.channel, decoders)
+        return stream
 
     def generate(self, request: Request | str) -> FrameStream:
         """Start to generate and return the codes as a stream of Frame. Raises as `speak` does."""
         prepared = self._prepared(request)
-        return FrameStream(self._submit_speech(prepared, []), prepared.request.seed, prepared.script)
+        stream = FrameStream(self._channel(prepared), prepared.request.seed, prepared.script)
+        self._submit(prepared, stream.channel, [])
+        return stream
 
     def encode(self, samples: Samples) -> Codes:
         """Return the codes (K, T) of a recording (N,) at `sample_rate`. They are cached. Raises InputError."""
-        samples = np.ascontiguousarray(samples)
-        key = hashlib.sha256(self._parts.codec_identity.encode() + samples.tobytes()).hexdigest()
+        samples = np.ascontiguousarray(samples, np.float32)
+        described = f"{self._parts.codec_identity} {samples.shape}".encode()
+        key = hashlib.sha256(described + samples.tobytes()).hexdigest()
         if (cached := _RECORDINGS.find(key)) is None:
             codes = np.concatenate(self._on_model_thread(lambda: self._encode_pieces(samples)), axis=1)
             cached = {"codes": torch.from_numpy(np.ascontiguousarray(codes))}
@@ -137,7 +139,7 @@ class Engine:
         self._worker.submit(DecodeTask(codes.astype(np.int16), Vocoder(self._stream_decoder()), channel))
         return Stream(channel)
 
-    # Its life.
+    # Lifecycle.
 
     @property
     def healthy(self) -> bool:
@@ -148,7 +150,7 @@ class Engine:
         """End every stream and the model thread. Further requests raise EngineClosed."""
         self._worker.close()
 
-    # Its parts, for benchmarks and tests.
+    # Parts of the model, for benchmarks and tests.
 
     @property
     def lm(self) -> Transformer:
@@ -181,15 +183,16 @@ class Engine:
             prepared.cached = self._parts.prefixes.find(prepared.prefix)
         return prepared
 
-    def _submit_speech(self, prepared: Prepared, decoders: list[Callable[[Codes], Samples]]) -> Channel:  # type: ignore[type-arg]
+    def _channel(self, prepared: Prepared) -> Channel[Any]:
+        return Channel(_BUFFER * prepared.request.num_samples, self._worker.wake)
+
+    def _submit(self, prepared: Prepared, channel: Channel[Any], decoders: list[Callable[[Codes], Samples]]) -> None:
         settings, codes = self.lm_settings, self.codec_settings.codes
 
         def make(prepared: Prepared, sample: int, place: int) -> Sequence:
             return Sequence(prepared, sample, place, settings.codebooks, codes)
 
-        wake = self._worker.wake
-        channel: Channel = Channel(_BUFFER * prepared.request.num_samples, wake)  # type: ignore[type-arg]
-        task = SpeechTask(prepared, channel, make, decoders, wake)
+        task = SpeechTask(prepared, channel, make, decoders, self._worker.wake)
         if isinstance(feed := prepared.request.text, TextFeed):
             feed.attach(task)
         try:
@@ -197,7 +200,6 @@ class Engine:
         except EngineClosed:
             task.release()
             raise
-        return channel
 
     def _encode_pieces(self, samples: Samples) -> Iterator[Codes]:
         return map(_to_numpy, self._parts.codec.encode_pieces(torch.from_numpy(samples).to(self.device)))
@@ -271,5 +273,12 @@ def load(
         return _engines[key]
 
 
+def _forget_engines() -> None:
+    """A forked process has no model thread, and a lock that another thread held stays locked in it."""
+    global _loading
+    _loading = threading.Lock()
+    _engines.clear()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_engines.clear)  # a child has no model thread
+    os.register_at_fork(after_in_child=_forget_engines)

@@ -52,6 +52,7 @@ class Executor:
             self._reuse(sequence)
             log.debug("sample %d: prompt of %d, %d cached", sequence.sample, sequence.length, sequence.computed)
         start, end = sequence.computed, min(sequence.computed + most, sequence.length - 1)
+        sequence.block = end - start
         if start < end:
             columns = torch.from_numpy(sequence.columns[:, start:end].T.copy()).to(self.model.device)
             self.runner.prefill(columns, self.cache, sequence.slot.start, start)
@@ -62,14 +63,14 @@ class Executor:
     def step(self, sequences: List[Sequence]) -> list[tuple[Sequence, Result]]:
         """Generate the next frame of every sequence. One that fails has its exception instead, the others a frame."""
         try:
-            columns, choices = self.runner.step(self.cache, self._batch(sequences))
+            columns, choices = (each.cpu().numpy() for each in self.runner.step(self.cache, self._batch(sequences)))
         except Exception as error:
             if len(sequences) == 1:
                 return [(sequences[0], error)]
             # A step that failed changed nothing: each alone shows which one cannot be computed.
             return [result for sequence in sequences for result in self.step([sequence])]
         ended = (choices[:, 0] == self.model.codes).tolist()
-        rows = zip(sequences, columns.cpu().numpy(), choices.cpu().numpy(), ended, strict=True)
+        rows = zip(sequences, columns, choices, ended, strict=True)
         return [(sequence, _accepted(sequence, *row)) for sequence, *row in rows]
 
     def _batch(self, sequences: List[Sequence]) -> Batch:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 from torch import Tensor
@@ -17,12 +19,22 @@ _LEAST = 32  # columns, below which computing them again is as fast
 
 # 10 seconds of the full-size model take 6 MB.
 _STORE = TensorCache("voices", memory=256_000_000, disk=1_000_000_000)
-_WRITER = ThreadPoolExecutor(1, "fishcli-prefix-cache")  # the model thread waits for no disk
+_writer = ThreadPoolExecutor(1, "fishcli-prefix-cache")  # the model thread waits for no disk
+
+
+def _renew_writer() -> None:
+    """A forked process has no thread that writes."""
+    global _writer
+    _writer = ThreadPoolExecutor(1, "fishcli-prefix-cache")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_writer)
 
 
 def flush() -> None:
     """Wait until what was cached is on disk."""
-    _WRITER.submit(lambda: None).result()
+    _writer.submit(lambda: None).result()
 
 
 class PrefixCache:
@@ -47,7 +59,8 @@ class PrefixCache:
             return
         key, tensors = self._key(columns), {"keys": keys, "values": values}
         _STORE.hold(key, tensors)
-        _WRITER.submit(_STORE.write, _STORE.path(key), key, tensors)
+        with contextlib.suppress(RuntimeError):  # Python is ending and takes no more work
+            _writer.submit(_STORE.write, _STORE.path(key), key, tensors)
 
     def _key(self, columns: Columns) -> str:
         return hashlib.sha256(self._identity.encode() + b"\n" + columns.astype("<i8").tobytes()).hexdigest()

@@ -35,7 +35,7 @@ class Prepared:
             self._reserve += self.context - _FEED_CONTEXT
             self.context = _FEED_CONTEXT
         self._widths: dict[str, int] = {}  # of each chunk's prompt, behind the prefix
-        for span in self.spans:
+        for span in self.spans or [Span(".", 0, 1)]:  # of a text to come, at least the references have to fit
             self.check(span)
 
     @property
@@ -53,7 +53,7 @@ class Prepared:
         """The positions of the largest sequence."""
         if self.script is None or self.request.iterative_prompt:
             return self.positions(self.spans)
-        return max(self.positions([span]) for span in self.spans)
+        return max((self.positions([span]) for span in self.spans), default=0)
 
     def prompt(self, span: Span, earlier: Sequence[Columns]) -> tuple[Columns, list[Columns]]:
         """Return the prompt (K + 1, T) of a chunk and the earlier turns that fit into it."""
@@ -70,7 +70,7 @@ class Prepared:
         return min(self.request.sampling.max_new_tokens or room, room)
 
     def positions(self, spans: Sequence[Span]) -> int:
-        """Return the positions that a sequence needs to generate these chunks in one context; () is any number."""
+        """Return the positions that a sequence needs for these chunks in one context; the whole context for ()."""
         if not spans:
             return self.context
         limit = self.request.sampling.max_new_tokens or self.context

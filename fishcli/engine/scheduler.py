@@ -6,15 +6,18 @@ from collections.abc import Sequence as List
 from dataclasses import dataclass
 from typing import Protocol
 
-BLOCK = 128  # columns of a prefill at once where others only lose time by it; bounds the memory of its attention
-_LEAST_BLOCK, _MOST_BLOCK = 32, 96  # columns, where sequences run or a Ctrl-C has to be heard within 200 ms
+BLOCK = 128  # columns of a prefill at once by PyTorch, which smaller blocks only slow down; bounds its memory
+_LEAST_BLOCK, _MOST_BLOCK = (
+    32,
+    96,
+)  # columns: as listeners allow; Ctrl-C must take effect within 200 ms
 _SECONDS_PER_COLUMN = 0.002  # until the first prefill was timed
 _SECONDS_PER_STEP = 0.03
 _SECONDS_PER_PIECE = 0.03
 
 
 class Listener(Protocol):
-    """Whoever hears a sample."""
+    """The playback of a sample."""
 
     def ahead(self, now: float) -> float:
         """Return the seconds of audio that wait to be played."""
@@ -42,7 +45,7 @@ class Piece(Protocol):
 
 @dataclass(frozen=True)
 class State:
-    """What could be done now. `joining` are prefills and encodings, oldest first."""
+    """What could be done now. `joining`: prefills and encodings, the first one first."""
 
     now: float  # seconds, by any clock
     joining: List[object] = ()
@@ -86,9 +89,9 @@ class Scheduler:
     `exact`: whether the blocks of a prefill may have any size without a change of bits (see `Runner.exact`).
     """
 
-    def __init__(self, max_batch: int, exact: bool = True) -> None:
+    def __init__(self, max_batch: int) -> None:
         self.max_batch = max_batch
-        self._exact = exact
+        self.exact = True
         self._joined = False  # since the last step
         self._column, self._step, self._piece = _SECONDS_PER_COLUMN, _SECONDS_PER_STEP, _SECONDS_PER_PIECE
 
@@ -99,10 +102,10 @@ class Scheduler:
             self._joined = isinstance(work, Join) or (self._joined and not isinstance(work, Step))
         return work
 
-    def timed(self, work: Work, seconds: float) -> None:
-        """Learn how long a piece of work took."""
-        if isinstance(work, Join) and work.columns:
-            self._column += 0.3 * (seconds / work.columns - self._column)
+    def timed(self, work: Work, seconds: float, columns: int = 0) -> None:
+        """Learn how long a piece of work took; `columns`: those that a prefill computed."""
+        if isinstance(work, Join):
+            self._column += 0.3 * (seconds / columns - self._column) if columns else 0.0
         elif isinstance(work, Step):
             self._step += 0.3 * (seconds - self._step)
         elif isinstance(work, Vocode):
@@ -133,7 +136,7 @@ class Scheduler:
 
     def _block(self, state: State) -> int:
         """Return the columns of the next prefill block: as many as the running listeners do not miss."""
-        if not self._exact:
+        if not self.exact:
             return BLOCK
         listeners = [*(each.listener for each in state.runnable), *(each.listener for each in state.pieces)]
         ahead = [listener.ahead(state.now) for listener in listeners if listener]

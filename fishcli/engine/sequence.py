@@ -32,6 +32,7 @@ class Sequence:
         self.slot: Slot | None = None
         self.columns: Columns = np.empty((codebooks + 1, 0), np.int64)
         self.length = self.computed = 0
+        self.block = 0  # columns of the last prefill
         self.history = np.empty((codebooks, WINDOW), np.int64)
         self._no_choice = codes + 1
         self._width = 0  # of the prompt of the current chunk; 0: it has none yet
@@ -44,7 +45,12 @@ class Sequence:
     @property
     def finished(self) -> bool:
         """Whether every chunk has been generated, and no other will come."""
-        return not self.chunks and not self.open
+        return not self.open and not self.chunks  # a feeder adds a chunk before it clears `open`
+
+    @property
+    def started(self) -> bool:
+        """Whether it has had a slot."""
+        return self.columns.shape[1] > 0
 
     @property
     def prefilled(self) -> bool:
@@ -68,6 +74,8 @@ class Sequence:
         self.computed = common_prefix(self.columns[:, : self.computed], prompt[:, :-1])
         self.columns[:, : self.length] = prompt
         self._left = self.prepared.limit(self._width)
+        if self._width + self._left > self.slot.length:
+            raise FishError(f"A chunk needs {self._width + self._left} positions of a slot of {self.slot.length}.")
         self.history[:] = self._no_choice
         return True
 

@@ -86,16 +86,16 @@ class Stream(Iterator[T]):
 
     def __init__(self, channel: Channel[T], seed: int = 0, script: Script | None = None) -> None:
         self.seed, self.script = seed, script
-        self._channel = channel
+        self.channel = channel
         # The model thread holds the channel, not the stream: one that nobody reads any more is collected.
         weakref.finalize(self, channel.cancel).atexit = False
 
     def __next__(self) -> T:
-        return self._channel.get()
+        return self.channel.get()
 
     def close(self) -> None:
         """Cancel what is not made yet. At most the decode step, prefill block or piece in progress still runs."""
-        self._channel.cancel()
+        self.channel.cancel()
 
     def __enter__(self: S) -> S:
         return self

@@ -13,7 +13,8 @@ from fishcli.engine.streams import Channel
 from fishcli.engine.vocoder import Playback, Vocoder
 from fishcli.request import AudioChunk, Codes, Frame, Samples, Span, TextFeed
 
-_CAPACITY = 64  # frames of a sample that its reader may be behind
+_CAPACITY = 64  # frames of a sample that the vocoder may be behind
+_MAX_EARLY = 4096  # frames of a sample whose chunks are generated before their turn
 Decode = Callable[[Codes], Samples]
 
 
@@ -23,7 +24,7 @@ class Sample:
     def __init__(self, task: SpeechTask, index: int, vocoder: Vocoder | None) -> None:
         self.task, self.index, self.vocoder = task, index, vocoder
         self.playback = Playback()
-        self.turns: deque[Sequence] = deque()  # the one whose frames come next is the first
+        self.sequences: list[Sequence] = []  # those whose frames are to come, in the order of the text
         self._early: dict[Sequence, list[Frame]] = {}  # frames of sequences whose turn has not come
 
     @property
@@ -33,17 +34,17 @@ class Sample:
     def take(self, sequence: Sequence, frame: Frame) -> None:
         """Pass on a frame, and what has waited for it."""
         self._early.setdefault(sequence, []).append(frame)
-        while self.turns and self.turns[0] in self._early:
-            for each in self._early.pop(self.turns[0]):
+        while self.sequences and self.sequences[0] in self._early:
+            for each in self._early.pop(self.sequences[0]):
                 self._pass_on(each)
-            if not self.turns[0].finished:
+            if not self.sequences[0].finished:
                 break
-            self.turns.popleft()
+            del self.sequences[0]
 
     def has_room(self, sequence: Sequence) -> bool:
         """Whether a frame of the sequence has a place: its reader is not too far behind."""
-        if self.turns and self.turns[0] is not sequence:
-            return True  # kept here, at most max_new_tokens of them
+        if self.sequences[:1] != [sequence]:
+            return sum(map(len, self._early.values())) < _MAX_EARLY
         waiting = self.vocoder.waiting if self.vocoder else 0
         return self.task.channel.room > 0 and waiting < _CAPACITY
 
@@ -64,9 +65,9 @@ class Sample:
     @property
     def finished(self) -> bool:
         """Whether nothing of the sample is left to make."""
-        while self.turns and self.turns[0].finished and self.turns[0] not in self._early:
-            self.turns.popleft()  # its text ended after its last chunk
-        return not self.turns and not (self.vocoder and self.vocoder.waiting)
+        while self.sequences and self.sequences[0].finished and self.sequences[0] not in self._early:
+            del self.sequences[0]  # its text ended after its last chunk
+        return not self.sequences and not (self.vocoder and self.vocoder.waiting)
 
     def _pass_on(self, frame: Frame) -> None:
         if self.vocoder:
@@ -78,7 +79,7 @@ class Sample:
 class SpeechTask:
     """A request under way: its samples, and the sequences that wait for a slot. It reads a text that arrives over time.
 
-    `feed`, `flush` and `close` are called by the thread that feeds the text, everything else by the model thread.
+    The thread that feeds the text calls `feed`, `flush` and `close`, which add chunks; the model thread calls the rest.
     """
 
     def __init__(
@@ -104,8 +105,16 @@ class SpeechTask:
         """Whether every sample is complete."""
         return self._script is None and all(sample.finished for sample in self.samples)
 
+    @property
+    def wants_slot(self) -> bool:
+        """Whether a sequence waits for a slot, has a chunk to generate, and its reader has room."""
+        first = next(iter(self.waiting), None)
+        return first is not None and bool(first.chunks) and self.samples[first.sample].has_room(first)
+
     def positions(self, sequence: Sequence) -> int:
-        """Return the positions of the KV cache that a sequence needs."""
+        """Return the positions of the KV cache that a sequence needs; once it has begun, as many as it had."""
+        if sequence.started:
+            return sequence.columns.shape[1]
         return self.prepared.positions(() if sequence.open else tuple(sequence.chunks))
 
     def feed(self, piece: str, /) -> None:
@@ -121,15 +130,22 @@ class SpeechTask:
     def close(self) -> None:
         """Take the text as complete: nothing follows."""
         if self._script:
-            spans = self._script.close()
-            self._add(spans, last=True)
-            self._script = None
-            self._wake()
+            try:
+                self._add(self._script.close(), last=True)
+            except BaseException:
+                self._extend([], last=True)  # the feeder gets the error; the reader hears what came before
+                raise
+            finally:
+                self._script = None
+                self._wake()
 
     def release(self) -> None:
-        """Detach the text: the stream has ended."""
+        """Detach the text and let go of decoders and tensors: the stream has ended."""
         if isinstance(feed := self.prepared.request.text, TextFeed):
             feed.detach()
+        self.prepared.cached = None
+        for sample in self.samples:
+            sample.vocoder, sample.sequences = None, []
 
     def _add(self, spans: tuple[Span, ...] | list[Span], last: bool = False) -> None:
         """Give chunks to the sequences: one for each sample that reads on, or one for each chunk."""
@@ -149,7 +165,7 @@ class SpeechTask:
                 self._start(spans, open=not last)
             return
         for sample in self.samples:
-            for sequence in sample.turns:
+            for sequence in list(sample.sequences):  # the model thread drops those that are complete
                 sequence.chunks.extend(spans)
                 sequence.open = not last
 
@@ -158,7 +174,7 @@ class SpeechTask:
             sequence = self._make(self.prepared, sample.index, self._places)
             sequence.chunks.extend(spans)
             sequence.open = open
-            sample.turns.append(sequence)
+            sample.sequences.append(sequence)
             self.waiting.append(sequence)
         self._places += 1
 
@@ -184,7 +200,7 @@ class PieceTask:
         self.finished = True
 
     def release(self) -> None:
-        """There is nothing to give back."""
+        """No resources to release."""
 
 
 class DecodeTask:
@@ -218,7 +234,7 @@ class DecodeTask:
         self.playback.deliver(frame.codes.shape[1] / frame_rate, now())
 
     def release(self) -> None:
-        """There is nothing to give back."""
+        """No resources to release."""
 
 
 Task = SpeechTask | PieceTask | DecodeTask

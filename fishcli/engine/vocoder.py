@@ -66,7 +66,7 @@ class Vocoder:
 
 
 class Playback:
-    """A listener who starts at the first piece and plays without a pause, by the engine's clock (seconds)."""
+    """A listener who starts at the first piece and plays whatever has arrived, by the engine's clock (seconds)."""
 
     def __init__(self) -> None:
         self._started: float | None = None
@@ -74,8 +74,8 @@ class Playback:
 
     def deliver(self, seconds: float, now: float) -> None:
         """Note that a piece was delivered."""
-        if self._started is None:
-            self._started = now
+        earliest = now - self._seconds  # after an underrun, playback goes on from here
+        self._started = earliest if self._started is None else max(self._started, earliest)
         self._seconds += seconds
 
     def ahead(self, now: float) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import queue
 import threading
 import time
 import weakref
@@ -33,9 +34,9 @@ class Running:
 
     @property
     def listener(self) -> Playback | None:
-        """Who waits for its audio; nobody while an earlier chunk is not complete."""
-        turn = bool(self.sample.turns) and self.sample.turns[0] is self.sequence
-        return self.sample.playback if self.sample.vocoder and turn else None
+        """The playback of its sample; None without audio, and while an earlier chunk is incomplete."""
+        first = self.sample.sequences[:1] == [self.sequence]
+        return self.sample.playback if self.sample.vocoder and first else None
 
     @property
     def missing(self) -> int:
@@ -46,7 +47,7 @@ class Running:
 class Worker:
     """Runs tasks on a thread of its own, which starts with the first task and ends with `close`.
 
-    Only that thread touches the executor, the codec and the state of sequences. An exception in one task ends that
+    Only that thread touches the executor and the codec. An exception in one task ends that
     task's stream alone. `error` is what the thread died of, if it did.
     """
 
@@ -58,11 +59,13 @@ class Worker:
         self.scheduler = scheduler
         self._frame_rate, self._make_executor, self._clock = frame_rate, executor, clock
         self._executor: Executor | None = None
-        self._samples: dict[Sequence, Sample] = {}  # of the sequences that have a slot
+        self._active: dict[Sequence, Sample] = {}  # the sequences that have a slot
         self._tasks: list[Task] = []  # in the order of their arrival
         self._admitted: dict[SpeechTask, int] = {}  # sequences of each so far
-        self._condition = threading.Condition()
-        self._awake = self._closing = False
+        # Both may be used again by a finalizer that the garbage collector runs while they are in use.
+        self._lock = threading.RLock()
+        self._signal: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._closing = False
         self._thread: threading.Thread | None = None
         self._process = os.getpid()
         _workers.add(self)
@@ -76,43 +79,52 @@ class Worker:
         """Run a task. Raises EngineClosed after `close`, and in a process that was forked from the one that loaded."""
         if os.getpid() != self._process:
             raise EngineClosed("The engine does not work in a forked process; load the model after the fork.")
-        with self._condition:
+        with self._lock:
             if not self.healthy:
                 raise _closed(self.error)
-            self._tasks.append(task)
             if self._thread is None:
                 # A daemon, or Python would wait for it before `atexit` has it end.
-                self._thread = threading.Thread(target=self._run, name="fishcli-model", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="fishcli-model", daemon=True)
+                thread.start()
+                self._thread = thread
+            self.add(task)
         self.wake()
+
+    def add(self, task: Task) -> None:
+        """Put a task behind those that have arrived."""
+        if isinstance(task, SpeechTask):  # a newcomer counts as having had as many slots as the task with the fewest
+            self._admitted[task] = min(self._admitted.values(), default=0)
+        self._tasks.append(task)
 
     def wake(self) -> None:
         """Have the thread look for work: something has changed."""
-        with self._condition:
-            self._awake = True
-            self._condition.notify()
+        if os.getpid() == self._process:
+            self._signal.put(None)
+
+    def stop(self) -> None:
+        """End the thread and every stream soon, without waiting for it."""
+        self._closing = True
+        self.wake()
 
     def close(self) -> None:
         """End the thread and every stream; returns when the work in progress has ended."""
-        with self._condition:
-            self._closing = True
-        self.wake()
-        if self._thread and self._thread is not threading.current_thread() and os.getpid() == self._process:
-            self._thread.join()
+        self.stop()
+        thread = self._thread
+        if thread and thread is not threading.current_thread() and os.getpid() == self._process:
+            thread.join()
 
     def _run(self) -> None:
         try:
             while not self._closing:
-                self._awake = False
-                if self.work():
-                    continue
-                with self._condition:
-                    while not (self._awake or self._closing):
-                        self._condition.wait()
-        except BaseException as error:  # whatever it is, nobody may wait for ever
+                while not self._signal.empty():
+                    self._signal.get()
+                if not self.work():
+                    self._signal.get()  # what came after the signals were cleared is still there
+        except BaseException as error:  # nobody may wait for ever, whatever it is
             log.debug("the model thread has died", exc_info=True)
             self.error = error
-        with self._condition:
+        self._closing = True
+        with self._lock:
             tasks, self._tasks = self._tasks, []
         for task in tasks:
             self._drop(task, _closed(self.error))
@@ -126,106 +138,124 @@ class Worker:
 
     def _next(self) -> Work | None:
         """Drop what has ended, admit what waits, and pick the next piece of work."""
-        with self._condition:
+        with self._lock:
             tasks = list(self._tasks)
         for task in tasks:
             if task.channel.cancelled or task.finished:
                 self._remove(task)
-        self._admit([task for task in self._tasks if isinstance(task, SpeechTask)])
+        speaking = [task for task in tasks if isinstance(task, SpeechTask) and task in self._admitted]
+        try:
+            self._admit([task for task in speaking if task.waiting])
+        except Exception as error:  # the KV cache cannot be allocated
+            for task in speaking:
+                self._remove(task, error)
         return self.scheduler.next(self._state())
 
     def _admit(self, tasks: list[SpeechTask]) -> None:
         """Give slots to waiting sequences: first of the task that has had the fewest, else in order of arrival.
 
-        Nobody overtakes the one whose turn it is: a large request gets its slot when others leave.
+        A sequence for which there is no room keeps its turn: it gets a slot when others leave.
         """
-        while waiting := [task for task in tasks if task.waiting and task.waiting[0].chunks]:
-            task = min(waiting, key=lambda task: self._admitted.get(task, 0))
-            needed, positions = task.positions(task.waiting[0]), self._running.pool.positions
+        while waiting := [task for task in tasks if task.wants_slot]:
+            task = min(waiting, key=lambda task: self._admitted[task])
+            needed, positions = task.positions(task.waiting[0]), self.executor.pool.positions
             if needed > positions:
                 self._remove(task, no_room(needed, positions))
                 tasks.remove(task)
-            elif not (self._busy() < self.scheduler.max_batch and self._join_batch(task, needed)):
+            elif not (self._busy() < self.scheduler.max_batch and self._activate(task, needed)):
                 return
 
-    def _join_batch(self, task: SpeechTask, needed: int) -> bool:
+    def _activate(self, task: SpeechTask, needed: int) -> bool:
         """Give a slot to the first waiting sequence of a task; False where there is none for now."""
         sequence = task.waiting[0]
-        while not self._running.join(sequence, needed):
-            if not self._park():
+        parked = [each for each, sample in self._active.items() if not _wants_step(each, sample)]
+        room = self.executor.pool.free + sum(each.slot.length for each in parked if each.slot)
+        while not self.executor.join(sequence, needed):
+            if not parked or room < needed:
                 return False
+            self._park(parked.pop(0))
         task.waiting.popleft()
-        self._samples[sequence] = task.samples[sequence.sample]
-        self._admitted[task] = self._admitted.get(task, 0) + 1
+        self._active[sequence] = task.samples[sequence.sample]
+        self._admitted[task] += not sequence.started
         return True
 
-    def _park(self) -> bool:
-        """Take the slot of a sequence that waits for text, which computes its prompt anew then; False without one."""
-        idle = next((sequence for sequence in self._samples if not sequence.chunks), None)
-        if idle is None:
-            return False
-        self._samples[idle].task.waiting.append(idle)
-        self._leave(idle)
-        idle.computed = 0
-        return True
+    def _park(self, sequence: Sequence) -> None:
+        """Take the slot of a sequence that waits for text or for its reader; it computes its columns anew later."""
+        self._active[sequence].task.waiting.append(sequence)
+        self._deactivate(sequence)
+        sequence.computed = 0
 
     @property
-    def _running(self) -> Executor:
+    def executor(self) -> Executor:
+        """What runs the language model, made when it is first used."""
         if self._executor is None:
             self._executor = self._make_executor()
+            self.scheduler.exact = self._executor.runner.exact
         return self._executor
 
     def _busy(self) -> int:
-        """Return the sequences that have something to generate; those that wait for text take part in no step."""
-        return sum(bool(sequence.chunks) for sequence in self._samples)
+        """Return the sequences that take part in steps: not those that wait for text or for their reader."""
+        return sum(_wants_step(*each) for each in self._active.items())
 
     def _state(self) -> State:
-        samples = self._samples.items()
-        prefills = [sequence for sequence, _ in samples if sequence.prefilling]
-        others = [task for task in self._tasks if isinstance(task, PieceTask)]
-        runnable = [Running(*each) for each in samples if each[0].prefilled and each[1].has_room(each[0])]
-        speaking: list[Sample | DecodeTask] = [
-            sample for task in self._tasks if isinstance(task, SpeechTask) for sample in task.samples
-        ]
-        decodes = [task for task in self._tasks if isinstance(task, DecodeTask)]
-        pieces = [each for each in speaking + decodes if each.has_piece]
-        return State(self._clock(), [*others, *prefills], runnable, pieces)
+        active = self._active.items()
+        runnable = [Running(*each) for each in active if each[0].prefilled and each[1].has_room(each[0])]
+        pieces = [each for task in self._tasks for each in _vocoders(task) if each.has_piece]
+        return State(self._clock(), self._joining(), runnable, pieces)
+
+    def _joining(self) -> list[object]:
+        """Return prefills and other work in pieces: first those of running listeners, then in order of arrival."""
+        now = self._clock()
+        prefills = [(sequence, sample) for sequence, sample in self._active.items() if sequence.prefilling]
+        urgent = [each for each in prefills if each[1].playback.started and each[1].sequences[:1] == [each[0]]]
+        urgent.sort(key=lambda each: each[1].playback.ahead(now))
+        others = [each for each in prefills if each not in urgent]
+        joining: list[object] = [sequence for sequence, _ in urgent]
+        for task in self._tasks:
+            if isinstance(task, PieceTask):
+                joining.append(task)
+            else:
+                joining += [sequence for sequence, sample in others if sample.task is task]
+        return joining
 
     def _do(self, work: Work) -> None:
-        began = self._clock()
+        began, columns = self._clock(), 0
         if isinstance(work, Step):
             self._step([each.sequence for each in work.batch if isinstance(each, Running)])
         elif isinstance(work, Join):
-            self._join(work)
+            columns = self._join(work)
         else:
             piece = work.piece
             assert isinstance(piece, Sample | DecodeTask)
             task = piece.task if isinstance(piece, Sample) else piece
             self._contained(task, lambda: piece.decode_piece(self._clock, self._frame_rate))
-        self.scheduler.timed(work, self._clock() - began)
+        self.scheduler.timed(work, self._clock() - began, columns)
 
-    def _join(self, work: Join) -> None:
+    def _join(self, work: Join) -> int:
+        """Do a block of a prefill, or another piece of work -> the columns that were computed."""
         if isinstance(work.item, PieceTask):
             self._contained(work.item, work.item.run)
-        elif isinstance(work.item, Sequence):
-            sequence = work.item
-            self._contained(self._samples[sequence].task, lambda: self._running.prefill(sequence, work.columns))
+            return 0
+        sequence = work.item
+        assert isinstance(sequence, Sequence)
+        self._contained(self._active[sequence].task, lambda: self.executor.prefill(sequence, work.columns))
+        return sequence.block
 
     def _step(self, sequences: list[Sequence]) -> None:
-        for sequence, result in self._running.step(sequences):
-            sample = self._samples.get(sequence)
+        for sequence, result in self.executor.step(sequences):
+            sample = self._active.get(sequence)
             if sample is None:  # another sequence of its task has failed in this step
                 continue
             if isinstance(result, Exception):
                 self._remove(sample.task, result)
                 continue
-            sample.take(sequence, result)
+            self._contained(sample.task, lambda: sample.take(sequence, result))  # noqa: B023 (called at once)
             if sequence.finished:
-                self._leave(sequence)
-        if len(self._samples) > self.scheduler.max_batch:
+                self._deactivate(sequence)
+        if len(self._active) > self.scheduler.max_batch:
             for sequence in sequences:  # to the end, so that everybody gets a turn
-                if sequence in self._samples:
-                    self._samples[sequence] = self._samples.pop(sequence)
+                if sequence in self._active:
+                    self._active[sequence] = self._active.pop(sequence)
 
     def _contained(self, task: Task, work: Callable[[], None]) -> None:
         """Do something for one task, whose exception is that task's alone."""
@@ -234,26 +264,40 @@ class Worker:
         except Exception as error:
             self._remove(task, error)
 
-    def _leave(self, sequence: Sequence) -> None:
-        self._samples.pop(sequence, None)
+    def _deactivate(self, sequence: Sequence) -> None:
+        self._active.pop(sequence, None)
         if self._executor:
             self._executor.leave(sequence)
 
     def _remove(self, task: Task, error: BaseException | None = None) -> None:
         """End a task: give back what it holds, and tell its reader."""
-        with self._condition:
+        with self._lock:
             if task in self._tasks:
                 self._tasks.remove(task)
         self._drop(task, error)
 
     def _drop(self, task: Task, error: BaseException | None) -> None:
-        if isinstance(task, SpeechTask):
-            task.waiting.clear()
-            self._admitted.pop(task, None)
-        for sequence in [each for each, sample in self._samples.items() if sample.task is task]:
-            self._leave(sequence)
-        task.release()
-        task.channel.end(error)
+        try:
+            if isinstance(task, SpeechTask):
+                task.waiting.clear()
+                self._admitted.pop(task, None)
+            for sequence in [each for each, sample in self._active.items() if sample.task is task]:
+                self._deactivate(sequence)
+            task.release()
+        finally:
+            task.channel.end(error)
+
+
+def _wants_step(sequence: Sequence, sample: Sample) -> bool:
+    """Whether a sequence has something to generate, and its reader has room for it."""
+    return bool(sequence.chunks) and sample.has_room(sequence)
+
+
+def _vocoders(task: Task) -> list[Sample | DecodeTask]:
+    """Return what may have a piece of audio to decode."""
+    if isinstance(task, SpeechTask):
+        return list(task.samples)
+    return [task] if isinstance(task, DecodeTask) else []
 
 
 def _closed(error: BaseException | None) -> EngineClosed:

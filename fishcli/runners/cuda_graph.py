@@ -72,6 +72,8 @@ class Compiled(Eager):
         if self._works:
             try:
                 return self._step(cache, batch)
+            except torch.OutOfMemoryError:
+                raise
             except Exception as error:  # no list is complete: torch, Triton and the C++ compiler have their own
                 # Nothing is lost: a step writes the same positions again. A real error comes again.
                 log.warning("The decode step cannot be compiled here (%s); going on without.", _reason(error))
