@@ -1,4 +1,4 @@
-"""What is asked for and what comes back: requests, references, frames of codes and chunks of audio.
+"""Requests and results: references, sampling parameters, frames of codes and chunks of audio.
 
 Nothing here needs a model, so a client can build a request without loading one.
 """
@@ -199,7 +199,7 @@ class Request:
 
     With `iterative_prompt`, the prompt of a chunk holds the chunks before it, which keeps one voice from start to end;
     without, chunks are generated in parallel, which is faster. `language` (ISO 639-1; None: guessed) decides where
-    sentences end. Text that is not there yet is a TextFeed. Raises SettingError.
+    sentences end. For text that arrives over time, pass a TextFeed. Raises SettingError.
     """
 
     text: str | Script | TextFeed

@@ -1,4 +1,4 @@
-"""What a client reads: streams of frames and of audio, fed by the model thread through a bounded buffer."""
+"""Streams of frames and of audio, which clients read; the model thread fills them through a bounded buffer."""
 
 from __future__ import annotations
 

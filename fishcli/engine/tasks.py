@@ -19,7 +19,7 @@ Decode = Callable[[Codes], Samples]
 
 
 class Sample:
-    """One of the results of a request. Its sequences are generated side by side and put in the order of the text."""
+    """One of the results of a request: its sequences are generated in parallel and put in the order of the text."""
 
     def __init__(self, task: SpeechTask, index: int, vocoder: Vocoder | None) -> None:
         self.task, self.index, self.vocoder = task, index, vocoder

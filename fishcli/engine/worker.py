@@ -168,7 +168,7 @@ class Worker:
     def _activate(self, task: SpeechTask, needed: int) -> bool:
         """Give a slot to the first waiting sequence of a task; False where there is none for now."""
         sequence = task.waiting[0]
-        parked = [each for each, sample in self._active.items() if not _wants_step(each, sample)]
+        parked = [each for each, sample in self._active.items() if _waits(each, sample)]
         room = self.executor.pool.free + sum(each.slot.length for each in parked if each.slot)
         while not self.executor.join(sequence, needed):
             if not parked or room < needed:
@@ -195,7 +195,7 @@ class Worker:
 
     def _busy(self) -> int:
         """Return the sequences that take part in steps: not those that wait for text or for their reader."""
-        return sum(_wants_step(*each) for each in self._active.items())
+        return sum(not _waits(*each) for each in self._active.items())
 
     def _state(self) -> State:
         active = self._active.items()
@@ -288,9 +288,9 @@ class Worker:
             task.channel.end(error)
 
 
-def _wants_step(sequence: Sequence, sample: Sample) -> bool:
-    """Whether a sequence has something to generate, and its reader has room for it."""
-    return bool(sequence.chunks) and sample.has_room(sequence)
+def _waits(sequence: Sequence, sample: Sample) -> bool:
+    """Whether a sequence can only go on when it gets more text, or when its reader reads on."""
+    return not sequence.chunks or sample.task.channel.room <= 0
 
 
 def _vocoders(task: Task) -> list[Sample | DecodeTask]:
