@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -80,7 +81,9 @@ class Reader:
         self.best = 0.0
         self._device = engine.device
         # Ones, not zeros: all pages that were never written to are the same page.
-        self._buffer = torch.ones(-(-size // _PIECE) * _PIECE // 4, device=engine.device)
+        # By NumPy: OpenMP threads of this thread would slow down those of the model thread afterwards.
+        ones = np.ones(-(-size // _PIECE) * _PIECE // 4, np.float32)
+        self._buffer = torch.from_numpy(ones).to(engine.device)
         self._read = self._native(engine) if isinstance(engine.runner, Native) else self._buffer.sum
 
     def read(self) -> None:
