@@ -67,10 +67,11 @@ def measure(task: Task, batches: Sequence[int] = (1, 8), during: During = contex
         with during("measuring decode steps"):
             single, bound = roofline.measure(task)
             steps = [single if batch == 1 else speed.decode_step(task, batch) for batch in batches]
-        with during("measuring the codec's decoder"):
-            decode = speed.codec_decodes(task)
+        # Before the decoder runs on this thread too: its OpenMP threads would slow down those of the model thread.
         with during("measuring the codec's encoder"):
             encode = speed.codec_encode(task)
+        with during("measuring the codec's decoder"):
+            decode = speed.codec_decodes(task)
         with during("measuring the time to first audio"):
             first_audio = speed.first_audio(task)
         with during("speaking"):
