@@ -46,7 +46,7 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str) -> Any:
-    """Import the public names when they are first used, so that `fish --help` never imports torch."""
+    """Import a public name when it is first used: a client or the command line starts without torch."""
     import importlib
 
     if name not in _HOMES:

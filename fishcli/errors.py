@@ -6,6 +6,7 @@
       ModelMissing        3  404
       AuthError           4  401
       NetworkError        5  502
+      EngineClosed        1  503
 
 A message says what is wrong and how to fix it, in one or two sentences. It names the fields of a request and the
 settings, never an option of the command line: the command line adds its own hint for `field`.
@@ -58,3 +59,9 @@ class NetworkError(FishError):
 
     exit_code = 5
     status = 502
+
+
+class EngineClosed(FishError):
+    """The engine was closed, its model thread has died, or the process was forked since it was loaded."""
+
+    status = 503

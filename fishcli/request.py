@@ -195,7 +195,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Request:
-    """What to speak and how: `num_samples` times, in chunks of at most `chunk_length` UTF-8 bytes of text.
+    """A text to speak `num_samples` times, in chunks of at most `chunk_length` UTF-8 bytes, and its parameters.
 
     With `iterative_prompt`, the prompt of a chunk holds the chunks before it, which keeps one voice from start to end;
     without, chunks are generated in parallel, which is faster. `language` (ISO 639-1; None: guessed) decides where

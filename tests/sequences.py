@@ -16,7 +16,8 @@ class FixedPrompts:
 
     cached = None
 
-    def __init__(self, prompts, sampling, seed, context):
+    def __init__(self, prompts, sampling, seed, context, codebooks, codes):
+        self.codebooks, self.codes = codebooks, codes
         self.request = Request("Any text.", sampling=dataclasses.replace(sampling, seed=seed))
         self.prefix = prompts[0][:, :0]
         self.prompts, self.context = list(prompts), context
@@ -34,7 +35,7 @@ class FixedPrompts:
 def sequence_of(model, prompts, sampling, seed=0):
     """A sequence that answers these prompts."""
     s = model.settings
-    made = Sequence(FixedPrompts(prompts, sampling, seed, s.max_seq_len), 0, 0, s.codebooks, model.codes)
+    made = Sequence(FixedPrompts(prompts, sampling, seed, s.max_seq_len, s.codebooks, model.codes), 0, 0)
     made.chunks.extend(Span(str(i), 0, 0) for i in range(len(prompts)))
     return made
 

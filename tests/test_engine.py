@@ -21,9 +21,9 @@ from conftest import TINY
 from fishcli import Reference, Request, SamplingParams, audio, load
 from fishcli.checkpoints import local
 from fishcli.checkpoints.tensor_cache import TensorCache
-from fishcli.engine import Engine, EngineClosed, prefix_cache
+from fishcli.engine import Engine, prefix_cache
 from fishcli.engine.prefix_cache import PrefixCache
-from fishcli.errors import FishError, InputError
+from fishcli.errors import EngineClosed, FishError, InputError
 from fishcli.native import build
 from fishcli.request import TextFeed
 from fishcli.runners.plan import make_plan
@@ -126,7 +126,7 @@ def test_a_voice_is_computed_once(micro, voice, monkeypatch, store):
     monkeypatch.setattr(
         engine.runner, "prefill", lambda columns, *at: widths.append(len(columns)) or prefill(columns, *at)
     )
-    prefix = engine._parts.prompts.prefix([voice]).shape[1]
+    prefix = engine.prompts.prefix([voice]).shape[1]
 
     def said(text, voices=(voice,)):
         widths.clear()

@@ -99,34 +99,34 @@ def test_no_text_reaches_a_control_token(tokenizer):
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_prompts(reference, count):
     builder = prompts(loaded(reference).tokenizer)
-    built = builder.build(TEXT, builder.prefix(voices_of(reference.golden)[:count]))
+    built = builder.build(builder.question(TEXT), builder.prefix(voices_of(reference.golden)[:count]))
     np.testing.assert_array_equal(built, reference.golden[f"prompt_{count}_refs"])
 
 
 def test_prompt_drops_the_oldest_chunks_but_the_first(tokenizer, voices):
     builder = prompts(tokenizer)
     prefix = builder.prefix(voices)
-    turns = [builder.turn(f"Chunk {i}.", np.full((8, 20), i)) for i in range(6)]
-    alone, width = builder.build(TEXT, prefix).shape[1], turns[0].shape[1]
+    turns = [builder.turn(builder.question(f"Chunk {i}."), np.full((8, 20), i)) for i in range(6)]
+    alone, width = builder.build(builder.question(TEXT), prefix).shape[1], turns[0].shape[1]
     for room, kept in [(6, "012345"), (5, "05"), (4, "05"), (3, "0"), (1, "0"), (0, "")]:
-        fitting = builder.fit(TEXT, prefix, turns, reserve=512 - alone - room * width)
+        fitting = builder.fit(builder.question(TEXT), prefix, turns, reserve=512 - alone - room * width)
         assert [id(turn) for turn in fitting] == [id(turns[int(i)]) for i in kept], room
 
 
 def test_an_earlier_chunk_is_a_turn_like_a_reference(tokenizer, voices):
     builder = prompts(tokenizer)
-    first, second = (builder.turn(voice.text, voice.codes) for voice in voices)
-    expected = builder.build(TEXT, builder.prefix(voices))
-    np.testing.assert_array_equal(builder.build(TEXT, builder.prefix(voices[:1]), [second]), expected)
-    np.testing.assert_array_equal(builder.build(TEXT, builder.prefix([]), [first, second]), expected)
+    first, second = (builder.turn(builder.question(voice.text), voice.codes) for voice in voices)
+    expected = builder.build(builder.question(TEXT), builder.prefix(voices))
+    np.testing.assert_array_equal(builder.build(builder.question(TEXT), builder.prefix(voices[:1]), [second]), expected)
+    np.testing.assert_array_equal(builder.build(builder.question(TEXT), builder.prefix([]), [first, second]), expected)
 
 
 def test_a_reference_that_is_too_long_names_the_seconds_that_fit(tokenizer):
     builder = prompts(tokenizer, frame_rate=20.0)
     short, long = (builder.prefix([Reference(np.zeros((8, frames), np.int16), "Hi")]) for frames in (1, 1000))
-    room = 512 - builder.build(TEXT, short).shape[1] + 1 - 200
+    room = 512 - builder.build(builder.question(TEXT), short).shape[1] + 1 - 200
     with pytest.raises(InputError, match=f"last 50 s, but only {room / 20:.0f} s fit"):
-        builder.build(TEXT, long, reserve=200)
+        builder.build(builder.question(TEXT), long, reserve=200)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_a_reference_that_is_too_long_names_the_seconds_that_fit(tokenizer):
 def test_codes_that_no_codec_made_are_refused(tokenizer, codes, said):
     builder = prompts(tokenizer)
     with pytest.raises(InputError, match=said):
-        builder.turn("Hi", codes)
+        builder.turn(builder.question("Hi"), codes)
     with pytest.raises(InputError, match=said):
         builder.prefix([Reference(codes, "Hi")])
 
@@ -175,7 +175,7 @@ def test_a_thousand_random_arrays_are_built_or_refused(tokenizer):
     for _ in range(1000):
         codes = random_codes(random)
         try:
-            prompt = builder.build(TEXT, builder.prefix([Reference(codes, "Hi")]))
+            prompt = builder.build(builder.question(TEXT), builder.prefix([Reference(codes, "Hi")]))
         except InputError:
             continue
         built += 1

@@ -11,10 +11,9 @@ import torch
 from fishcli.engine.executor import Executor
 from fishcli.engine.kv_pool import KVPool, Slot
 from fishcli.engine.scheduler import Join, Scheduler, State, Step, Vocode
-from fishcli.engine.sequence import Sequence
 from fishcli.engine.streams import Channel, Stream
 from fishcli.engine.tasks import PieceTask, SpeechTask
-from fishcli.engine.vocoder import FIRST_PIECE, LONGEST_PIECE, Playback, piece_size
+from fishcli.engine.vocoder import FIRST_PIECE, LONGEST_PIECE, Playback, Vocoder, piece_size
 from fishcli.engine.worker import Worker
 from fishcli.request import Request, SamplingParams, Script, Span
 
@@ -67,6 +66,7 @@ class FakeRunner:
 class FakePrompts:
     """Stands in for `Prepared`: the prompt of a chunk ends with the number of frames that its text names."""
 
+    codebooks, codes = CODEBOOKS, CODES
     cached, prefix = None, np.zeros((CODEBOOKS + 1, 0), np.int64)
 
     def __init__(self, chunks, samples=1, iterative=True, width=20):
@@ -108,12 +108,9 @@ class House:
         self.worker = Worker(Scheduler(max_batch), 20.0, lambda: self.executor, self.clock)
 
     def submit(self, prompts, sound=True, capacity=100_000):
-        def make(prepared, sample, place):
-            return Sequence(prepared, sample, place, CODEBOOKS, CODES)
-
         channel = Channel(capacity, self.worker.wake)
-        decoders = [self.decode] * prompts.request.num_samples if sound else []
-        task = SpeechTask(prompts, channel, make, decoders, self.worker.wake)
+        vocoders = [Vocoder(self.decode) if sound else None for _ in range(prompts.request.num_samples)]
+        task = SpeechTask(prompts, channel, vocoders, self.worker.wake)
         self.worker.add(task)
         return task
 
@@ -172,7 +169,7 @@ def test_a_listener_does_not_run_dry_while_pieces_grow(factor):
 def heard(seconds, now=0.0):
     playback = Playback()
     playback.deliver(seconds, now)
-    return SimpleNamespace(listener=playback, missing=4)
+    return SimpleNamespace(playback=playback, missing=4)
 
 
 def test_the_most_urgent_piece_comes_first_and_a_prefill_between_steps():

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fishcli.bench.task import REFERENCE, TRIES, Task
 from fishcli.bench.timing import Spread, seconds
+from fishcli.engine.scheduler import MOST_BLOCK
 from fishcli.engine.vocoder import FIRST_PIECE
 from fishcli.lm.sampling import WINDOW, SamplingTensors
 from fishcli.request import Request, SamplingParams
@@ -23,7 +24,6 @@ _BURST = 8  # decode steps timed as one
 _BURSTS = 4  # of each repetition
 _PIECES = (1, 4, 16)  # frames that the codec decodes at once
 _SENTENCE = 100  # frames
-_BLOCK = 96  # columns of a prompt that are computed at once, as by the engine
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def prefill(task: Task) -> Prefill:
         # The last position belongs to the first decode step.
         prompt = torch.from_numpy(task.prompt(task.voice())[:, :-1].T.copy()).to(task.engine.device)
         positions, cache = len(prompt), runner.cache(len(prompt))
-        blocks = [(start, prompt[start : start + _BLOCK]) for start in range(0, positions, _BLOCK)]
+        blocks = [(start, prompt[start : start + MOST_BLOCK]) for start in range(0, positions, MOST_BLOCK)]
 
         def compute() -> None:
             for start, block in blocks:  # noqa: B023 (called at once)

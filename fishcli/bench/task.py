@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -16,7 +15,7 @@ import numpy as np
 
 from fishcli.engine import Engine, load, prefix_cache
 from fishcli.errors import FishError
-from fishcli.lm.prompt import Columns, PromptBuilder
+from fishcli.lm.prompt import Columns
 from fishcli.request import Reference, Request, SamplingParams
 
 During = Callable[[str], AbstractContextManager[object]]  # a context that shows a person the current activity
@@ -50,21 +49,10 @@ class Task:
         """Return the error of a model that ends before its first frame."""
         return FishError(f"The model generates no frame for {self.text!r}; give another text.")
 
-    @functools.cached_property
-    def prompts(self) -> PromptBuilder:
-        """The builder of the model's prompts."""
-        settings = self.engine.lm_settings
-        return PromptBuilder(
-            self.engine.tokenizer,
-            codebooks=settings.codebooks,
-            codes=self.engine.codec_settings.codes,
-            max_seq_len=settings.max_seq_len,
-            frame_rate=self.engine.frame_rate,
-        )
-
     def prompt(self, *references: Reference) -> Columns:
         """Return the prompt (K + 1, T) for the text in the voice of the references."""
-        return self.prompts.build(self.text, self.prompts.prefix(references))
+        prompts = self.engine.prompts
+        return prompts.build(prompts.question(self.text), prompts.prefix(references))
 
     @property
     def loading(self) -> dict[str, Any]:

@@ -23,7 +23,7 @@ stdout = Console(highlight=False)
 
 @dataclass
 class Flags:
-    """What is printed, and how: set by the options that every command has."""
+    """Verbosity and output format, set by the options that every command has."""
 
     quiet: bool = False
     verbose: bool = False

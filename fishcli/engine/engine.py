@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,13 +25,13 @@ from fishcli.engine.executor import Executor
 from fishcli.engine.loading import Model
 from fishcli.engine.prepared import Prepared, no_room
 from fishcli.engine.scheduler import Scheduler
-from fishcli.engine.sequence import Sequence
-from fishcli.engine.streams import AudioStream, Channel, EngineClosed, FrameStream, Stream
+from fishcli.engine.streams import AudioStream, Channel, FrameStream, Stream
 from fishcli.engine.tasks import DecodeTask, PieceTask, SpeechTask
-from fishcli.engine.vocoder import Vocoder
+from fishcli.engine.vocoder import Decode, Vocoder
 from fishcli.engine.worker import Worker
-from fishcli.errors import ModelMissing
+from fishcli.errors import EngineClosed, ModelMissing
 from fishcli.lm.model import Transformer
+from fishcli.lm.prompt import PromptBuilder
 from fishcli.lm.settings import LMSettings
 from fishcli.lm.tokenizer import Tokenizer
 from fishcli.request import Codes, Request, Samples, TextFeed, check_codes
@@ -108,16 +108,16 @@ class Engine:
         cannot be used, before anything is generated.
         """
         prepared = self._prepared(request)
-        decoders = [self._stream_decoder() for _ in range(prepared.request.num_samples)]
+        vocoders = [Vocoder(self._stream_decoder()) for _ in range(prepared.request.num_samples)]
         stream = AudioStream(self._channel(prepared), prepared.request.seed, prepared.script)
-        self._submit(prepared, stream.channel, decoders)
+        self._submit(prepared, stream.channel, vocoders)
         return stream
 
     def generate(self, request: Request | str) -> FrameStream:
         """Start to generate and return the codes as a stream of Frame. Raises as `speak` does."""
         prepared = self._prepared(request)
         stream = FrameStream(self._channel(prepared), prepared.request.seed, prepared.script)
-        self._submit(prepared, stream.channel, [])
+        self._submit(prepared, stream.channel, [None] * prepared.request.num_samples)
         return stream
 
     def encode(self, samples: Samples) -> Codes:
@@ -136,7 +136,7 @@ class Engine:
         codes = np.asarray(codes)
         check_codes(codes, self.codec_settings.codebooks, self.codec_settings.codes)
         channel: Channel[Samples] = Channel(_BUFFER, self._worker.wake)
-        self._worker.submit(DecodeTask(codes.astype(np.int16), Vocoder(self._stream_decoder()), channel))
+        self._worker.submit(DecodeTask(codes.astype(np.int16), self._stream_decoder(), channel))
         return Stream(channel)
 
     # Lifecycle.
@@ -151,6 +151,11 @@ class Engine:
         self._worker.close()
 
     # Parts of the model, for benchmarks and tests.
+
+    @property
+    def prompts(self) -> PromptBuilder:
+        """The builder of prompts."""
+        return self._parts.prompts
 
     @property
     def lm(self) -> Transformer:
@@ -186,13 +191,8 @@ class Engine:
     def _channel(self, prepared: Prepared) -> Channel[Any]:
         return Channel(_BUFFER * prepared.request.num_samples, self._worker.wake)
 
-    def _submit(self, prepared: Prepared, channel: Channel[Any], decoders: list[Callable[[Codes], Samples]]) -> None:
-        settings, codes = self.lm_settings, self.codec_settings.codes
-
-        def make(prepared: Prepared, sample: int, place: int) -> Sequence:
-            return Sequence(prepared, sample, place, settings.codebooks, codes)
-
-        task = SpeechTask(prepared, channel, make, decoders, self._worker.wake)
+    def _submit(self, prepared: Prepared, channel: Channel[Any], vocoders: Iterable[Vocoder | None]) -> None:
+        task = SpeechTask(prepared, channel, vocoders, self._worker.wake)
         if isinstance(feed := prepared.request.text, TextFeed):
             feed.attach(task)
         try:
@@ -205,12 +205,12 @@ class Engine:
         return map(_to_numpy, self._parts.codec.encode_pieces(torch.from_numpy(samples).to(self.device)))
 
     def _load(self, name: str) -> None:
-        """Load a part of the model, unless it is there. Only the model thread computes with PyTorch in parallel:
+        """Load a part of the model on the model thread, unless it is there.
 
-        OpenMP has threads for each thread that does, and where they are more than the processors they sleep between
-        any two operations (encoding took 1.08 times as long).
+        No other thread should compute with PyTorch in parallel: OpenMP has threads for each that does, and where they
+        are more than the processors, they sleep between any two operations (encoding took 1.08 times as long).
         """
-        if name not in self._parts.__dict__:
+        if not self._parts.has(name):
             self._on_model_thread(lambda: iter([getattr(self._parts, name)]))
 
     def _on_model_thread(self, start: Callable[[], Iterator[T]]) -> list[T]:
@@ -220,7 +220,7 @@ class Engine:
         with Stream(channel) as stream:
             return list(stream)
 
-    def _stream_decoder(self) -> Callable[[Codes], Samples]:
+    def _stream_decoder(self) -> Decode:
         """Return a streaming decoder of one sample: the next codes (K, t) -> their samples."""
         self._load("decoder")
         stream, device = self._parts.decoder.stream(), self.device

@@ -45,19 +45,18 @@ class Executor:
             sequence.slot = None
 
     @torch.inference_mode()
-    def prefill(self, sequence: Sequence, most: int) -> None:
-        """Compute at most `most` columns of a sequence's prompt, after taking over what is cached of it."""
-        assert sequence.slot
+    def prefill(self, sequence: Sequence, most: int) -> int:
+        """Compute at most `most` columns of a prompt, of which what is cached is taken over; return how many."""
         if sequence.begin_chunk():
             self._reuse(sequence)
             log.debug("sample %d: prompt of %d, %d cached", sequence.sample, sequence.length, sequence.computed)
         start, end = sequence.computed, min(sequence.computed + most, sequence.length - 1)
-        sequence.block = end - start
         if start < end:
             columns = torch.from_numpy(sequence.columns[:, start:end].T.copy()).to(self.model.device)
-            self.runner.prefill(columns, self.cache, sequence.slot.start, start)
+            self.runner.prefill(columns, self.cache, sequence.start, start)
             sequence.computed = end
         self._keep(sequence, start)
+        return end - start
 
     @torch.inference_mode()
     def step(self, sequences: List[Sequence]) -> list[tuple[Sequence, Result]]:
@@ -77,7 +76,7 @@ class Executor:
         device = self.model.device
         return Batch(
             columns=torch.from_numpy(np.stack([s.columns[:, s.length - 1] for s in sequences])).to(device),
-            slots=torch.tensor([s.slot.start for s in sequences if s.slot], device=device),
+            slots=torch.tensor([s.start for s in sequences], device=device),
             positions=torch.tensor([s.length - 1 for s in sequences], device=device),
             history=torch.from_numpy(np.stack([s.history for s in sequences])).to(device),
             params=SamplingTensors.stack([s.params for s in sequences], device),
@@ -86,19 +85,16 @@ class Executor:
 
     def _reuse(self, sequence: Sequence) -> None:
         """Copy the keys and values that a prompt shares with another sequence, or with the prefix cache."""
-        assert sequence.slot
         prompt = sequence.columns[:, : sequence.length - 1]
-        others = [other for other in self.running if other is not sequence and other.slot]
+        others = [other for other in self.running if other is not sequence]
         shared = [common_prefix(other.columns[:, : other.computed], prompt) for other in others]
         longest = max(shared, default=0)
         prefix = sequence.prepared.prefix
         if longest < prefix.shape[1] and sequence.computed < prefix.shape[1] and (found := self._find(sequence)):
-            self.cache.write(sequence.slot.start, *found)
+            self.cache.write(sequence.start, *found)
             sequence.computed = prefix.shape[1]
         elif longest > sequence.computed:
-            source = others[shared.index(longest)].slot
-            assert source
-            self.cache.copy(source.start, sequence.slot.start, longest)
+            self.cache.copy(others[shared.index(longest)].start, sequence.start, longest)
             sequence.computed = longest
 
     def _find(self, sequence: Sequence) -> tuple[torch.Tensor, torch.Tensor] | None:
@@ -110,10 +106,10 @@ class Executor:
 
     def _keep(self, sequence: Sequence, start: int) -> None:
         """Cache the prefix of a voice once it is computed; `start`: what was computed before this prefill."""
-        prepared, slot = sequence.prepared, sequence.slot
+        prepared = sequence.prepared
         width = prepared.prefix.shape[1]
-        if self._prefixes and slot and prepared.request.references and start < width <= sequence.computed:
-            self._prefixes.keep(prepared.prefix, *self.cache.read(slot.start, width))
+        if self._prefixes and prepared.request.references and start < width <= sequence.computed:
+            self._prefixes.keep(prepared.prefix, *self.cache.read(sequence.start, width))
 
 
 def _accepted(sequence: Sequence, column: np.ndarray, choices: np.ndarray, ended: bool) -> Result:

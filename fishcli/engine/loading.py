@@ -67,6 +67,10 @@ class Model:
         given = convert.read_settings(dimensions) if dimensions.exists() else {}
         self.codec_settings = CodecSettings.from_dict(given)
 
+    def has(self, name: str) -> bool:
+        """Return whether a part is loaded."""
+        return name in self.__dict__
+
     @part
     def lm_settings(self) -> LMSettings:
         """The dimensions of the language model."""

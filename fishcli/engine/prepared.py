@@ -27,6 +27,7 @@ class Prepared:
         self.prefix = prompts.prefix(request.references)  # (K + 1, T): what every prompt begins with
         self.cached: tuple[Tensor, Tensor] | None = None  # keys and values of the prefix
         self.context = prompts.max_seq_len
+        self.codebooks, self.codes = prompts.codebooks, prompts.codes
         self._prompts = prompts
         limit = request.sampling.max_new_tokens
         self._reserve = min(limit or _OPEN_RESERVE, self.context // 2)
@@ -34,7 +35,7 @@ class Prepared:
         if self.script is None and self.context > _FEED_CONTEXT:
             self._reserve += self.context - _FEED_CONTEXT
             self.context = _FEED_CONTEXT
-        self._widths: dict[str, int] = {}  # of each chunk's prompt, behind the prefix
+        self._questions: dict[str, Columns] = {}  # each chunk, tokenized
         for span in self.spans or [Span(".", 0, 1)]:  # of a text to come, at least the references have to fit
             self.check(span)
 
@@ -44,9 +45,9 @@ class Prepared:
         return self.script.spans if self.script else ()
 
     def check(self, span: Span) -> None:
-        """Raise InputError where the context has no room for a chunk."""
-        prompt = self._prompts.build(span.text, self.prefix, (), self._reserve)
-        self._widths[span.text] = prompt.shape[1] - self.prefix.shape[1]
+        """Tokenize a chunk. Raises InputError where the context has no room for it."""
+        self._questions[span.text] = question = self._prompts.question(span.text)
+        self._prompts.build(question, self.prefix, (), self._reserve)
 
     @property
     def largest(self) -> int:
@@ -57,12 +58,13 @@ class Prepared:
 
     def prompt(self, span: Span, earlier: Sequence[Columns]) -> tuple[Columns, list[Columns]]:
         """Return the prompt (K + 1, T) of a chunk and the earlier turns that fit into it."""
-        kept = self._prompts.fit(span.text, self.prefix, earlier, self._reserve) if earlier else []
-        return self._prompts.build(span.text, self.prefix, kept, self._reserve), kept
+        question = self._questions[span.text]
+        kept = self._prompts.fit(question, self.prefix, earlier, self._reserve) if earlier else []
+        return self._prompts.build(question, self.prefix, kept, self._reserve), kept
 
     def turn(self, span: Span, codes: Codes) -> Columns:
         """Return a chunk and its codes (K, T) as a later prompt repeats them."""
-        return self._prompts.turn(span.text, codes)
+        return self._prompts.turn(self._questions[span.text], codes)
 
     def limit(self, width: int) -> int:
         """Return the most frames of a chunk whose prompt has `width` positions."""
@@ -74,7 +76,7 @@ class Prepared:
         if not spans:
             return self.context
         limit = self.request.sampling.max_new_tokens or self.context
-        needed = sum(self._widths[span.text] + limit + 1 for span in spans)  # 1: the end of a turn
+        needed = sum(self._questions[span.text].shape[1] + limit + 1 for span in spans)  # 1: the end of a turn
         return min(self.prefix.shape[1] + needed, self.context)
 
 

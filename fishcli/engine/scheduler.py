@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence as List
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 BLOCK = 128  # columns of a prefill at once by PyTorch, which smaller blocks only slow down; bounds its memory
-_LEAST_BLOCK, _MOST_BLOCK = (
-    32,
-    96,
-)  # columns: as listeners allow; Ctrl-C must take effect within 200 ms
+LEAST_BLOCK = 32  # columns by a runner that is exact: as many as leave listeners with audio to play,
+MOST_BLOCK = 96  # and at most so many that Ctrl-C takes effect within 200 ms
 _SECONDS_PER_COLUMN = 0.002  # until the first prefill was timed
 _SECONDS_PER_STEP = 0.03
 _SECONDS_PER_PIECE = 0.03
 
 
-class Listener(Protocol):
+class Playback(Protocol):
     """The playback of a sample."""
 
     def ahead(self, now: float) -> float:
@@ -26,11 +24,11 @@ class Listener(Protocol):
 class Runnable(Protocol):
     """A sequence that can take a decode step.
 
-    `listener` is None where frames are wanted and no audio. `missing` counts the frames until its next piece.
+    `playback` is None where frames are wanted and no audio. `missing` counts the frames until its next piece.
     """
 
     @property
-    def listener(self) -> Listener | None: ...
+    def playback(self) -> Playback | None: ...
 
     @property
     def missing(self) -> int: ...
@@ -40,42 +38,44 @@ class Piece(Protocol):
     """A piece of audio whose codes are there."""
 
     @property
-    def listener(self) -> Listener: ...
+    def playback(self) -> Playback: ...
+
+
+J = TypeVar("J")
+R = TypeVar("R", bound=Runnable)
+P = TypeVar("P", bound=Piece)
 
 
 @dataclass(frozen=True)
-class State:
-    """What could be done now. `joining`: prefills and encodings, the first one first."""
+class State(Generic[J, R, P]):
+    """The work that is possible now. `joining` are prefills and other work in blocks, in the order of their turns."""
 
     now: float  # seconds, by any clock
-    joining: List[object] = ()
-    runnable: List[Runnable] = ()
-    pieces: List[Piece] = ()
+    joining: List[J] = ()
+    runnable: List[R] = ()
+    pieces: List[P] = ()
 
 
 @dataclass(frozen=True)
-class Join:
-    """Go on with a prefill, by at most `columns`, or with an encoding, by one piece."""
+class Join(Generic[J]):
+    """Go on with a prefill, by at most `columns`, or do a block of other work."""
 
-    item: object
+    item: J
     columns: int
 
 
 @dataclass(frozen=True)
-class Step:
-    """One decode step of a batch."""
+class Step(Generic[R]):
+    """Do one decode step of a batch."""
 
-    batch: List[Runnable]
+    batch: List[R]
 
 
 @dataclass(frozen=True)
-class Vocode:
+class Vocode(Generic[P]):
     """Decode one piece of audio."""
 
-    piece: Piece
-
-
-Work = Join | Step | Vocode
+    piece: P
 
 
 class Scheduler:
@@ -83,8 +83,8 @@ class Scheduler:
 
     - Between two decode steps, at most one block of a prefill or piece of an encoding: a voice that joins stalls
       nobody. The block follows how far the running listeners are ahead.
-    - Pieces of audio in the order in which their listeners would run dry, and before the next step unless the
-      listener of a running sequence needs that step sooner.
+    - Pieces of audio in the order in which their listeners would run out of audio, and before the next step unless
+      the listener of a running sequence needs that step sooner.
 
     `exact`: whether the blocks of a prefill may have any size without a change of bits (see `Runner.exact`).
     """
@@ -95,52 +95,48 @@ class Scheduler:
         self._joined = False  # since the last step
         self._column, self._step, self._piece = _SECONDS_PER_COLUMN, _SECONDS_PER_STEP, _SECONDS_PER_PIECE
 
-    def next(self, state: State) -> Work | None:
+    def next(self, state: State[J, R, P]) -> Join[J] | Step[R] | Vocode[P] | None:
         """Return what to do now; None when there is nothing to do."""
         work = self._pick(state)
-        if work is not None:
-            self._joined = isinstance(work, Join) or (self._joined and not isinstance(work, Step))
+        if isinstance(work, Join | Step):
+            self._joined = isinstance(work, Join)
         return work
 
-    def timed(self, work: Work, seconds: float, columns: int = 0) -> None:
+    def timed(self, work: Join[J] | Step[R] | Vocode[P], seconds: float, columns: int = 0) -> None:
         """Learn how long a piece of work took; `columns`: those that a prefill computed."""
-        if isinstance(work, Join):
-            self._column += 0.3 * (seconds / columns - self._column) if columns else 0.0
-        elif isinstance(work, Step):
+        if isinstance(work, Step):
             self._step += 0.3 * (seconds - self._step)
         elif isinstance(work, Vocode):
             self._piece += 0.3 * (seconds - self._piece)
+        elif columns:
+            self._column += 0.3 * (seconds / columns - self._column)
 
-    def _pick(self, state: State) -> Work | None:
-        piece = min(state.pieces, key=lambda piece: piece.listener.ahead(state.now), default=None)
+    def _pick(self, state: State[J, R, P]) -> Join[J] | Step[R] | Vocode[P] | None:
+        piece = min(state.pieces, key=lambda piece: piece.playback.ahead(state.now), default=None)
+        ahead = piece.playback.ahead(state.now) if piece is not None else float("inf")
+        urgent = ahead < LEAST_BLOCK * self._column + self._piece  # it would come too late after a block
         idle = not state.runnable and piece is None
-        if state.joining and (idle or not self._joined) and not self._urgent(piece, state.now):
+        if state.joining and (idle or not self._joined) and not urgent:
             return Join(state.joining[0], self._block(state))
-        if piece is not None and piece.listener.ahead(state.now) - self._piece <= self._need(state):
+        if piece is not None and (not state.runnable or ahead - self._piece <= self._need(state)):
             return Vocode(piece)
-        if state.runnable:
-            return Step(state.runnable[: self.max_batch])
-        if piece is not None:
-            return Vocode(piece)
-        return None
+        return Step(state.runnable[: self.max_batch]) if state.runnable else None
 
-    def _urgent(self, piece: Piece | None, now: float) -> bool:
-        """Whether the listener of a complete piece would run dry during a block of a prefill."""
-        return piece is not None and piece.listener.ahead(now) < _LEAST_BLOCK * self._column + self._piece
-
-    def _need(self, state: State) -> float:
+    def _need(self, state: State[J, R, P]) -> float:
         """Return the slack, in seconds, of the running sequence whose listener needs further steps first."""
-        listening = [each for each in state.runnable if each.listener is not None and each.missing]
-        slacks = [each.listener.ahead(state.now) - each.missing * self._step for each in listening if each.listener]
-        return max(0.0, min(slacks, default=float("inf")))  # a first piece is urgent, but makes nobody run dry
+        slacks = [
+            playback.ahead(state.now) - each.missing * self._step
+            for each in state.runnable
+            if (playback := each.playback) is not None and each.missing
+        ]
+        return max(0.0, min(slacks, default=float("inf")))  # a first piece is urgent, but its delay is no underrun
 
-    def _block(self, state: State) -> int:
-        """Return the columns of the next prefill block: as many as the running listeners do not miss."""
+    def _block(self, state: State[J, R, P]) -> int:
+        """Return the columns of the next prefill block: as many as leave the running listeners with audio to play."""
         if not self.exact:
             return BLOCK
-        listeners = [*(each.listener for each in state.runnable), *(each.listener for each in state.pieces)]
-        ahead = [listener.ahead(state.now) for listener in listeners if listener]
-        if not ahead:
-            return _MOST_BLOCK
-        columns = int((min(ahead) - self._step) / self._column)
-        return min(max(columns, _LEAST_BLOCK), _MOST_BLOCK)
+        playbacks = [*(each.playback for each in state.runnable), *(each.playback for each in state.pieces)]
+        slack = min((each.ahead(state.now) for each in playbacks if each is not None), default=float("inf"))
+        if slack == float("inf"):
+            return MOST_BLOCK
+        return min(max(int((slack - self._step) / self._column), LEAST_BLOCK), MOST_BLOCK)

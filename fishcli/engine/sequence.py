@@ -23,18 +23,16 @@ class Sequence:
     `computed` of them are in the cache. `slot` is None while the sequence waits.
     """
 
-    def __init__(self, prepared: Prepared, sample: int, place: int, codebooks: int, codes: int) -> None:
+    def __init__(self, prepared: Prepared, sample: int, place: int) -> None:
         self.prepared = prepared
         self.sample = sample
         self.params = prepared.request.sampling
         self.chunks: deque[Span] = deque()
         self.open = False  # whether further chunks may come
         self.slot: Slot | None = None
-        self.columns: Columns = np.empty((codebooks + 1, 0), np.int64)
+        self.columns: Columns = np.empty((prepared.codebooks + 1, 0), np.int64)
         self.length = self.computed = 0
-        self.block = 0  # columns of the last prefill
-        self.history = np.empty((codebooks, WINDOW), np.int64)
-        self._no_choice = codes + 1
+        self.history = np.empty((prepared.codebooks, WINDOW), np.int64)
         self._width = 0  # of the prompt of the current chunk; 0: it has none yet
         self._left = 0  # frames that the chunk may still take
         self._turns: list[Columns] = []
@@ -46,6 +44,13 @@ class Sequence:
     def finished(self) -> bool:
         """Whether every chunk has been generated, and no other will come."""
         return not self.open and not self.chunks  # a feeder adds a chunk before it clears `open`
+
+    @property
+    def start(self) -> int:
+        """The first position of its slot in the KV cache. Raises RuntimeError while it waits for one."""
+        if self.slot is None:
+            raise RuntimeError("The sequence has no slot of the KV cache.")
+        return self.slot.start
 
     @property
     def started(self) -> bool:
@@ -76,7 +81,7 @@ class Sequence:
         self._left = self.prepared.limit(self._width)
         if self._width + self._left > self.slot.length:
             raise FishError(f"A chunk needs {self._width + self._left} positions of a slot of {self.slot.length}.")
-        self.history[:] = self._no_choice
+        self.history[:] = self.prepared.codes + 1  # no choice yet
         return True
 
     def uniforms(self) -> Tensor:

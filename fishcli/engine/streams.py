@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Generic, TypeVar
 
-from fishcli.errors import FishError
 from fishcli.request import AudioChunk, Frame, Script
 
 T = TypeVar("T")
@@ -115,9 +114,3 @@ class FrameStream(Stream[Frame]):
 
 class AudioStream(Stream[AudioChunk]):
     """The audio of every sample as it is decoded; that of one sample in order."""
-
-
-class EngineClosed(FishError):
-    """The engine was closed, or its model thread has died."""
-
-    status = 503

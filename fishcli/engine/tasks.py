@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from fishcli import text
 from fishcli.engine.prepared import Prepared
 from fishcli.engine.sequence import Sequence
 from fishcli.engine.streams import Channel
-from fishcli.engine.vocoder import Playback, Vocoder
+from fishcli.engine.vocoder import Decode, Playback, Vocoder, piece_size
 from fishcli.request import AudioChunk, Codes, Frame, Samples, Span, TextFeed
 
 _CAPACITY = 64  # frames of a sample that the vocoder may be behind
 _MAX_EARLY = 4096  # frames of a sample whose chunks are generated before their turn
-Decode = Callable[[Codes], Samples]
 
 
 class Sample:
@@ -26,10 +25,6 @@ class Sample:
         self.playback = Playback()
         self.sequences: list[Sequence] = []  # those whose frames are to come, in the order of the text
         self._early: dict[Sequence, list[Frame]] = {}  # frames of sequences whose turn has not come
-
-    @property
-    def listener(self) -> Playback:
-        return self.playback
 
     def take(self, sequence: Sequence, frame: Frame) -> None:
         """Pass on a frame, and what has waited for it."""
@@ -54,8 +49,9 @@ class Sample:
         return bool(self.vocoder and self.vocoder.waiting and not self.vocoder.missing and self.task.channel.room > 0)
 
     def decode_piece(self, now: Callable[[], float], frame_rate: float) -> None:
-        """Decode a piece of audio and deliver it."""
-        assert self.vocoder
+        """Decode a piece of audio and deliver it. Raises RuntimeError for a sample of frames alone."""
+        if self.vocoder is None:
+            raise RuntimeError("A sample of frames alone has no audio.")
         frame, samples = self.vocoder.decode()
         frames = frame.codes.shape[1]
         seed = self.task.prepared.request.seed + self.index
@@ -83,15 +79,12 @@ class SpeechTask:
     """
 
     def __init__(
-        self, prepared: Prepared, channel: Channel[Any], make: Callable[[Prepared, int, int], Sequence],
-        decoders: list[Decode], wake: Callable[[], None]
-    ) -> None:  # fmt: skip
+        self, prepared: Prepared, channel: Channel[Any], vocoders: Iterable[Vocoder | None], wake: Callable[[], None]
+    ) -> None:
         self.prepared, self.channel = prepared, channel
         self.waiting: deque[Sequence] = deque()
-        vocoders: list[Vocoder | None] = [Vocoder(decode) for decode in decoders]
-        vocoders = vocoders or [None] * prepared.request.num_samples
         self.samples = [Sample(self, i, vocoder) for i, vocoder in enumerate(vocoders)]
-        self._make, self._wake = make, wake
+        self._wake = wake
         self._places = 0  # sequences of each sample so far
         request = prepared.request
         self._script: text.IncrementalScript | None = None
@@ -171,7 +164,7 @@ class SpeechTask:
 
     def _start(self, spans: list[Span], open: bool) -> None:
         for sample in self.samples:
-            sequence = self._make(self.prepared, sample.index, self._places)
+            sequence = Sequence(self.prepared, sample.index, self._places)
             sequence.chunks.extend(spans)
             sequence.open = open
             sample.sequences.append(sequence)
@@ -204,34 +197,34 @@ class PieceTask:
 
 
 class DecodeTask:
-    """Codes on their way to audio, piece by piece, in pieces of the sizes that speech has."""
+    """Codes on their way to audio, in pieces of the sizes that speech has."""
 
-    def __init__(self, codes: Codes, vocoder: Vocoder, channel: Channel[Samples]) -> None:
-        self.channel, self.vocoder = channel, vocoder
-        self.playback = Playback()
-        for i in range(codes.shape[1]):
-            ended = True if i == codes.shape[1] - 1 else None
-            vocoder.push(Frame(0, Span("", 0, 0), codes[:, i : i + 1], ended))
+    def __init__(self, codes: Codes, decode: Decode, channel: Channel[Samples]) -> None:
+        self.channel, self.playback = channel, Playback()
+        self._codes, self._decode = codes, decode
+        self._decoded = 0  # frames
 
     @property
-    def listener(self) -> Playback:
-        return self.playback
+    def task(self) -> DecodeTask:
+        """The task of its pieces, as a sample has one."""
+        return self
 
     @property
     def has_piece(self) -> bool:
         """Whether there is a piece to decode and its reader has a place for it."""
-        return bool(self.vocoder.waiting) and self.channel.room > 0
+        return not self.finished and self.channel.room > 0
 
     @property
     def finished(self) -> bool:
         """Whether all codes are decoded."""
-        return not self.vocoder.waiting
+        return self._decoded == self._codes.shape[1]
 
     def decode_piece(self, now: Callable[[], float], frame_rate: float) -> None:
         """Decode a piece of audio and deliver it."""
-        frame, samples = self.vocoder.decode()
-        self.channel.put(samples, frame.codes.shape[1])
-        self.playback.deliver(frame.codes.shape[1] / frame_rate, now())
+        piece = self._codes[:, self._decoded : self._decoded + piece_size(self._decoded)]
+        self._decoded += piece.shape[1]
+        self.channel.put(self._decode(piece), piece.shape[1])
+        self.playback.deliver(piece.shape[1] / frame_rate, now())
 
     def release(self) -> None:
         """No resources to release."""

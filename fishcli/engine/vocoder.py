@@ -1,4 +1,4 @@
-"""Frames of codes to pieces of audio: how many frames make a piece, and how far a listener is from running dry."""
+"""Frames of codes to pieces of audio: the sizes of the pieces, and the playback of a simulated listener."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from fishcli.request import Codes, Frame, Samples
 # Frames of a piece. On a CPU one frame alone takes twice as long as one of four, so a hundred milliseconds of waiting
 # for the first sound buy a tenth of the time of all others.
 FIRST_PIECE, LONGEST_PIECE = 4, 32
+
+Decode = Callable[[Codes], Samples]  # a streaming decoder: it keeps its conv state between calls
 
 
 def piece_size(frame: int) -> int:
@@ -30,8 +32,8 @@ def piece_size(frame: int) -> int:
 class Vocoder:
     """Decodes the codes of one sample piece by piece. A piece never spans two chunks of the text."""
 
-    def __init__(self, decode: Callable[[Codes], Samples]) -> None:
-        self._decode = decode  # a streaming decoder: it keeps its conv state between calls
+    def __init__(self, decode: Decode) -> None:
+        self._decode = decode
         self._waiting: deque[Frame] = deque()
         self._decoded = 0  # frames
 
@@ -79,7 +81,7 @@ class Playback:
         self._seconds += seconds
 
     def ahead(self, now: float) -> float:
-        """Return the seconds of audio that wait to be played; 0 before the first piece, negative after running dry."""
+        """Return the seconds of audio that wait to be played; 0 before the first piece, negative in an underrun."""
         return 0.0 if self._started is None else self._seconds - (now - self._started)
 
     @property

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import logging
 import os
 import queue
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from fishcli.engine.executor import Executor
 from fishcli.engine.prepared import no_room
-from fishcli.engine.scheduler import Join, Scheduler, State, Step, Work
+from fishcli.engine.scheduler import Join, Scheduler, State, Step, Vocode
 from fishcli.engine.sequence import Sequence
-from fishcli.engine.streams import EngineClosed
 from fishcli.engine.tasks import DecodeTask, PieceTask, Sample, SpeechTask, Task
 from fishcli.engine.vocoder import Playback
+from fishcli.errors import EngineClosed
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ class Running:
     sample: Sample
 
     @property
-    def listener(self) -> Playback | None:
+    def playback(self) -> Playback | None:
         """The playback of its sample; None without audio, and while an earlier chunk is incomplete."""
         first = self.sample.sequences[:1] == [self.sequence]
         return self.sample.playback if self.sample.vocoder and first else None
@@ -44,11 +45,14 @@ class Running:
         return self.sample.vocoder.missing if self.sample.vocoder else 0
 
 
+Work = Join[Sequence | PieceTask] | Step[Running] | Vocode[Sample | DecodeTask]
+
+
 class Worker:
     """Runs tasks on a thread of its own, which starts with the first task and ends with `close`.
 
-    Only that thread touches the executor and the codec. An exception in one task ends that
-    task's stream alone. `error` is what the thread died of, if it did.
+    Only that thread touches the executor and the codec. An exception in one task ends that task's stream alone.
+    `error` is the exception that the thread died of, if it did.
     """
 
     def __init__(
@@ -187,7 +191,7 @@ class Worker:
 
     @property
     def executor(self) -> Executor:
-        """What runs the language model, made when it is first used."""
+        """The executor, which allocates the KV cache when it is first used."""
         if self._executor is None:
             self._executor = self._make_executor()
             self.scheduler.exact = self._executor.runner.exact
@@ -197,20 +201,20 @@ class Worker:
         """Return the sequences that take part in steps: not those that wait for text or for their reader."""
         return sum(not _waits(*each) for each in self._active.items())
 
-    def _state(self) -> State:
+    def _state(self) -> State[Sequence | PieceTask, Running, Sample | DecodeTask]:
         active = self._active.items()
         runnable = [Running(*each) for each in active if each[0].prefilled and each[1].has_room(each[0])]
         pieces = [each for task in self._tasks for each in _vocoders(task) if each.has_piece]
         return State(self._clock(), self._joining(), runnable, pieces)
 
-    def _joining(self) -> list[object]:
+    def _joining(self) -> list[Sequence | PieceTask]:
         """Return prefills and other work in pieces: first those of running listeners, then in order of arrival."""
         now = self._clock()
         prefills = [(sequence, sample) for sequence, sample in self._active.items() if sequence.prefilling]
         urgent = [each for each in prefills if each[1].playback.started and each[1].sequences[:1] == [each[0]]]
         urgent.sort(key=lambda each: each[1].playback.ahead(now))
         others = [each for each in prefills if each not in urgent]
-        joining: list[object] = [sequence for sequence, _ in urgent]
+        joining: list[Sequence | PieceTask] = [sequence for sequence, _ in urgent]
         for task in self._tasks:
             if isinstance(task, PieceTask):
                 joining.append(task)
@@ -221,25 +225,23 @@ class Worker:
     def _do(self, work: Work) -> None:
         began, columns = self._clock(), 0
         if isinstance(work, Step):
-            self._step([each.sequence for each in work.batch if isinstance(each, Running)])
+            self._step([each.sequence for each in work.batch])
         elif isinstance(work, Join):
-            columns = self._join(work)
+            columns = self._join(work.item, work.columns)
         else:
-            piece = work.piece
-            assert isinstance(piece, Sample | DecodeTask)
-            task = piece.task if isinstance(piece, Sample) else piece
-            self._contained(task, lambda: piece.decode_piece(self._clock, self._frame_rate))
+            with self._contained(work.piece.task):
+                work.piece.decode_piece(self._clock, self._frame_rate)
         self.scheduler.timed(work, self._clock() - began, columns)
 
-    def _join(self, work: Join) -> int:
-        """Do a block of a prefill, or another piece of work -> the columns that were computed."""
-        if isinstance(work.item, PieceTask):
-            self._contained(work.item, work.item.run)
-            return 0
-        sequence = work.item
-        assert isinstance(sequence, Sequence)
-        self._contained(self._active[sequence].task, lambda: self.executor.prefill(sequence, work.columns))
-        return sequence.block
+    def _join(self, item: Sequence | PieceTask, columns: int) -> int:
+        """Do a block of a prefill, or of other work; return the columns that a prefill computed."""
+        if isinstance(item, Sequence):
+            with self._contained(self._active[item].task):
+                return self.executor.prefill(item, columns)
+        else:
+            with self._contained(item):
+                item.run()
+        return 0
 
     def _step(self, sequences: list[Sequence]) -> None:
         for sequence, result in self.executor.step(sequences):
@@ -249,7 +251,8 @@ class Worker:
             if isinstance(result, Exception):
                 self._remove(sample.task, result)
                 continue
-            self._contained(sample.task, lambda: sample.take(sequence, result))  # noqa: B023 (called at once)
+            with self._contained(sample.task):
+                sample.take(sequence, result)
             if sequence.finished:
                 self._deactivate(sequence)
         if len(self._active) > self.scheduler.max_batch:
@@ -257,10 +260,11 @@ class Worker:
                 if sequence in self._active:
                     self._active[sequence] = self._active.pop(sequence)
 
-    def _contained(self, task: Task, work: Callable[[], None]) -> None:
-        """Do something for one task, whose exception is that task's alone."""
+    @contextlib.contextmanager
+    def _contained(self, task: Task) -> Iterator[None]:
+        """Let an exception in the block end one task alone."""
         try:
-            work()
+            yield
         except Exception as error:
             self._remove(task, error)
 

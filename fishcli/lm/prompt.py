@@ -47,37 +47,40 @@ class PromptBuilder:
 
         Raises InputError for codes that the codec cannot have made.
         """
-        turns = (self.turn(reference.text, reference.codes) for reference in references)
+        turns = (self.turn(self.question(reference.text), reference.codes) for reference in references)
         return np.concatenate([self._message("system", _SYSTEM), *turns], axis=1)
 
-    def turn(self, text: str, codes: npt.NDArray[np.integer]) -> Columns:
-        """Return the columns (K + 1, T) of a text and of the speech that answers it, codes (K, frames).
+    def question(self, text: str) -> Columns:
+        """Return the columns (K + 1, T) of a text and of the start of its answer, up to where the speech begins."""
+        start = [self._special("<|im_start|>"), self._text("assistant\n"), self._special("<|voice|>")]
+        return np.concatenate([self._message("user", text), *start], axis=1)
+
+    def turn(self, question: Columns, codes: npt.NDArray[np.integer]) -> Columns:
+        """Return the columns (K + 1, T) of a question and of the speech that answers it, codes (K, frames).
 
         Raises InputError for codes that the codec cannot have made, and for none.
         """
-        return np.concatenate(
-            [self._message("user", text), self._answer(), self._speech(codes), self._special("<|im_end|>")], axis=1
-        )
+        return np.concatenate([question, self._speech(codes), self._special("<|im_end|>")], axis=1)
 
-    def build(self, text: str, prefix: Columns, earlier: Sequence[Columns] = (), reserve: int = 0) -> Columns:
-        """Return the prompt (K + 1, T) for `text` after a `prefix`, which leaves `reserve` positions free.
+    def build(self, question: Columns, prefix: Columns, earlier: Sequence[Columns] = (), reserve: int = 0) -> Columns:
+        """Return the prompt (K + 1, T) for a question after a `prefix`, which leaves `reserve` positions free.
 
         `earlier` are the turns of the chunks before this one, as `fit` leaves them. Raises InputError when there is
         no room.
         """
-        prompt = np.concatenate([prefix, *earlier, self._message("user", text), self._answer()], axis=1)
+        prompt = np.concatenate([prefix, *earlier, question], axis=1)
         if (excess := prompt.shape[1] + reserve - self.max_seq_len) > 0:
             raise InputError(self._no_room(prefix, excess))
         return prompt
 
-    def fit(self, text: str, prefix: Columns, earlier: Sequence[Columns], reserve: int) -> list[Columns]:
+    def fit(self, question: Columns, prefix: Columns, earlier: Sequence[Columns], reserve: int) -> list[Columns]:
         """Return the turns of earlier chunks that a prompt has room for: all of them, else the first and the latest.
 
         The first anchors the voice. Where some must go, the latest keep half of the room: if each chunk pushed
         out one other, everything after the first would have to be computed anew each time. Raises InputError when
         there is no room even without them.
         """
-        room = self.max_seq_len - reserve - self.build(text, prefix, (), reserve).shape[1]
+        room = self.max_seq_len - reserve - self.build(question, prefix, (), reserve).shape[1]
         widths = [turn.shape[1] for turn in earlier]
         if sum(widths) <= room:
             return list(earlier)
@@ -111,12 +114,6 @@ class PromptBuilder:
                 self._special("<|im_end|>"),
             ],
             axis=1,
-        )
-
-    def _answer(self) -> Columns:
-        """Return the start of the assistant's message, up to where its speech begins."""
-        return np.concatenate(
-            [self._special("<|im_start|>"), self._text("assistant\n"), self._special("<|voice|>")], axis=1
         )
 
     def _speech(self, codes: npt.NDArray[np.integer]) -> Columns:

@@ -1,4 +1,4 @@
-"""What a runner does: prefill a prompt, and one decode step of a batch."""
+"""The interface of a runner: the prefill of a prompt and the decode step of a batch."""
 
 from __future__ import annotations
 
