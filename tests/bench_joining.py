@@ -5,6 +5,7 @@ recording of SECONDS (default 10), its encoding included. Printed: the longest p
 after it joins, the gaps that the listeners of the running streams hear, and the time to the newcomer's first audio.
 """
 
+import contextlib
 import sys
 import threading
 import time
@@ -19,21 +20,19 @@ TEXT = "The train arrives at seven in the morning, and it leaves again at nine i
 FRAMES = 250
 
 
-class Steps:
-    """Notes when each decode step of an engine begins."""
+@contextlib.contextmanager
+def step_times(runner):
+    """Note when each decode step begins."""
+    times, step = [], runner.step
+    runner.step = lambda *given: times.append(time.perf_counter()) or step(*given)
+    try:
+        yield times
+    finally:
+        del runner.step
 
-    def __init__(self, runner):
-        self.times, step = [], runner.step
 
-        def noted(cache, batch):
-            self.times.append((time.perf_counter(), len(batch.columns)))
-            return step(cache, batch)
-
-        runner.step = noted
-
-    def longest_pause(self, start, end):
-        times = [at for at, _ in self.times if start <= at <= end]
-        return max(np.diff(times), default=0.0)
+def longest_pause(times, start, end):
+    return max(np.diff([at for at in times if start <= at <= end]), default=0.0)
 
 
 def listen(engine, request, player, gaps):
@@ -47,8 +46,8 @@ def listen(engine, request, player, gaps):
 
 def main(folder, streams, seconds):
     engine = load(folder, device="cpu")
-    task, steps = Task(engine, 1), Steps(engine.runner)
-    with cache_aside():
+    task = Task(engine, 1)
+    with cache_aside(), step_times(engine.runner) as times:
         voices = [task.voice() for _ in range(streams)]
         for voice in voices:
             list(engine.speak(task.request(voice, frames=1)))
@@ -58,10 +57,12 @@ def main(folder, streams, seconds):
             threads.append(threading.Thread(target=listen, args=(engine, request, player, gaps)))
             threads[-1].start()
         began = time.perf_counter()
-        while time.perf_counter() - began < 60 and min(player._end for player in players) < time.perf_counter() + 1:
+        while all(thread.is_alive() for thread in threads) and time.perf_counter() - began < 60:
+            joined = time.perf_counter()
+            ahead = [player.ahead(joined) for player in players]
+            if min(ahead) > 1:
+                break
             time.sleep(0.01)
-        joined = time.perf_counter()
-        ahead = [player._end - joined for player in players]
         recording = np.random.default_rng(0).uniform(-0.1, 0.1, seconds * engine.sample_rate).astype(np.float32)
         newcomer = Player(joined)
         codes = engine.encode(recording)
@@ -72,8 +73,8 @@ def main(folder, streams, seconds):
         for thread in threads:
             thread.join()
     print(f"{streams} streams, ahead {', '.join(f'{each:.1f}' for each in ahead)} s when a voice of {seconds} s joins")
-    print(f"longest pause between two decode steps: {steps.longest_pause(began, joined):.3f} s before,")
-    encoding, prefill = steps.longest_pause(joined, encoded), steps.longest_pause(encoded, heard)
+    print(f"longest pause between two decode steps: {longest_pause(times, began, joined):.3f} s before,")
+    encoding, prefill = longest_pause(times, joined, encoded), longest_pause(times, encoded, heard)
     print(f"  {encoding:.3f} s while it is encoded, {prefill:.3f} s after")
     after = [(round(at - joined, 1), round(gap, 3)) for at, gap in gaps if at >= joined]
     print(f"gaps that the running streams heard: {len(gaps) - len(after)} before, then (at, seconds) {after[:20]}")

@@ -5,9 +5,11 @@ import itertools
 import json
 import time
 
+import bench_joining
 import numpy as np
 import pytest
 import torch
+from conftest import TINY
 
 from fishcli import load
 from fishcli.bench import Task, streams
@@ -276,3 +278,10 @@ def test_gaps_are_counted_by_request():
     assert heard.frames_per_second == pytest.approx(30)
     assert heard.real_time_streams == pytest.approx(1.5)
     assert list(itertools.chain(*(player.gaps for player in players))) == pytest.approx([0.3, 0.05, 0.2])
+
+
+def test_the_benchmark_of_a_voice_that_joins(capsys):
+    bench_joining.main(str(TINY), 2, 1)
+    out = capsys.readouterr().out
+    assert out.startswith("2 streams, ahead ")
+    assert "first audio of the newcomer after" in out

@@ -21,6 +21,10 @@ class Player:
         self._requested = requested
         self._end = requested  # the time at which all audio so far has been played
 
+    def ahead(self, now: float) -> float:
+        """Return the seconds of audio that wait to be played; negative in a silence."""
+        return self._end - now
+
     def receive(self, now: float, seconds: float) -> None:
         """Take `seconds` of audio that arrive at the time `now`; 0, as at the end of speech, changes nothing."""
         if not seconds:

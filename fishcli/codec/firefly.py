@@ -31,8 +31,8 @@ from fishcli.codec.settings import CodecSettings, DecoderSettings
 from fishcli.errors import InputError
 
 # The encoder takes blocks of 256 frames (12 s), and stops between layers whenever it has done this much work: at full
-# size four or five times a block, each 40 ms on two cores. Blocks of 72 frames would stop as often, but a recording
-# took 3 to 17 % longer: each block reads all weights again, at the speed that the memory has to spare.
+# size four times in 10 s of audio, 19 to 71 ms apart on two cores. Blocks of 72 frames would stop as often, but a
+# recording took 3 to 17 % longer: each block reads all weights again, at the speed that the memory has to spare.
 # The last bits of PyTorch's products depend on the block, so it is a constant: a recording always has the same codes.
 _ENCODE_BLOCK = 256  # frames
 _ENCODE_WORK = 5_000_000_000  # multiplications
