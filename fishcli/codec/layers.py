@@ -132,7 +132,8 @@ class ConvNeXt(Causal):
         self.gamma = nn.Parameter(torch.empty(dim))
 
     def forward(self, x: Tensor, state: ConvState) -> Tensor:
-        y = F.gelu(self.pwconv1(self.norm(self.dwconv(x, state))))
+        y = self.pwconv1(self.norm(self.dwconv(x, state)))
+        torch.ops.aten.gelu_(y)  # in place: a second buffer of 4 dim would be mapped anew in each block
         return torch.addcmul(x, self.pwconv2(y), self.gamma)
 
 

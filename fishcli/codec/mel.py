@@ -39,7 +39,8 @@ def log_mel(samples: Tensor, settings: CodecSettings) -> Tensor:
     spectrum = torch.stft(
         samples, settings.n_fft, settings.hop_length, window=window, center=False, return_complex=True
     )
-    magnitude = (torch.view_as_real(spectrum).square().sum(-1) + 1e-6).sqrt()
+    power = spectrum.real.square().addcmul_(spectrum.imag, spectrum.imag)
+    magnitude = power.add_(1e-6).sqrt_()
     return (filters @ magnitude).clamp(min=1e-5).log().T.contiguous()
 
 
