@@ -6,13 +6,13 @@ Nothing here needs a model, so a client can build a request without loading one.
 from __future__ import annotations
 
 import dataclasses
-import math
+import numbers
 import secrets
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import NamedTuple, Protocol
+from types import NoneType, TracebackType
+from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,12 @@ Codes = npt.NDArray[np.int16]  # (K, T): K codebooks, T frames
 Samples = npt.NDArray[np.float32]  # (N,), in -1..1
 
 MAX_SAMPLES = 64  # of one request
+MAX_RETRIES = 10  # of one chunk
+CHUNK_LENGTHS = (20, 2000)  # UTF-8 bytes
+_MAX_SEED = 2**63 - 1
+
+Check = Literal["length", "off"]
+Fault = Literal["empty", "truncated", "too short", "too long", "looping"]
 
 
 class Span(NamedTuple):
@@ -160,29 +166,47 @@ class Script:
 class SamplingParams:
     """How codes are sampled. Temperature 0 is greedy; without a seed the engine draws one.
 
+    None means the default of the model: its `generation_config.json`, else that of Fish Speech 1.5 (`FISH_SPEECH`).
     `max_new_tokens` bounds the frames of each chunk of text; 0: as many as the context holds. Raises SettingError.
     """
 
-    temperature: float = 0.7
-    top_p: float = 0.7
-    repetition_penalty: float = 1.2
+    temperature: float | None = None
+    top_p: float | None = None
+    repetition_penalty: float | None = None
     seed: int | None = None
     max_new_tokens: int = 1024
 
     def __post_init__(self) -> None:
-        _check_range("temperature", self.temperature, 0, 2)
-        _check_range("top_p", self.top_p, 0, 1, open_below=True)
-        _check_range("repetition_penalty", self.repetition_penalty, 0, 2, open_below=True)
+        _check_number("temperature", self.temperature, 0, 2)
+        _check_number("top_p", self.top_p, 0, 1, open_below=True)
+        _check_number("repetition_penalty", self.repetition_penalty, 0, 2, open_below=True)
         if self.seed is not None:
-            _check_range("seed", self.seed, 0, 2**63 - 1)
-        _check_range("max_new_tokens", self.max_new_tokens, 0, 2**31)
+            _check_integer("seed", self.seed, 0, _MAX_SEED)
+        _check_integer("max_new_tokens", self.max_new_tokens, 0, 2**31)
+
+    def over(self, defaults: SamplingParams) -> SamplingParams:
+        """Return these parameters, those that are None taken from `defaults`."""
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        return dataclasses.replace(defaults, **given)
 
 
-def _check_range(name: str, value: float, low: float, high: float, open_below: bool = False) -> None:
+def _check_number(name: str, value: Any, low: float, high: float, open_below: bool = False) -> None:
     """Raise SettingError outside the range; NaN and infinity fail every comparison and are refused too."""
-    if not (low < value if open_below else low <= value) or not value <= high or not math.isfinite(value):
+    if value is None:
+        return
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not number or not (low < value if open_below else low <= value) or not value <= high:
         bounds = f"{'more than' if open_below else 'at least'} {low} and at most {high}"
-        raise SettingError(f"{name} must be {bounds}, not {value}.")
+        raise SettingError(f"{name} must be a number, {bounds}, not {value!r:.40}.", field=name)
+
+
+def _check_integer(name: str, value: Any, low: int, high: int) -> None:
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not whole or not low <= int(value) <= high:
+        raise SettingError(f"{name} must be a whole number from {low} to {high}, not {value!r:.40}.", field=name)
+
+
+FISH_SPEECH = SamplingParams(temperature=0.7, top_p=0.7, repetition_penalty=1.2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,7 +223,11 @@ class Request:
 
     With `iterative_prompt`, the prompt of a chunk holds the chunks before it, which keeps one voice from start to end;
     without, chunks are generated in parallel, which is faster. `language` (ISO 639-1; None: guessed) decides where
-    sentences end. For text that arrives over time, pass a TextFeed. Raises SettingError.
+    sentences end. For text that arrives over time, pass a TextFeed.
+
+    With `check` "length", a chunk that is far from as long as its text needs, empty, truncated or looping is marked as
+    a `Fault`. Up to `retries` times it is then generated again and the best attempt is kept; its frames wait until it
+    is complete, so audio streams chunk by chunk. Raises SettingError or InputError.
     """
 
     text: str | Script | TextFeed
@@ -210,42 +238,61 @@ class Request:
     iterative_prompt: bool = True
     language: str | None = None
     normalize: bool = True
+    check: Check = "length"
+    retries: int = 0
 
     def __post_init__(self) -> None:
-        if not 1 <= self.num_samples <= MAX_SAMPLES:
-            raise SettingError(f"num_samples must be between 1 and {MAX_SAMPLES}, not {self.num_samples}.")
-        if self.chunk_length < 1:
-            raise SettingError(f"chunk_length must be a positive number of bytes, not {self.chunk_length}.")
+        _check_type("text", self.text, (str, Script, TextFeed), "a str, a Script or a TextFeed")
+        _check_type("sampling", self.sampling, SamplingParams, "SamplingParams")
+        _check_type("language", self.language, (str, NoneType), "a str")
+        if isinstance(self.references, str) or not isinstance(self.references, Sequence):
+            raise InputError("references must be a sequence of Reference.", field="references")
+        for reference in self.references:
+            _check_type("references", reference, Reference, "a sequence of Reference")
+        _check_integer("num_samples", self.num_samples, 1, MAX_SAMPLES)
+        _check_integer("chunk_length", self.chunk_length, *CHUNK_LENGTHS)
+        _check_integer("retries", self.retries, 0, MAX_RETRIES)
+        if self.check not in get_args(Check):
+            raise SettingError(f"check must be {' or '.join(get_args(Check))}, not {self.check!r:.40}.", field="check")
+        if self.seed + self.num_samples - 1 > _MAX_SEED:
+            raise SettingError(f"seed + num_samples must be at most {_MAX_SEED + 1}; use a smaller seed.", field="seed")
 
     @property
     def seed(self) -> int:
         """The seed of the first sample; each further sample has the next higher one."""
         return self.sampling.seed or 0
 
-    def with_seed(self) -> Request:
-        """Return the same request with a seed, drawn if it has none."""
-        if self.sampling.seed is not None:
-            return self
-        return dataclasses.replace(self, sampling=dataclasses.replace(self.sampling, seed=draw_seed()))
+    def complete(self, defaults: SamplingParams) -> Request:
+        """Return the request with every sampling parameter: those of the model, and a seed, drawn if it has none."""
+        seeded = dataclasses.replace(defaults, seed=draw_seed())
+        return dataclasses.replace(self, sampling=self.sampling.over(seeded))
+
+
+def _check_type(name: str, value: object, kinds: type | tuple[type, ...], expected: str) -> None:
+    if not isinstance(value, kinds):
+        raise InputError(f"{name} must be {expected}, not {type(value).__name__}.", field=name)
 
 
 class Frame(NamedTuple):
     """One frame of one sample: its codes (K, 1), or (K, 0) at the end of speech.
 
     `text_span` is the chunk being spoken. `ended` is None while it goes on, True at the end of speech, and False where
-    the chunk was truncated at `max_new_tokens` frames.
+    the chunk was truncated at `max_new_tokens` frames. Its last frame also tells what is wrong with it, if anything,
+    and how many attempts were made.
     """
 
     sample: int
     text_span: Span
     codes: Codes
     ended: bool | None
+    fault: Fault | None = None
+    attempts: int = 1
 
 
 class AudioChunk(NamedTuple):
     """A piece of the audio of one sample: samples (frames * samples per frame,) and their codes (K, frames).
 
-    `text_span` and `ended` are those of its last frame; `seed` repeats the sample.
+    `text_span`, `ended`, `fault` and `attempts` are those of its last frame; `seed` repeats the sample.
     """
 
     sample: int
@@ -254,6 +301,8 @@ class AudioChunk(NamedTuple):
     ended: bool | None
     samples: Samples
     seed: int
+    fault: Fault | None = None
+    attempts: int = 1
 
 
 def check_codes(codes: npt.NDArray[np.integer], codebooks: int, size: int) -> None:

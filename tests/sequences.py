@@ -6,7 +6,7 @@ import numpy as np
 
 from fishcli.engine.executor import Executor
 from fishcli.engine.sequence import Sequence
-from fishcli.request import Request, Span
+from fishcli.request import FISH_SPEECH, Request, Span
 
 ROOM = 1024  # positions of a slot
 
@@ -17,8 +17,8 @@ class FixedPrompts:
     cached = None
 
     def __init__(self, prompts, sampling, seed, context, codebooks, codes):
-        self.codebooks, self.codes = codebooks, codes
-        self.request = Request("Any text.", sampling=dataclasses.replace(sampling, seed=seed))
+        self.codebooks, self.codes, self.frame_rate = codebooks, codes, 21.5
+        self.request = Request("Any text.", sampling=dataclasses.replace(sampling, seed=seed).over(FISH_SPEECH))
         self.prefix = prompts[0][:, :0]
         self.prompts, self.context = list(prompts), context
 
@@ -32,10 +32,10 @@ class FixedPrompts:
         return min(self.request.sampling.max_new_tokens or self.context, self.context - width)
 
 
-def sequence_of(model, prompts, sampling, seed=0):
-    """A sequence that answers these prompts."""
+def sequence_of(model, prompts, sampling, seed=0, place=0):
+    """A sequence that answers these prompts, from the place-th chunk of a text on."""
     s = model.settings
-    made = Sequence(FixedPrompts(prompts, sampling, seed, s.max_seq_len, s.codebooks, model.codes), 0, 0)
+    made = Sequence(FixedPrompts(prompts, sampling, seed, s.max_seq_len, s.codebooks, model.codes), 0, place)
     made.chunks.extend(Span(str(i), 0, 0) for i in range(len(prompts)))
     return made
 
@@ -48,11 +48,11 @@ def advance(executor, sequences, block=64):
             assert executor.join(sequence, ROOM)
         while not sequence.prefilled:
             executor.prefill(sequence, block)
-    frames = dict(executor.step(live)) if live else {}
+    results = dict(executor.step(live)) if live else {}
     for sequence in live:
         if sequence.finished:
             executor.leave(sequence)
-    return frames
+    return {sequence: result[0] if isinstance(result, list) else result for sequence, result in results.items()}
 
 
 def generated(runner, prompt, sampling, seed=0, block=64):

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from fishcli.errors import InputError, SettingError
-from fishcli.request import Request, TextFeed
+from fishcli.request import FISH_SPEECH, Request, TextFeed
 
 
 class Recorder:
@@ -202,4 +202,4 @@ def test_detaching_does_not_wait_for_a_delivery():
 
 def test_a_request_keeps_its_feed():
     feed = TextFeed()
-    assert Request(feed).with_seed().text is feed
+    assert Request(feed).complete(FISH_SPEECH).text is feed

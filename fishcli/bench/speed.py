@@ -16,7 +16,7 @@ from fishcli.bench.timing import Spread, seconds
 from fishcli.engine.scheduler import MOST_BLOCK
 from fishcli.engine.vocoder import FIRST_PIECE
 from fishcli.lm.sampling import WINDOW, SamplingTensors
-from fishcli.request import Request, SamplingParams
+from fishcli.request import FISH_SPEECH, Request
 from fishcli.runners.base import Batch
 
 _CONTEXT = 300  # positions before the decode step that is timed
@@ -143,7 +143,7 @@ def _batch(task: Task, column: Tensor, position: int, slots: Tensor) -> Batch:
         slots=slots.to(device),
         positions=torch.full((batch,), position, device=device),
         history=_codes(task, batch * codebooks * WINDOW).view(batch, codebooks, WINDOW).to(device),
-        params=SamplingTensors.stack([SamplingParams()] * batch, device),
+        params=SamplingTensors.stack([FISH_SPEECH] * batch, device),
         uniforms=torch.rand(batch, codebooks, generator=generator).to(device),
     )
 

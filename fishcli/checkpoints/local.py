@@ -26,14 +26,15 @@ FIELD = "checkpoint_path"  # the setting that names a model
 
 CODEC = "firefly-gan-vq-fsq-8x1024-21hz-generator.pth"
 NEEDED = ("config.json", "model.pth", "tokenizer.tiktoken", "special_tokens.json", CODEC)
-OPTIONAL = ("codec.json",)  # the dimensions of a non-standard codec
+SAMPLING = "generation_config.json"
+OPTIONAL = ("codec.json", SAMPLING)  # the dimensions of a non-standard codec; default sampling parameters
 FILES = NEEDED + OPTIONAL
 
 STATE = ".fishcli"
 RECORD = f"{STATE}/record.json"
 PLAN = f"{STATE}/plan.json"
 MIXED = f"{STATE}/mixed"
-_MAX_RECORD = 65_536  # bytes; six files take 1,000
+_MAX_RECORD = 65_536  # bytes; seven files take 1,200
 
 
 @dataclass(frozen=True)

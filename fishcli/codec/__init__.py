@@ -2,6 +2,6 @@
 
 from fishcli.codec.firefly import Firefly, StreamingDecoder, shapes
 from fishcli.codec.settings import CodecSettings
-from fishcli.codec.weights import canonical
+from fishcli.codec.weights import amplify, canonical
 
-__all__ = ["CodecSettings", "Firefly", "StreamingDecoder", "canonical", "shapes"]
+__all__ = ["CodecSettings", "Firefly", "StreamingDecoder", "amplify", "canonical", "shapes"]

@@ -43,7 +43,7 @@ class QuantizerSettings:
 
 @dataclass(frozen=True)
 class DecoderSettings:
-    """The HiFi-GAN vocoder."""
+    """The HiFi-GAN vocoder. `gain` scales its last convolution, so that its tanh still bounds the samples."""
 
     upsample_rates: tuple[int, ...] = (8, 8, 2, 2, 2)
     upsample_kernel_sizes: tuple[int, ...] = (16, 16, 4, 4, 4)
@@ -52,6 +52,7 @@ class DecoderSettings:
     initial_channels: int = 512
     pre_kernel_size: int = 13
     post_kernel_size: int = 13
+    gain: float = 1.0
 
     def __post_init__(self) -> None:
         rates, kernels = self.upsample_rates, self.upsample_kernel_sizes
@@ -60,6 +61,7 @@ class DecoderSettings:
         _require(all(k >= r for k, r in zip(kernels, rates, strict=True)), key, "must not be below the rates")
         even = self.initial_channels % 2 ** len(rates) == 0
         _require(even, "decoder.initial_channels", f"must be divisible by {2 ** len(rates)}")
+        _require(0.01 <= self.gain <= 100, "decoder.gain", "must be from 0.01 to 100")
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,10 @@ def _read(kind: type[_Settings], values: object, at: str) -> _Settings:
 
 def _value(default: object, value: object, key: str) -> object:
     """Return `value` as the type of its default."""
+    if isinstance(default, float):
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        _require(number, key, "must be a number")
+        return float(value)  # type: ignore[arg-type]  # a number, as required above
     if isinstance(default, int):
         return _number(value, key)
     if isinstance(default, tuple):

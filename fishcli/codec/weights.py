@@ -32,6 +32,12 @@ def canonical(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return fold(weights)
 
 
+def amplify(weights: Mapping[str, Tensor], gain: float) -> dict[str, Tensor]:
+    """Return the folded weights with the vocoder's last convolution scaled by a gain."""
+    scaled = {f"head.conv_post.conv.{name}" for name in ("weight", "bias")} if gain != 1 else set()
+    return {key: value.float() * gain if key in scaled else value for key, value in weights.items()}
+
+
 def fold(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the weights with weight norm folded, in float32; all others unchanged, in the same order.
 

@@ -34,7 +34,7 @@ from fishcli.lm.model import Transformer
 from fishcli.lm.prompt import PromptBuilder
 from fishcli.lm.settings import LMSettings
 from fishcli.lm.tokenizer import Tokenizer
-from fishcli.request import Codes, Request, Samples, TextFeed, check_codes
+from fishcli.request import Codes, Request, Samples, SamplingParams, TextFeed, check_codes
 from fishcli.runners.base import Runner
 from fishcli.runners.native_codec import NativeDecoder
 from fishcli.runners.plan import Plan, kv_positions, make_plan
@@ -93,6 +93,11 @@ class Engine:
     def tokenizer(self) -> Tokenizer:
         """The tokenizer of the checkpoint."""
         return self._parts.tokenizer
+
+    @property
+    def sampling(self) -> SamplingParams:
+        """The default sampling parameters of the checkpoint."""
+        return self._parts.sampling
 
     @property
     def kv_positions(self) -> int:
@@ -179,7 +184,9 @@ class Engine:
 
     def _prepared(self, request: Request | str) -> Prepared:
         """Prepare a request in the caller's thread, which may read the disk."""
-        prepared = Prepared(Request(request) if isinstance(request, str) else request, self._parts.prompts)
+        if not isinstance(request, Request):
+            request = Request(request)  # which refuses what is no text
+        prepared = Prepared(request, self._parts.prompts, self._parts.sampling)
         needed = prepared.largest
         if needed > self.kv_positions:
             raise no_room(needed, self.kv_positions)

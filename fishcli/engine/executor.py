@@ -17,7 +17,7 @@ from fishcli.runners.base import Batch, Runner
 
 log = logging.getLogger(__name__)
 
-Result = Frame | Exception
+Result = list[Frame] | Exception
 
 
 class Executor:
@@ -60,7 +60,8 @@ class Executor:
 
     @torch.inference_mode()
     def step(self, sequences: List[Sequence]) -> list[tuple[Sequence, Result]]:
-        """Generate the next frame of every sequence. One that fails has its exception instead, the others a frame."""
+        """Generate the next frame of every sequence. One that fails has its exception instead, the others their
+        frames that are final now."""
         try:
             columns, choices = (each.cpu().numpy() for each in self.runner.step(self.cache, self._batch(sequences)))
         except Exception as error:

@@ -12,15 +12,16 @@ import torch
 
 import fishcli
 from fishcli.checkpoints import convert, local
-from fishcli.codec import CodecSettings, Firefly, canonical, shapes
+from fishcli.codec import CodecSettings, Firefly, amplify, canonical, shapes
 from fishcli.engine.prefix_cache import PrefixCache
 from fishcli.errors import InputError
 from fishcli.lm import weights
 from fishcli.lm.model import Transformer
 from fishcli.lm.prompt import PromptBuilder
-from fishcli.lm.settings import LMSettings
+from fishcli.lm.settings import LMSettings, sampling_params
 from fishcli.lm.tokenizer import Tokenizer
 from fishcli.native import build
+from fishcli.request import FISH_SPEECH, SamplingParams
 from fishcli.runners.base import Runner
 from fishcli.runners.cuda_graph import Compiled
 from fishcli.runners.eager import Eager
@@ -75,6 +76,12 @@ class Model:
     def lm_settings(self) -> LMSettings:
         """The dimensions of the language model."""
         return LMSettings.from_dict(convert.read_settings(self.found.path / "config.json"))
+
+    @part
+    def sampling(self) -> SamplingParams:
+        """The default sampling parameters: those of `generation_config.json`, if there is one, over Fish Speech's."""
+        path = self.found.path / local.SAMPLING
+        return sampling_params(convert.read_settings(path)) if path.is_file() else FISH_SPEECH
 
     @part
     def tokenizer(self) -> Tokenizer:
@@ -162,7 +169,7 @@ class Model:
         def prepare(state: convert.Tensors) -> convert.Tensors:
             state = canonical(state)
             convert.check(state, shapes(s), str(path))
-            return state
+            return amplify(state, s.decoder.gain)
 
         with torch.device("meta"):
             codec = Firefly(s)

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fishcli.engine.attempts import Attempt, Attempts
 from fishcli.engine.kv_pool import Slot
-from fishcli.engine.prepared import Prepared, chunk_seed
+from fishcli.engine.prepared import Prepared
 from fishcli.errors import FishError
 from fishcli.lm.prompt import Columns
 from fishcli.lm.sampling import WINDOW
@@ -37,8 +38,7 @@ class Sequence:
         self._left = 0  # frames that the chunk may still take
         self._turns: list[Columns] = []
         self._uniforms: Tensor | None = None
-        seed = chunk_seed(prepared.request.seed + sample, place)
-        self._generator = torch.Generator().manual_seed(seed)
+        self._attempts = Attempts(prepared, prepared.request.seed + sample, place)
 
     @property
     def finished(self) -> bool:
@@ -78,20 +78,30 @@ class Sequence:
         # The last column is left to the first decode step, so that every frame comes from the same code.
         self.computed = common_prefix(self.columns[:, : self.computed], prompt[:, :-1])
         self.columns[:, : self.length] = prompt
-        self._left = self.prepared.limit(self._width)
-        if self._width + self._left > self.slot.length:
-            raise FishError(f"A chunk needs {self._width + self._left} positions of a slot of {self.slot.length}.")
-        self.history[:] = self.prepared.codes + 1  # no choice yet
+        needed = self._width + self.prepared.limit(self._width)
+        if needed > self.slot.length:
+            raise FishError(f"A chunk needs {needed} positions of a slot of {self.slot.length}.")
+        self._begin_attempt()
         return True
+
+    def _begin_attempt(self) -> None:
+        """Generate from the end of the prompt, whose columns but the last are computed."""
+        self.length, self.computed = self._width, min(self.computed, self._width - 1)
+        self.history[:] = self.prepared.codes + 1  # no choice yet
+        limit, most = self.prepared.limit(self._width), self._attempts.most_frames(self.chunks[0].text)
+        self._left = limit if most is None else min(limit, most)
 
     def uniforms(self) -> Tensor:
         """Return the random numbers (K,) of the next frame; the same ones until the frame is accepted."""
         if self._uniforms is None:
-            self._uniforms = torch.rand(len(self.history), generator=self._generator)
+            self._uniforms = torch.rand(len(self.history), generator=self._attempts.generator)
         return self._uniforms
 
-    def accept(self, column: Columns, choices: Columns, ended: bool) -> Frame:
-        """Take a sampled frame: column (K + 1,) and choices (K,), or the end of speech. Raises FishError for NaN."""
+    def accept(self, column: Columns, choices: Columns, ended: bool) -> list[Frame]:
+        """Take a sampled frame: column (K + 1,) and choices (K,), or the end of speech. Raises FishError for NaN.
+
+        Returns the frames that are final now: this one, or where a chunk may be generated again, all of a chunk.
+        """
         if (choices < 0).any():
             raise FishError("The model computed numbers that are not finite; verify the checkpoint or use float32.")
         self._uniforms = None
@@ -103,15 +113,31 @@ class Sequence:
         self.history = np.concatenate([self.history[:, 1:], choices[:, None]], axis=1)
         if not self._left:
             return self._end(False)
-        return Frame(self.sample, self.chunks[0], self._codes(self.length - 1), None)
+        return (
+            [] if self._attempts.retries else [Frame(self.sample, self.chunks[0], self._codes(self.length - 1), None)]
+        )
 
-    def _end(self, ended: bool) -> Frame:
-        """Close the current chunk: at the end of speech, or truncated after its last frame."""
-        span, spoken = self.chunks.popleft(), self._codes(self._width)
-        if spoken.shape[1] and self.prepared.request.iterative_prompt:
-            self._turns.append(self.prepared.turn(span, spoken))
+    def _end(self, ended: bool) -> list[Frame]:
+        """End an attempt at the current chunk: at the end of speech, or truncated after its last frame."""
+        span = self.chunks[0]
+        kept = self._attempts.take(span.text, self._codes(self._width), ended)
+        if kept is None:
+            self._begin_attempt()
+            return []
+        self.chunks.popleft()
+        if kept.codes.shape[1] and self.prepared.request.iterative_prompt:
+            self._turns.append(self.prepared.turn(span, kept.codes))
         self._width = 0
-        return Frame(self.sample, span, spoken[:, spoken.shape[1] if ended else -1 :], ended)
+        frames = self._frames(span, kept)
+        self._attempts.begin_chunk()
+        return frames if self._attempts.retries else frames[-1:]
+
+    def _frames(self, span: Span, kept: Attempt) -> list[Frame]:
+        """Return the frames of a complete chunk; the last one tells how it ended."""
+        count = kept.codes.shape[1]
+        frames = [Frame(self.sample, span, kept.codes[:, i : i + 1], None) for i in range(count)]
+        last = Frame(self.sample, span, kept.codes[:, count:], kept.ended, kept.fault, self._attempts.count)
+        return [*frames, last] if kept.ended else [*frames[:-1], last._replace(codes=kept.codes[:, -1:])]
 
     def _codes(self, start: int) -> Codes:
         return self.columns[1:, start : self.length].astype(np.int16)

@@ -23,6 +23,8 @@ class Channel(Generic[T]):
 
     def __init__(self, capacity: int, wake: Callable[[], None]) -> None:
         self.cancelled = False
+        self.steps = 0  # decode steps so far, those of frames that wait for the end of their chunk included
+        self.first_step: float | None = None  # by `time.perf_counter`
         self._capacity, self._wake = capacity, wake
         self._items: deque[tuple[T, int]] = deque()
         self._frames = 0
@@ -34,6 +36,12 @@ class Channel(Generic[T]):
     def room(self) -> int:
         """Frames that fit; not positive when the reader is behind."""
         return self._capacity - self._frames
+
+    def count_step(self, now: float) -> None:
+        """Note a decode step."""
+        self.steps += 1
+        if self.first_step is None:
+            self.first_step = now
 
     def put(self, item: T, frames: int) -> None:
         """Add an item that stands for so many frames."""
@@ -88,6 +96,16 @@ class Stream(Iterator[T]):
         self.channel = channel
         # The model thread holds the channel, not the stream: one that nobody reads any more is collected.
         weakref.finalize(self, channel.cancel).atexit = False
+
+    @property
+    def steps(self) -> int:
+        """Decode steps so far, those of frames that wait for the end of their chunk included."""
+        return self.channel.steps
+
+    @property
+    def first_step(self) -> float | None:
+        """The end of the first decode step, by `time.perf_counter`; None before."""
+        return self.channel.first_step
 
     def __next__(self) -> T:
         return self.channel.get()

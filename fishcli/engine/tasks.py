@@ -26,9 +26,9 @@ class Sample:
         self.sequences: list[Sequence] = []  # those whose frames are to come, in the order of the text
         self._early: dict[Sequence, list[Frame]] = {}  # frames of sequences whose turn has not come
 
-    def take(self, sequence: Sequence, frame: Frame) -> None:
-        """Pass on a frame, and what has waited for it."""
-        self._early.setdefault(sequence, []).append(frame)
+    def take(self, sequence: Sequence, frames: list[Frame]) -> None:
+        """Pass on frames, and what has waited for them."""
+        self._early.setdefault(sequence, []).extend(frames)
         while self.sequences and self.sequences[0] in self._early:
             for each in self._early.pop(self.sequences[0]):
                 self._pass_on(each)
@@ -55,7 +55,7 @@ class Sample:
         frame, samples = self.vocoder.decode()
         frames = frame.codes.shape[1]
         seed = self.task.prepared.request.seed + self.index
-        self.task.channel.put(AudioChunk(*frame, samples, seed), frames)
+        self.task.channel.put(AudioChunk(**frame._asdict(), samples=samples, seed=seed), frames)
         self.playback.deliver(frames / frame_rate, now())
 
     @property

@@ -251,6 +251,7 @@ class Worker:
             if isinstance(result, Exception):
                 self._remove(sample.task, result)
                 continue
+            sample.task.channel.count_step(self._clock())
             with self._contained(sample.task):
                 sample.take(sequence, result)
             if sequence.finished:

@@ -24,7 +24,7 @@ class SamplingTensors(NamedTuple):
 
     @classmethod
     def stack(cls, params: Sequence[SamplingParams], device: torch.device) -> SamplingTensors:
-        """Return the parameters of each sequence as tensors."""
+        """Return the parameters of each sequence, none of them None, as tensors."""
         rows = [(p.temperature, p.top_p, p.repetition_penalty) for p in params]
         return cls(*torch.tensor(rows, dtype=torch.float32, device=device).unbind(1))
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fishcli.errors import InputError
+from fishcli.errors import InputError, SettingError
+from fishcli.request import FISH_SPEECH, SamplingParams
 
 # Far above any known model; a larger value is broken or hostile, and would fill the memory.
 _LIMITS = {
@@ -84,6 +85,15 @@ class LMSettings:
             rope_base=_between(config, "rope_base", 1, 1e12),
             tied=_flag(config, "tie_word_embeddings"),
         )
+
+
+def sampling_params(config: Mapping[str, Any]) -> SamplingParams:
+    """Return the sampling parameters of a `generation_config.json`, over those of Fish Speech. Raises InputError."""
+    names = ("temperature", "top_p", "repetition_penalty")
+    try:
+        return SamplingParams(**{name: config[name] for name in names if name in config}).over(FISH_SPEECH)
+    except SettingError as error:
+        raise InputError(f"generation_config.json cannot be used: {error}") from error
 
 
 def _stack(config: Mapping[str, Any], layers: str, prefix: str, fallback: Mapping[str, Any]) -> StackSettings:
