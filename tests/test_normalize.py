@@ -1,4 +1,4 @@
-"""What is spoken for numbers, dates, times, money, units and abbreviations, sentence by sentence."""
+"""What is spoken for numbers, dates, times, money, units and abbreviations, in whole texts; sentences lie in tables."""
 
 import sys
 import time
@@ -258,7 +258,14 @@ def test_chinese_and_japanese_with_the_extra(language):
     assert can_normalize(language)
 
 
-CODES = st.text("0123456789" * 2 + ".,:/-–+%$€£#°'\"’ \nkmgsthpaxXIVvDr.w№½²①Aé…(=&@", max_size=40)
+@pytest.mark.parametrize("paragraphs", [1, 3, 200])
+def test_a_paragraph_without_figures_changes_nothing_around_it(paragraphs):
+    written = "\n\n".join(["No figures here, Dr. Who.", "He has 5.", "5 left."] * paragraphs)
+    spoken = "\n\n".join(["No figures here, Doctor Who.", "He has five.", "Five left."] * paragraphs)
+    assert normalize(written, "en") == spoken
+
+
+CODES = st.text("0123456789" * 2 + ".,:/-–+%$€£#°'\"’ \nkmgsthpaxXIVvDr.w№½²①Aé…(=&@<>≤*·^√±~℃º′″⁻⁶CRT", max_size=40)
 
 
 @settings(max_examples=400, deadline=None)
@@ -297,13 +304,24 @@ def test_no_digit_is_left_in_characters(text, language):
         "1 000 ",
         "1/",
         "1am-",
+        "1^",
+        "√1",
+        "2 + ",
+        '1" ',
+        "$1-",
+        "€1,",
+        "1h1m",
+        "II, ",
+        "May 5 to ",
+        "call 911 or ",
+        "\n\n1",
     ],
 )
 def test_time_is_linear(unit):
-    text = unit * (50_000 // len(unit))
+    text = unit * (20_000 // len(unit))
     started = time.process_time()
     normalize(text, "en")
-    assert time.process_time() - started < 5  # up to 0.7 s; a quadratic rule takes minutes
+    assert time.process_time() - started < 5  # up to 0.5 s; a quadratic rule takes half a minute
 
 
 def test_numerals():
@@ -317,6 +335,6 @@ def test_numerals():
         "two thousand",
         "twenty ten",
     ]
-    assert [roman(written) for written in ("IV", "VIII", "XIX", "XXXVII")] == [4, 8, 19, 37]
+    assert [roman(written) for written in ("IV", "VIII", "XXXVII", "XLIX", "MCMXCIX")] == [4, 8, 37, 49, 1999]
     assert number(".5") == "point five"
     assert number("9" * 5000).startswith("nine nine nine")

@@ -14,28 +14,14 @@ _ORDINALS = {
 }  # fmt: skip
 _LONGEST = 9  # digits of a quantity without commas; a longer number is that of a telephone, a card or a device
 _IRREGULAR = {
-    "foot": "feet", "inch": "inches", "penny": "pence", "paisa": "paise", "yen": "yen", "won": "won", "hertz": "hertz",
-    "kilohertz": "kilohertz", "megahertz": "megahertz", "gigahertz": "gigahertz",
+    "foot": "feet", "inch": "inches", "penny": "pence", "paisa": "paise", "real": "reais", "zloty": "zlotys",
+    "krona": "kronor", "krone": "kroner",
 }  # fmt: skip
-CURRENCIES = {
-    "$": ("dollar", "cent"), "US$": ("U S dollar", "cent"), "£": ("pound", "penny"), "€": ("euro", "cent"),
-    "¥": ("yen", ""), "₹": ("rupee", "paisa"), "₩": ("won", ""), "USD": ("U S dollar", "cent"), "EUR": ("euro", "cent"),
-    "GBP": ("pound", "penny"), "CHF": ("Swiss franc", "centime"), "JPY": ("yen", ""), "¢": ("cent", ""),
-}  # fmt: skip
-UNITS = {
-    "km": "kilometer", "m": "meter", "cm": "centimeter", "mm": "millimeter", "μm": "micrometer", "nm": "nanometer",
-    "mi": "mile", "yd": "yard", "ft": "foot", "kg": "kilogram", "g": "gram", "mg": "milligram", "lb": "pound",
-    "lbs": "pound", "oz": "ounce", "t": "ton", "l": "liter", "L": "liter", "ml": "milliliter", "mL": "milliliter",
-    "gal": "gallon", "h": "hour", "hr": "hour", "hrs": "hour", "min": "minute", "mins": "minute", "s": "second",
-    "sec": "second", "secs": "second", "ms": "millisecond", "Hz": "hertz", "kHz": "kilohertz", "MHz": "megahertz",
-    "GHz": "gigahertz", "kB": "kilobyte", "KB": "kilobyte", "MB": "megabyte", "GB": "gigabyte", "TB": "terabyte",
-    "W": "watt", "kW": "kilowatt", "MW": "megawatt", "kWh": "kilowatt hour", "V": "volt", "mA": "milliampere",
-    "mAh": "milliampere hour", "J": "joule", "kJ": "kilojoule", "cal": "calorie", "kcal": "kilocalorie",
-    "dB": "decibel", "Pa": "pascal", "kPa": "kilopascal", "ha": "hectare", "px": "pixel", "mph": "mile per hour",
-    "kph": "kilometer per hour", "mpg": "mile per gallon", "rpm": "revolution per minute", "Mbps": "megabit per second",
-    "Gbps": "gigabit per second", "sq ft": "square foot", "°C": "degree Celsius", "°F": "degree Fahrenheit",
-    "°": "degree",
-}  # fmt: skip
+_UNCHANGED = frozenset(
+    ("yen", "won", "yuan", "dong", "baht", "rand", "naira", "hertz", "kilohertz", "megahertz", "gigahertz", "lux",
+     "horsepower"),
+)  # fmt: skip
+_ROMANS = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100, "D": 500, "M": 1000}
 
 
 def cardinal(value: int) -> str:
@@ -61,7 +47,7 @@ def ordinal(value: int) -> str:
 def fraction(above: int, below: int, whole: int = 0) -> str:
     """Return a fraction: 3, 4 -> "three quarters"; 1, 2, 5 -> "five and a half"; 3, 50 -> "three over fifty"."""
     before = f"{cardinal(whole)} and " if whole else ""
-    if not 2 <= below <= 20:
+    if not (2 <= below <= 20 or below == 100):
         return f"{before}{cardinal(above)} over {cardinal(below)}"
     part = {2: "half", 4: "quarter"}.get(below, ordinal(below))
     several = "halves" if part == "half" else plural(part)
@@ -96,31 +82,19 @@ def year(value: int) -> str:
 
 
 def roman(written: str) -> int:
-    """Return the value of a Roman numeral below 40, enough for kings and chapters: "XIV" -> 14."""
-    values = {"X": 10, "IX": 9, "V": 5, "IV": 4, "I": 1}
-    return sum(values[part] for part in re.findall("IX|IV|X|V|I", written))
+    """Return the value of a Roman numeral in capitals: "XIV" -> 14."""
+    values = [_ROMANS[letter] for letter in written]
+    return sum(-value if value < after else value for value, after in zip(values, [*values[1:], 0], strict=True))
 
 
 def plural(words: str) -> str:
-    """Return the words with the last in the plural: "nineteen ninety" -> "nineteen nineties"."""
-    *start, last = words.split(" ")
+    """Return the words in the plural: "nineteen ninety" -> "nineteen nineties", "mile per hour" -> "miles per hour"."""
+    noun, *rest = re.split("(?= per | of | Celsius| Fahrenheit)", words, maxsplit=1)
+    *start, last = noun.split(" ")
     regular = f"{last[:-1]}ies" if last.endswith("y") else f"{last}es" if last.endswith("x") else f"{last}s"
-    return " ".join([*start, _IRREGULAR.get(last, regular)])
+    return " ".join([*start, last if last in _UNCHANGED else _IRREGULAR.get(last, regular)]) + "".join(rest)
 
 
 def counted(written: str, unit: str) -> str:
     """Return a quantity: "2", "degree Celsius" -> "two degrees Celsius"."""
-    if written == "1":
-        return f"one {unit}"
-    noun, *rest = re.split("(?= per | Celsius| Fahrenheit)", unit, maxsplit=1)
-    return f"{number(written)} {plural(noun)}{''.join(rest)}"
-
-
-def coins(written: str, coin: str, small: str) -> str:
-    """Return an amount: "3.50", "pound", "penny" -> "three pounds and fifty pence"; two decimals are coins."""
-    whole, _, cents = written.partition(".")
-    if len(cents) != 2 or not small:
-        return counted(written, coin)
-    parts = [counted(whole, coin)] if whole.strip("0") or cents == "00" else []
-    parts += [counted(str(int(cents)), small)] if cents != "00" else []
-    return " and ".join(parts)
+    return f"one {unit}" if written == "1" else f"{number(written)} {plural(unit)}"
