@@ -121,6 +121,17 @@ def test_progress_says_what_it_counts(terminal, capfd, width):
 
 
 @pytest.mark.parametrize("width", WIDTHS)
+def test_a_command_in_an_error_stays_in_one_piece(terminal, capfd, width):
+    terminal(width)
+    console.error("There is more than one text [x]; put it in quotes: `fish say hello big`.")
+    drawn = rows(capfd.readouterr().out)
+    assert max(map(cell_len, drawn)) <= width
+    assert any("`fish say hello big`." in row for row in drawn)
+    assert "".join(drawn).startswith("error: There is")
+    assert "[x]" in "".join(drawn)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
 def test_transfers_show_their_bytes(terminal, capfd, width):
     terminal(width)
     with console.transfer_bars(2_000_000_000) as show:

@@ -161,6 +161,7 @@ def test_the_messages_are_ours(fish, line):
         (["--", "-ouch"], "ouch."),
         (["-5 degrees", "--seed", "3", "-q"], "five degrees."),
         (["--seed", "3", "--", "--seed"], "seed."),
+        (["--", "--json"], "json."),
         (["--text", "-5 degrees"], "five degrees."),
         (["--ref-text", "-5 degrees", "--ref", "x.wav", "Hi"], "Hi."),
     ],

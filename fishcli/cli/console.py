@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import re
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -192,7 +194,17 @@ def _bytes(count: float, scale: float | None = None) -> str:
     return f"{count / unit:.1f} {name}"
 
 
+def wrapped(text: str, width: int, indent: str = "", first: str = "") -> list[str]:
+    """Wrap a paragraph. A command in backquotes and a default in brackets stay in one piece where they fit."""
+    room = width - len(indent)
+    whole = re.sub(r"\[default: [^]]*\]|`[^`]*`", lambda m: m[0].replace(" ", "\0") if len(m[0]) < room else m[0], text)
+    lines = textwrap.wrap(whole, width, initial_indent=first, subsequent_indent=indent, break_on_hyphens=False)
+    return [line.replace("\0", " ") for line in lines]
+
+
 def _line(label: str, style: str, message: str) -> None:
+    if stderr.is_terminal and "`" in message:
+        message = "\n".join(wrapped(f"{label}{message}", stderr.width))[len(label) :]
     # Text, not markup: messages quote user input, which may have brackets.
     stderr.print(Text.assemble((label, style), message), soft_wrap=not stderr.is_terminal)
 

@@ -32,9 +32,9 @@ def page(command: Any, ctx: Any) -> str:
     """Return the help page of a command or a group, for the width of the terminal."""
     width = min(console.stdout.width, _WIDEST)
     text, _, examples = inspect.cleandoc(command.help or "").partition("Examples:\n")
-    lines = [*_filled(f"Usage: {_usage(command, ctx)}", width, " " * 8), ""]
+    lines = [*console.wrapped(f"Usage: {_usage(command, ctx)}", width, " " * 8), ""]
     for paragraph in filter(None, text.strip().split("\n\n")):
-        lines += [*_filled(paragraph, width), ""]
+        lines += [*console.wrapped(paragraph, width), ""]
     if examples:
         lines += [_heading("Examples"), *_examples(textwrap.dedent(examples), width), ""]
     sections = _sections(command, ctx)
@@ -46,7 +46,7 @@ def page(command: Any, ctx: Any) -> str:
             lines += _row(row, column, width)
     if command.epilog:
         for paragraph in inspect.cleandoc(command.epilog).split("\n\n"):
-            lines += ["", *_filled(paragraph, width)]
+            lines += ["", *console.wrapped(paragraph, width)]
     return "\n".join(lines) + "\n"
 
 
@@ -118,19 +118,11 @@ def _row(row: Row, column: int, width: int) -> list[str]:
     name, text = row
     indent = " " * (_GAP + column + _GAP)
     if width - len(indent) < _ROOM:
-        return [f"  {_painted(name.strip(), _CYAN)}", *_filled(text, width, " " * 6, " " * 6)]
-    beside = _filled(text, width, indent, indent) or [""]
+        return [f"  {_painted(name.strip(), _CYAN)}", *console.wrapped(text, width, " " * 6, " " * 6)]
+    beside = console.wrapped(text, width, indent, indent) or [""]
     if len(name) > column:
         return [f"  {_painted(name, _CYAN)}", *beside]
     return [f"  {_painted(name.ljust(column), _CYAN)}  {beside[0].lstrip()}".rstrip(), *beside[1:]]
-
-
-def _filled(text: str, width: int, indent: str = "", first: str = "") -> list[str]:
-    """Wrap a paragraph. A default and a command in backquotes stay in one piece where they fit."""
-    room = width - len(indent)
-    kept = re.sub(r"\[default: [^]]*\]|`[^`]*`", lambda m: m[0].replace(" ", "\0") if len(m[0]) <= room else m[0], text)
-    wrapped = textwrap.wrap(kept, width, initial_indent=first, subsequent_indent=indent, break_on_hyphens=False)
-    return [line.replace("\0", " ") for line in wrapped]
 
 
 def _examples(text: str, width: int) -> Iterator[str]:
@@ -141,7 +133,7 @@ def _examples(text: str, width: int) -> Iterator[str]:
             yield f"  {command}{f'{hash}{comment}' if hash else ''}"
             continue
         if hash:
-            yield from _filled(f"# {comment}", width, "  # ", "  ")
+            yield from console.wrapped(f"# {comment}", width, "  # ", "  ")
         line = " "
         for word in _pieces(command, width - 8):
             if len(line) + len(word) + 3 > width and line.strip():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import signal
@@ -29,7 +30,8 @@ def main() -> None:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), _terminated)
     _shorten_openmp_spinning()
-    console.flags.json = "--json" in sys.argv[1:]  # for errors that the parser finds before it reads the option
+    # For errors that the parser finds before it reads the option.
+    console.flags.json = "--json" in itertools.takewhile("--".__ne__, sys.argv[1:])
     try:
         code = app(standalone_mode=False, prog_name="fish")
     except KeyboardInterrupt:
