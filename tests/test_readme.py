@@ -118,7 +118,9 @@ def test_command(command, folder, environment):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="the shell of the examples is a POSIX one")
-@pytest.mark.parametrize("path", pages())
+@pytest.mark.parametrize(
+    "path", [pytest.param(each, marks=pytest.mark.slow if each == "fish bench" else ()) for each in pages()]
+)
 def test_examples_of_a_help_page(path, tmp_path, environment):
     """In an empty folder: they use no file that they do not make."""
     (tmp_path / "empty").mkdir()
