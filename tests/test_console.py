@@ -52,6 +52,12 @@ def test_encode_and_decode_say_what_they_saved(fish, micro, tmp_path):
     assert re.fullmatch(r"Saved out.wav \(\d\.\d s\)", line)
 
 
+def test_standard_output_and_the_player_have_no_name(capfd):
+    console.saved("-", 1.23, 4)
+    console.saved(None, 1.23)
+    assert capfd.readouterr().err == "Written to standard output (1.2 s, seed 4)\nPlayed (1.2 s)\n"
+
+
 def test_quiet_prints_nothing(fish, brief):
     assert result(fish("say", "Hi.", "-q", *brief)) == []
 

@@ -16,6 +16,8 @@ from rich.console import Console
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.progress import TaskID
     from rich.status import Status
 
@@ -56,6 +58,12 @@ def note(message: str) -> None:
     """Print information, unless -q is given."""
     if not flags.quiet:
         _line("", "", message)
+
+
+def saved(target: Path | str | None, seconds: float, seed: object = None) -> None:
+    """Print the result of a run, such as `Saved out.wav (0.8 s, seed 42)`; None: it was played, `-`: on stdout."""
+    what = "Played" if target is None else "Written to standard output" if str(target) == "-" else f"Saved {target}"
+    note(f"{what} ({seconds:.1f} s{'' if seed is None else f', seed {seed}'})")
 
 
 def note_once(name: str, message: str) -> None:

@@ -48,6 +48,6 @@ def decode(
         with audio.Encoder(outputs.target(file), engine.sample_rate, subtype=subtype) as out:
             for samples in engine.decode(given):
                 out.write(samples)
-        console.note(f"Saved {file} ({out.seconds:.1f} s)")
+        console.saved(file, out.seconds)
         done.append({"input": str(path), "output": str(file), "seconds": round(out.seconds, 3)})
     console.result({"files": done})

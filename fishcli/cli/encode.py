@@ -55,7 +55,7 @@ def encode(
         encoded = inputs.encoded(engine, path)
         codes.write(outputs.target(file), encoded)
         seconds = encoded.shape[1] / engine.frame_rate
-        console.note(f"Saved {file} ({seconds:.1f} s)")
+        console.saved(file, seconds)
         done.append({"input": str(path), "output": str(file), "frames": encoded.shape[1], "seconds": round(seconds, 3)})
         for sound in again:
             with audio.Encoder(outputs.target(sound), engine.sample_rate) as out:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
 from types import TracebackType
@@ -108,28 +108,19 @@ class Progress:
 def report(seen: Progress, request: Request, outputs: Sequence[Path], model: str) -> None:
     """Show the result of a request: a line for each sample, with -v the figures; or JSON."""
     first = request.sampling.seed or 0
-    made = [
-        {"output": str(path) if path else None, "seconds": round(seconds, 3), "seed": first + i}
-        for i, (path, seconds) in enumerate(zip_longest(outputs, seen.seconds()))
-    ]
+    seeds = [first + i for i in range(request.num_samples)]
+    drawn = request.sampling.temperature > 0  # greedy sampling needs no seed
     figures = seen.figures()
-    if not console.flags.json:
-        for each in made:
-            console.note(_saved(each, drawn=request.sampling.temperature > 0))
-        if console.flags.verbose:
-            speed = f"{figures['frames_per_second']:.1f} frames/s, real-time factor {figures['real_time_factor']:.2f}"
-            console.note(f"{speed}, first frame after {figures['time_to_first_frame']:.2f} s")
-    seeds = [each["seed"] for each in made]
-    outputs_given = [str(path) for path in outputs]
-    console.result({"model": model, **figures, "seeds": seeds, "outputs": outputs_given, "files": made})
-
-
-def _saved(made: Mapping[str, object], drawn: bool) -> str:
-    """Return the line of one sample, such as `Saved out.wav (0.8 s, seed 42)`. Greedy sampling has no seed."""
-    target = made["output"]
-    what = "Played" if target is None else "Written to standard output" if target == "-" else f"Saved {target}"
-    seed = f", seed {made['seed']}" if drawn else ""
-    return f"{what} ({made['seconds']:.1f} s{seed})"
+    made = []
+    for path, seconds, seed in zip_longest(outputs, seen.seconds(), seeds):
+        made.append({"output": str(path) if path else None, "seconds": round(seconds, 3), "seed": seed})
+        if not console.flags.json:
+            console.saved(path, seconds, seed if drawn else None)
+    if console.flags.verbose and not console.flags.json:
+        speed = f"{figures['frames_per_second']:.1f} frames/s, real-time factor {figures['real_time_factor']:.2f}"
+        console.note(f"{speed}, first frame after {figures['time_to_first_frame']:.2f} s")
+    names = [str(path) for path in outputs]
+    console.result({"model": model, **figures, "seeds": seeds, "outputs": names, "files": made})
 
 
 def show_chunks(script: Script, outputs: Sequence[Path]) -> None:
