@@ -106,7 +106,7 @@ def test_subtypes_are_those_that_a_wav_can_hold():
 
 def test_zsh_and_fish_show_the_help(environment):
     asked = {"_TYPER_COMPLETE_ARGS": "fish config get generate.see", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
-    help_of_it = "Random seed; drawn and shown by default."
+    help_of_it = "Repeat a result."
     for shell, expected in {
         "zsh": f"""_arguments '*: :(("generate.seed":"{help_of_it}"))'""",
         "fish": f"generate.seed\t{help_of_it}",

@@ -1,5 +1,6 @@
-"""Every command of the README and of the commands' help, run as it stands in a shell."""
+"""Every command of the README and of the help pages, run as it stands in a shell."""
 
+import inspect
 import os
 import re
 import shutil
@@ -9,10 +10,12 @@ from pathlib import Path
 
 import pytest
 import soundfile
+import typer
 from conftest import TINY
 from hub_server import Hub
 
 from fishcli.checkpoints.local import REPO
+from fishcli.cli.main import app
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -37,16 +40,20 @@ def programs_on_demand() -> list[str]:
     return [re.sub(r"\b(1000000|500|200)\b", lambda m: {"1000000": "300"}.get(m[0], "3"), line) for line in lines]
 
 
-def examples() -> list[str]:
-    """What the commands' help shows; `[cyan]` marks it."""
-    sources = sorted((ROOT / "fishcli" / "cli").glob("*.py"))
-    shown = [line for path in sources for line in re.findall(r"\[cyan\](fish .*?)\[/cyan\]", path.read_text("utf-8"))]
-    assert len(shown) > 20
-    return [line for line in dict.fromkeys(shown) if line not in commands()]
+def pages() -> dict[str, str]:
+    """The examples of each help page, as a script: a line may use the files of those before it."""
+    found, commands = {}, {"fish": typer.main.get_command(app)}
+    while commands:
+        path, command = commands.popitem()
+        commands |= {f"{path} {name}": each for name, each in getattr(command, "commands", {}).items()}
+        _, _, shown = inspect.cleandoc(command.help).partition("Examples:\n")
+        assert shown, f"{path} -h has no examples"
+        found[path] = inspect.cleandoc(shown)
+    return found
 
 
 LONG = re.compile("bench.*--(size full|quality)")
-COMMANDS = [*commands(), *examples()]
+COMMANDS = commands()
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +90,7 @@ def environment(tmp_path, hub):
         "FISHCLI_CONFIG_DIR": str(tmp_path / "config"),
         "FISHCLI_DATA_DIR": str(tmp_path / "data"),
         "FISHCLI_GENERATE_MAX_NEW_TOKENS": "60",
+        "EDITOR": "echo",
         "HF_ENDPOINT": hub.url,
         "PATH": os.pathsep.join(map(str, path)),
     }
@@ -107,6 +115,18 @@ def test_command(command, folder, environment):
         made = list(folder.glob(f"{Path(output).stem}*{Path(output).suffix}"))  # several samples are numbered
         assert made
         assert all(soundfile.info(path).duration > 0.3 for path in made)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the shell of the examples is a POSIX one")
+@pytest.mark.parametrize(
+    "path", [pytest.param(each, marks=pytest.mark.slow if each == "fish bench" else ()) for each in pages()]
+)
+def test_examples_of_a_help_page(path, tmp_path, environment):
+    """In an empty folder: they use no file that they do not make."""
+    (tmp_path / "empty").mkdir()
+    command = ["bash", "-euo", "pipefail", "-c", pages()[path]]
+    done = subprocess.run(command, cwd=tmp_path / "empty", env=environment, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from fishcli.errors import InputError
 log = logging.getLogger(__name__)
 
 Tensors = dict[str, Tensor]
+Progress = Callable[[str, int, int], None]  # takes the name of a file, and the bytes converted and in all
 
 FORMAT = "2"  # increment it when a conversion changes; older copies are then converted again
 _LARGE = 100_000_000  # bytes; the conversion of a larger file is logged, because it takes seconds
@@ -57,12 +59,14 @@ def load(
     convert: Callable[[Tensors], Tensors],
     recipe: Mapping[str, Any],
     variant: str = "",
+    progress: Progress | None = None,
 ) -> Tensors:
     """Return the tensors that `convert` makes of a `.pth` file, from the cache if it has them.
 
     Floating-point tensors are cast to `dtype`, except the scales of quantized weights. `recipe` (JSON) is everything
     else that the result depends on; conversions of different `variant` are cached side by side. If the cache cannot be
-    written, a warning is logged and the source is converted in memory. Raises InputError for an unusable file.
+    written, a warning is logged and the source is converted in memory. `progress` is called while a large file is
+    converted. Raises InputError for an unusable file.
     """
     identity = _identity(path, dtype, recipe)
     target = converted_file(path, dtype, variant)
@@ -73,11 +77,14 @@ def load(
         # A second process waits for the lock and finds the copy. The system releases the lock of a killed process.
         with filelock.FileLock(target.with_suffix(".lock"), timeout=_LOCK_TIMEOUT):
             if (tensors := _mapped(target, identity)) is None:
-                if path.stat().st_size > _LARGE:
+                shown = progress if path.stat().st_size > _LARGE else None
+                if shown is not None:
+                    shown(path.name, 0, path.stat().st_size)
+                elif path.stat().st_size > _LARGE:
                     log.info("Converting %s for this machine, once.", path.name)
                 log.debug("converting %s into %s", path, target)
                 files.discard_leftovers(target)
-                _write(target, convert(_read(path)), dtype, identity)
+                _write(target, convert(_read(path)), dtype, identity, shown and partial(shown, path.name))
                 tensors = _mapped(target, identity)
     except OSError as error:
         log.warning("The converted checkpoint cannot be cached (%s); each start converts it again.", error)
@@ -169,7 +176,13 @@ def _mapped(path: Path, identity: str) -> Tensors | None:
         return None
 
 
-def _write(path: Path, tensors: Tensors, dtype: torch.dtype, identity: str) -> None:
+def _write(
+    path: Path,
+    tensors: Tensors,
+    dtype: torch.dtype,
+    identity: str,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
     """Write a converted file. Casts and writes one tensor at a time, and removes each from the dict.
 
     `safetensors.torch.save_file` needs all of them at once, and leaves its temporary file when it is killed.
@@ -180,12 +193,16 @@ def _write(path: Path, tensors: Tensors, dtype: torch.dtype, identity: str) -> N
     }
     metadata = {"fingerprint": _fingerprint(identity, layout), "checksum": "0" * 64}  # replaced at the end
     digest = hashlib.sha256(_layout(layout))
+    done, size = 0, sum(tensor.nbytes for tensor in layout.values())
     with files.replacing(path) as temporary:
         with temporary.open("wb") as file:
             file.write(_header(layout, metadata))
             for _, tensor in _cast(tensors, dtype):
                 digest.update(_bytes(tensor))
                 file.write(_bytes(tensor))
+                done += tensor.nbytes
+                if progress is not None:
+                    progress(done, size)
             file.seek(0)
             file.write(_header(layout, metadata | {"checksum": digest.hexdigest()}))
         if not verify(temporary):

@@ -35,17 +35,26 @@ class Command(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         # Help, completion and `fish config` must work while a settings file is broken.
         options = args[: args.index("--")] if "--" in args else args
-        help_wanted = {"-h", "--help"} & set(options) or ctx.resilient_parsing
-        if not help_wanted and ctx.command_path.split()[1] not in _WITHOUT_SETTINGS:
+        if ctx.resilient_parsing or {"-h", "--help"} & set(options):
+            return super().parse_args(ctx, args)
+        if ctx.command_path.split()[1] not in _WITHOUT_SETTINGS:
             from fishcli.config import load_settings
 
             ctx.default_map = load_settings(Path.cwd(), os.environ).defaults_for(ctx.info_name)
-        return super().parse_args(ctx, _modern(args))
+        from fishcli.cli import arguments
+
+        return super().parse_args(ctx, arguments.arrange(ctx, _modern(args)))
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        from fishcli.cli import help
+
+        formatter.write(help.page(self, ctx))
 
 
 def _flag(name: str, *spellings: str, help: str) -> Any:
     def remember(value: bool) -> None:
-        setattr(console.flags, name, value)
+        if value:  # else it keeps what was given before the command
+            setattr(console.flags, name, True)
         console.set_up_logging()
 
     # Eager, so that it applies to errors in other options.
@@ -53,20 +62,29 @@ def _flag(name: str, *spellings: str, help: str) -> Any:
 
 
 @dataclass(frozen=True)
+class DebugOption:
+    """The option of a command that has no result of its own, such as `fish completion`."""
+
+    debug: Annotated[bool, _flag("debug", "--debug", help="Show the traceback of an error.")] = False
+
+
+@dataclass(frozen=True)
 class CommonOptions:
     """The options of every command. Their callbacks apply them, so commands do not receive them."""
 
-    quiet: Annotated[bool, _flag("quiet", "-q", "--quiet", help="Print errors and warnings only.")] = False
-    verbose: Annotated[bool, _flag("verbose", "-v", "--verbose", help="Print debug messages.")] = False
-    json: Annotated[bool, _flag("json", "--json", help="Print the result as JSON.")] = False
-    debug: Annotated[bool, _flag("debug", "--debug", help="Print the traceback of an error.")] = False
+    quiet: Annotated[bool, _flag("quiet", "-q", "--quiet", help="Show errors and warnings only.")] = False
+    verbose: Annotated[bool, _flag("verbose", "-v", "--verbose", help="Show details.")] = False
+    json: Annotated[bool, _flag("json", "--json", help="Print the result, or the error, as JSON.")] = False
+    debug: Annotated[bool, _flag("debug", "--debug", help="Show the traceback of an error.")] = False
 
 
-def command(home: typer.Typer, name: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def command(
+    home: typer.Typer, name: str | None = None, common: type = CommonOptions
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Return a decorator that adds a function to an app as a command, with its option groups and the common ones."""
 
     def add(function: Callable[..., None]) -> Callable[..., None]:
-        return home.command(name, cls=Command)(grouped(function, CommonOptions))
+        return home.command(name, cls=Command)(grouped(function, common))
 
     return add
 
@@ -93,10 +111,32 @@ def _modern(args: list[str]) -> list[str]:
 
 
 class Commands(TyperGroup):
-    """A group that lists its commands in the order in which they were added."""
+    """A group that lists its commands in the order in which they were added, and names the one that was meant."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(self.commands)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not args and not ctx.resilient_parsing:
+            console.help_page(ctx.get_help())
+            raise typer.Exit(2)
+        if not ctx.resilient_parsing:
+            from fishcli.cli import arguments
+
+            arguments.check_options(ctx, args)
+        return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args[0] not in self.commands and not ctx.resilient_parsing:
+            from fishcli.cli import mistakes
+
+            ctx.fail(mistakes.unknown_command(self, ctx.command_path, args))
+        return super().resolve_command(ctx, args)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        from fishcli.cli import help
+
+        formatter.write(help.page(self, ctx))
 
 
 app = typer.Typer(
@@ -104,9 +144,8 @@ app = typer.Typer(
     cls=Commands,
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,
 )
 
 
@@ -116,14 +155,27 @@ def _version(ctx: typer.Context, value: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(epilog="[dim]fish COMMAND -h shows examples.[/dim]")
 def root(
     version: Annotated[
-        bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
+        bool,
+        typer.Option(
+            "-V", "--version", help="Show the version.", callback=_version, is_eager=True, rich_help_panel="Common"
+        ),
     ] = False,
 ) -> None:
     """Speech synthesis and voice cloning with Fish Speech 1.5.
 
-    [cyan]fish say "Hello, world!"[/cyan]  writes out.wav
-    [cyan]fish say "Hello, world!" --ref paimon.wav --play[/cyan]  plays it in the voice of a recording
+    Examples:
+      fish say "Thank you for coming." -o thanks.wav
+      fish say "See you soon." --ref thanks.wav --ref-text "Thank you for coming."
+      fish doctor  # what runs here, and what is missing
     """
+
+
+EXIT_CODES = """`fish COMMAND -h` shows the options of a command. The common ones may stand before it, too.
+
+Exit codes: 0 done; 1 failed, such as an unreadable file; 2 a wrong option, value or setting; 3 no such model;
+4 credentials refused; 5 network or server; 130 Ctrl-C; 143 SIGTERM. With --json an error is printed as
+{"error": MESSAGE, "code": KIND, "exit": NUMBER}.
+"""
+app.callback(epilog=EXIT_CODES)(grouped(root, CommonOptions))

@@ -12,7 +12,7 @@ import typer
 from typer.completion import completion_init, get_completion_script  # type: ignore[attr-defined]
 
 from fishcli.cli import console
-from fishcli.cli.app import app, command
+from fishcli.cli.app import DebugOption, app, command
 from fishcli.files import replacing, report_write_errors
 
 _VARIABLE = "_FISH_COMPLETE"  # in which the scripts call this program
@@ -30,15 +30,16 @@ class Shell(str, enum.Enum):
     fish = "fish"
 
 
-@command(app)
+@command(app, common=DebugOption)
 def completion(
     shell: Annotated[Shell, typer.Argument(metavar="SHELL", help="bash, zsh or fish.")],
-    install: Annotated[bool, typer.Option("--install", help="Install it for the shell.")] = False,
+    install: Annotated[bool, typer.Option("--install", help="Install it, rather than print it.")] = False,
 ) -> None:
-    """Print or install the completion of commands, options, models and files.
+    """Set up shell completion.
 
-    [cyan]fish completion bash --install[/cyan]
-    [cyan]fish completion zsh > _fish[/cyan]
+    Examples:
+      fish completion bash --install
+      fish completion zsh > _fish
     """
     if not install:
         console.listing(script(shell.value))

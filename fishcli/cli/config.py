@@ -21,29 +21,33 @@ if TYPE_CHECKING:
 _DEFAULT = "default"
 _WIDE = 60  # columns; a narrower terminal has the source below the value
 
-home = typer.Typer(cls=Commands, no_args_is_help=True)
+home = typer.Typer(cls=Commands, rich_markup_mode=None)
 app.add_typer(
     home,
     name="config",
     help="""Show and change the settings.
 
-    [cyan]fish config show[/cyan]
-    [cyan]fish config set generate.temperature 0.5[/cyan]
-    [cyan]fish config set device cpu --local[/cyan]
+    Examples:
+      fish config show
+      fish config set generate.temperature 0.5
+      fish config set device cpu --local
     """,
     short_help="Show and change the settings.",
 )
 
-Key = Annotated[str, typer.Argument(metavar="KEY", help="The key of a setting.", autocompletion=completers.keys)]
-Local = Annotated[bool, typer.Option("--local", help="Use ./fishcli.toml, not the user's file.")]
+Key = Annotated[
+    str, typer.Argument(metavar="KEY", help="Key of a setting, such as generate.top_p.", autocompletion=completers.keys)
+]
+Local = Annotated[bool, typer.Option("--local", help="Use ./fishcli.toml, not the file of the user.")]
 
 
 @command(home)
 def show() -> None:
     """Show every setting with its value and source.
 
-    [cyan]fish config show[/cyan]
-    [cyan]fish config show --json[/cyan]
+    Examples:
+      fish config show
+      fish config show --json
     """
     settings = config.load_settings(Path.cwd(), os.environ)
     if console.flags.json:
@@ -58,8 +62,9 @@ def show() -> None:
 def path(local: Local = False) -> None:
     """Show the path of the settings file, which may not exist yet.
 
-    [cyan]fish config path[/cyan]
-    [cyan]$EDITOR $(fish config path)[/cyan]
+    Examples:
+      fish config path
+      $EDITOR $(fish config path)
     """
     file = _file(local)
     if console.flags.json:
@@ -70,29 +75,31 @@ def path(local: Local = False) -> None:
 
 @command(home)
 def get(key: Key) -> None:
-    """Print the value of a setting; an empty line if it is not set.
+    """Print the value of a setting; the exit code is 1 if it has none.
 
-    [cyan]fish config get generate.top_p[/cyan]
+    Examples:
+      fish config get generate.top_p
     """
     found = config.load_settings(Path.cwd(), os.environ).find(key)
     if console.flags.json:
         console.result({"key": key, "value": found.value, "source": found.source})
-    else:
+    elif found.value is not None:
         console.listing(found.value if isinstance(found.value, str) else config.format_value(found.value))
+    if found.value is None:
+        raise typer.Exit(1)
 
 
 @command(home, "set")
 def set_(
     key: Key,
-    value: Annotated[
-        str, typer.Argument(metavar="VALUE", help="The new value.", autocompletion=completers.value_of_key)
-    ],
+    value: Annotated[str, typer.Argument(metavar="VALUE", help="New value.", autocompletion=completers.value_of_key)],
     local: Local = False,
 ) -> None:
-    """Change a setting in the user's file, which keeps its comments.
+    """Change a setting in the file of the user, which keeps its comments.
 
-    [cyan]fish config set generate.temperature 0.5[/cyan]
-    [cyan]fish config set checkpoint_path checkpoints/fish-speech-1.5 --local[/cyan]
+    Examples:
+      fish config set generate.temperature 0.5
+      fish config set checkpoint_path checkpoints/fish-speech-1.5 --local
     """
     file = _file(local)
     kept = config.set_value(file, key, value)
@@ -103,9 +110,10 @@ def set_(
 
 @command(home)
 def unset(key: Key, local: Local = False) -> None:
-    """Remove a setting from the user's file.
+    """Remove a setting from the file of the user.
 
-    [cyan]fish config set device cpu && fish config unset device[/cyan]
+    Examples:
+      fish config set device cpu && fish config unset device
     """
     file = _file(local)
     config.unset(file, key)
@@ -117,10 +125,14 @@ def unset(key: Key, local: Local = False) -> None:
 def init(local: Local = False) -> None:
     """Write a settings file with every setting as a comment.
 
-    [cyan]fish config init[/cyan]
-    [cyan]fish config init --local[/cyan]
+    Examples:
+      fish config init
+      fish config init --local
     """
     file = _file(local)
+    if file.exists():
+        command = f"fish config set KEY VALUE{' --local' if local else ''}"
+        raise SettingError(f"{file} exists already; change it with `{command}`.")
     config.init(file)
     console.note(f"Written to {file}; remove the # before a setting to change it.")
     console.result({"path": str(file)})

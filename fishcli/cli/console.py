@@ -5,17 +5,21 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import re
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.progress import TaskID
+    from rich.status import Status
 
 stderr = Console(stderr=True, highlight=False)
 stdout = Console(highlight=False)
@@ -32,6 +36,7 @@ class Flags:
 
 
 flags = Flags()
+_spinner: Status | None = None  # the one that turns
 
 
 def is_live() -> bool:
@@ -55,83 +60,159 @@ def note(message: str) -> None:
         _line("", "", message)
 
 
+def saved(target: Path | str | None, seconds: float, seed: object = None) -> None:
+    """Print the result of a run, such as `Saved out.wav (0.8 s, seed 42)`; None: it was played, `-`: on stdout."""
+    what = "Played" if target is None else "Written to standard output" if str(target) == "-" else f"Saved {target}"
+    note(f"{what} ({seconds:.1f} s{'' if seed is None else f', seed {seed}'})")
+
+
+def note_once(name: str, message: str) -> None:
+    """Print information that is shown once on this machine: a file in the cache folder remembers `name`."""
+    from fishcli.files import folder
+
+    shown = folder("cache") / "notes" / name
+    if flags.quiet or shown.exists():
+        return
+    note(message)
+    with contextlib.suppress(OSError):  # a cache that cannot be written shows it again
+        shown.parent.mkdir(parents=True, exist_ok=True)
+        shown.touch()
+
+
+def help_page(text: str) -> None:
+    """Print a help page that was not asked for."""
+    sys.stderr.write(f"{text}\n")
+
+
 def listing(lines: str) -> None:
     """Print a text result to stdout, unchanged."""
     sys.stdout.write(lines if lines.endswith("\n") else f"{lines}\n")
 
 
 def result(fields: Mapping[str, Any]) -> None:
-    """With --json, print the result of a command to stdout, as one JSON object."""
+    """With --json, print the result of a command, or its error, to stdout, as one JSON object."""
     if flags.json:
         sys.stdout.write(json.dumps(fields, ensure_ascii=False) + "\n")
 
 
-def summary(rows: Mapping[str, str]) -> None:
-    """Print a few figures at the end: a table on a terminal, else one line."""
-    if flags.quiet or flags.json:
-        return
-    if not stderr.is_terminal:
-        note(", ".join(f"{name} {value}" for name, value in rows.items()))
-        return
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="dim")
-    table.add_column(overflow="fold")
-    for name, value in rows.items():
-        table.add_row(name, Text(value))
-    stderr.print(table)
-
-
-def status(activity: str) -> contextlib.AbstractContextManager[object]:
-    """Show a spinner during work without progress."""
+@contextlib.contextmanager
+def status(activity: str) -> Iterator[None]:
+    """Show a spinner during work of unknown length."""
+    global _spinner
     if not is_live():
-        return contextlib.nullcontext()
-    return stderr.status(f"{activity} ...")
+        yield
+        return
+    with stderr.status(f"{activity[:1].upper()}{activity[1:]}…") as _spinner:
+        try:
+            yield
+        finally:
+            _spinner = None
+
+
+def converting(name: str, done: int, size: int) -> None:
+    """Show the bytes of a conversion: in the spinner, or one line at its start."""
+    if _spinner is not None:
+        _spinner.update(f"Converting {name}: {done / 1e6:,.0f}/{size / 1e6:,.0f} MB")
+    elif not done:
+        note(f"Converting {name} for this machine, once: {size / 1e6:,.0f} MB.")
 
 
 @contextlib.contextmanager
-def speaking_bar(expected: int) -> Iterator[Callable[[int, str], None]]:
-    """Show a bar of about `expected` frames. Yield a function that takes the frames so far and a description."""
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+def speaking_bar(expected: int) -> Iterator[Callable[[int, str, float], None]]:
+    """Show a bar of about `expected` frames. Yield a function of the frames so far, a description and frames/s.
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=None))
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=stderr, transient=True) as progress:
-        task = progress.add_task("speaking", total=expected)
+    A narrow terminal gets the description and the time that is left, a wide one the figures as well.
+    """
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
-        def show(frames: int, description: str) -> None:
+    fields = [SpinnerColumn(), TextColumn("{task.description}")]
+    bar = [BarColumn(bar_width=None)] if stderr.width >= 32 else []
+    with Progress(*fields, *bar, TextColumn("{task.fields[times]}"), console=stderr, transient=True) as progress:
+        task = progress.add_task("starting", total=expected, times="")
+
+        def show(frames: int, description: str, rate: float) -> None:
             # Speech may be longer than expected: the bar then stays just below its end.
             total = max(expected, frames + 1)
-            progress.update(task, completed=frames, total=total, description=description)
+            times = _times(progress.tasks[0].elapsed or 0.0, (total - frames) / max(rate, 1e-3), rate)
+            progress.update(task, completed=frames, total=total, description=description, times=times)
 
         yield show
+
+
+def _times(elapsed: float, left: float, rate: float) -> str:
+    """Return the seconds so far, those that are left and the speed, as far as the terminal is wide enough."""
+    parts = [f"about {_clock(left)} left"]
+    if stderr.width >= 56:
+        parts.insert(0, _clock(elapsed))
+    if stderr.width >= 72:
+        parts.append(f"{rate:.0f} frames/s")
+    return ", ".join(parts)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 @contextlib.contextmanager
 def transfer_bars(total: int) -> Iterator[Callable[[str, str, int, int], None]]:
     """Show a bar per file and one for all `total` bytes. Yield a function of name, stage, bytes done and size."""
-    from rich.progress import BarColumn, DownloadColumn, Progress, TaskProgressColumn, TextColumn, TransferSpeedColumn
+    from rich.progress import BarColumn, Progress, TextColumn
 
-    wide = stderr.width >= 60
-    figures = (DownloadColumn(), TransferSpeedColumn()) if wide else (TaskProgressColumn(),)
-    with Progress(
-        TextColumn("{task.description}"), BarColumn(), *figures, console=stderr, disable=not is_live()
-    ) as progress:
-        overall = progress.add_task("total", total=total)
+    fields = (TextColumn("{task.description}"), BarColumn(bar_width=None), TextColumn("{task.fields[figures]}"))
+    with Progress(*fields, console=stderr, disable=not is_live(), expand=True) as progress:
+        overall = progress.add_task("total", total=total, figures="")
         tasks: dict[str, TaskID] = {}
         arrived: dict[str, int] = {}
 
         def show(name: str, stage: str, done: int, size: int) -> None:
             if name not in tasks:
-                tasks[name] = progress.add_task(name, total=size)
+                tasks[name] = progress.add_task(_shortened(name), total=size, figures="")
                 if not is_live():
                     note(f"{name}: {size / 1e6:.1f} MB")
             arrived[name] = max(done, arrived.get(name, 0))  # verifying a file counts from 0 again
-            progress.update(tasks[name], completed=done, description=f"{stage} {name}")
-            progress.update(overall, completed=sum(arrived.values()))
+            progress.update(tasks[name], completed=done, figures=_figures(done, size, stage))
+            done = sum(arrived.values())
+            speed = progress.tasks[0].speed
+            rate = f", {_bytes(speed)}/s" if speed and stderr.width >= 56 else ""
+            progress.update(overall, completed=done, figures=f"{_figures(done, total)}{rate}")
 
         yield show
 
 
+def _shortened(name: str) -> str:
+    """Return a file name that takes two fifths of the terminal at most, without its middle."""
+    room = max(12, stderr.width * 2 // 5)
+    return name if len(name) <= room else f"{name[: room - 10]}…{name[-9:]}"
+
+
+def _figures(done: int, size: int, stage: str = "") -> str:
+    """Return the bytes done and in all, or their share on a narrow terminal."""
+    if stderr.width < 56:
+        return f"{done / max(size, 1):4.0%}"
+    return f"{f'{stage} ' if stage else ''}{_bytes(done, size).split()[0]} of {_bytes(size)}"
+
+
+def _bytes(count: float, scale: float | None = None) -> str:
+    """Return bytes in the unit of `scale`, by default their own."""
+    unit, name = next(
+        (each for each in ((1e9, "GB"), (1e6, "MB")) if (count if scale is None else scale) >= each[0]), (1e3, "kB")
+    )
+    return f"{count / unit:.1f} {name}"
+
+
+def wrapped(text: str, width: int, indent: str = "", first: str = "") -> list[str]:
+    """Wrap a paragraph. A command in backquotes and a default in brackets stay in one piece where they fit."""
+    room = width - len(indent)
+    whole = re.sub(r"\[default: [^]]*\]|`[^`]*`", lambda m: m[0].replace(" ", "\0") if len(m[0]) < room else m[0], text)
+    lines = textwrap.wrap(whole, width, initial_indent=first, subsequent_indent=indent, break_on_hyphens=False)
+    return [line.replace("\0", " ") for line in lines]
+
+
 def _line(label: str, style: str, message: str) -> None:
+    if stderr.is_terminal and "`" in message:
+        message = "\n".join(wrapped(f"{label}{message}", stderr.width))[len(label) :]
     # Text, not markup: messages quote user input, which may have brackets.
     stderr.print(Text.assemble((label, style), message), soft_wrap=not stderr.is_terminal)
 

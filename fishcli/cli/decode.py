@@ -15,16 +15,19 @@ from fishcli.files import next_free
 
 @command(app)
 def decode(
-    model: options.ModelOptions,
+    model: options.CodecOptions,
     codes: Annotated[list[Path], typer.Argument(metavar="CODES...", help="Codes from encode or generate (.npy).")],
-    output: Annotated[Path | None, options.output_option("The audio file (.wav .flac .mp3 .ogg .opus).")] = None,
+    output: Annotated[
+        Path | None, options.output_option(".wav .flac .mp3 .ogg .opus", "out.wav, then out-1.wav, ...")
+    ] = None,
     subtype: Annotated[str | None, options.subtype_option()] = None,
 ) -> None:
     """Decode codes into audio.
 
-    [cyan]fish decode codes_0.npy[/cyan]
-    [cyan]fish decode codes_0.npy -o hello.flac[/cyan]
-    [cyan]fish decode codes_0.npy -o exact.wav --subtype FLOAT[/cyan]
+    Examples:
+      fish generate "Thank you for coming."
+      fish decode codes_0.npy
+      fish decode codes_0.npy -o exact.wav --subtype FLOAT
     """
     from fishcli import audio
     from fishcli.audio.codes import read
@@ -45,6 +48,6 @@ def decode(
         with audio.Encoder(outputs.target(file), engine.sample_rate, subtype=subtype) as out:
             for samples in engine.decode(given):
                 out.write(samples)
-        console.note(f"{path}: {out.seconds:.2f} s -> {file}")
+        console.saved(file, out.seconds)
         done.append({"input": str(path), "output": str(file), "seconds": round(out.seconds, 3)})
     console.result({"files": done})

@@ -25,15 +25,16 @@ _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 @command(app)
 def doctor(
     verify: Annotated[
-        bool, typer.Option("--verify", help="Verify the checksums of the models, and measure the speed.")
+        bool, typer.Option("--verify", help="Verify the checksums of the models too, and measure the speed.")
     ] = False,
 ) -> None:
-    """Check the installation, and show how to fix each problem.
+    """Check this machine and explain how to fix what is missing.
 
-    [cyan]fish doctor[/cyan]
-    [cyan]fish doctor --verify[/cyan]
+    Examples:
+      fish doctor
+      fish doctor --verify
     """
-    with console.status("verifying the models" if verify else "checking"):
+    with console.status("Verifying the models" if verify else "Checking this machine"):
         from fishcli.doctor import examine
 
         checks = examine(Path.cwd(), os.environ, verify)

@@ -20,21 +20,22 @@ _LICENCE = "The weights of Fish Speech 1.5 are licensed CC BY-NC-SA 4.0: no comm
 
 @command(app)
 def download(
-    repo: Annotated[str, typer.Argument(metavar="REPO", help="The OWNER/NAME of the model on the hub.")] = local.REPO,
+    repo: Annotated[str, typer.Argument(metavar="REPO", help="OWNER/NAME of the model on the hub.")] = local.REPO,
     local_dir: Annotated[Path | None, options.setting("download.local_dir", options.OUTPUT, "DIR")] = None,
     revision: Annotated[str | None, options.setting("download.revision", options.OUTPUT)] = None,
-    dry_run: Annotated[bool, options.dry_run_option()] = False,
+    dry_run: Annotated[bool, options.dry_run_option("Show the files and their sizes only.")] = False,
 ) -> None:
-    """Download a model and verify its checksums. Files that exist already are kept.
+    """Download a model and verify its checksums. Complete files are kept.
 
-    [cyan]fish download[/cyan]
-    [cyan]fish download --dry-run[/cyan]
-    [cyan]fish download fishaudio/fish-speech-1.5 --local-dir checkpoints/fish-speech-1.5[/cyan]
+    Examples:
+      fish download
+      fish download --dry-run
+      fish download fishaudio/fish-speech-1.5 --local-dir checkpoints/fish-speech-1.5
     """
     from fishcli.checkpoints.download import Damaged, fetch, plan_download
 
     signals.clean_up()
-    with console.status("querying the hub"):
+    with console.status("Asking the hub"):
         plan = plan_download(repo, local_dir, revision)
     if dry_run:
         _show(plan)

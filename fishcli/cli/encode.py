@@ -14,23 +14,29 @@ from fishcli.errors import SettingError
 
 @command(app)
 def encode(
-    model: options.ModelOptions,
+    model: options.CodecOptions,
     recordings: Annotated[
-        list[Path], typer.Argument(metavar="AUDIO...", help="Recordings, mono or stereo, at any rate.")
+        list[Path],
+        typer.Argument(metavar="AUDIO...", help="Recordings, mono or stereo, at any rate; -: standard input."),
     ],
-    output: Annotated[Path | None, options.output_option("The file for the codes (.npy), with one recording.")] = None,
+    output: Annotated[
+        Path | None, options.output_option("Codes (.npy) of one recording", "AUDIO.npy in the working folder")
+    ] = None,
     reconstruct: Annotated[
         Path | None,
         typer.Option(
-            help="Also decode the codes, to hear their quality.", rich_help_panel=options.OUTPUT, metavar="FILE"
+            help="Also decode the codes, to hear their quality.",
+            rich_help_panel=options.OUTPUT,
+            metavar="FILE",
         ),
     ] = None,
 ) -> None:
-    """Encode recordings into codes: (8, T) int16 in NAME.npy, which --ref accepts.
+    """Encode recordings into codes (.npy), which --ref accepts.
 
-    [cyan]fish encode paimon.wav[/cyan]
-    [cyan]fish encode paimon.wav -o fake.npy --reconstruct paimon-again.wav[/cyan]
-    [cyan]fish encode voices/*.wav[/cyan]
+    Examples:
+      fish say "Thank you for coming." -o thanks.wav
+      fish encode thanks.wav
+      fish encode thanks.wav -o codes.npy --reconstruct again.wav
     """
     from fishcli import audio
     from fishcli.audio import codes
@@ -49,7 +55,7 @@ def encode(
         encoded = inputs.encoded(engine, path)
         codes.write(outputs.target(file), encoded)
         seconds = encoded.shape[1] / engine.frame_rate
-        console.note(f"{path}: {seconds:.1f} s, codes {encoded.shape} -> {file}")
+        console.saved(file, seconds)
         done.append({"input": str(path), "output": str(file), "frames": encoded.shape[1], "seconds": round(seconds, 3)})
         for sound in again:
             with audio.Encoder(outputs.target(sound), engine.sample_rate) as out:

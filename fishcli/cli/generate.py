@@ -21,11 +21,12 @@ def generate(
     output_dir: Annotated[Path, options.setting("generate.output_dir", options.OUTPUT, "DIR")] = Path(),
     dry_run: Annotated[bool, options.dry_run_option()] = False,
 ) -> None:
-    """Speak a text as codes: codes_0.npy, codes_1.npy, ...
+    """Speak a text as codes (codes_0.npy, codes_1.npy, ...).
 
-    [cyan]fish generate "Hello, world!"[/cyan]
-    [cyan]fish generate "Hello, world!" --prompt-tokens fake.npy --prompt-text "What is said in it"[/cyan]
-    [cyan]fish generate --file chapter.txt --num-samples 2 --seed 42 --output-dir codes[/cyan]
+    Examples:
+      fish generate "Thank you for coming."
+      fish generate "Thank you for coming." --num-samples 2 --output-dir codes
+      fish decode codes/codes_1.npy
     """
     import numpy as np
 
@@ -44,7 +45,8 @@ def generate(
     engine = model.load()
     request = speech.request(script, inputs.references(engine, voice))
     inputs.check_language(engine, script.language)
-    with console.status("loading"):
+    voice.check(engine)
+    with console.status("Loading the model"):
         stream = engine.generate(request)
     signals.clean_up()
     made: list[list[Codes]] = [[] for _ in range(request.num_samples)]
@@ -54,4 +56,4 @@ def generate(
             made[frame.sample].append(frame.codes)
     for path, pieces in zip(files, made, strict=True):
         codes.write(path, np.concatenate(pieces, axis=1))
-    progress.report(seen.figures(), request, files)
+    progress.report(seen, request, files, engine.model.name)

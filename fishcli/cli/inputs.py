@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -38,11 +39,18 @@ def script(given: TextOptions, speaking: SpeakingOptions) -> Script:
 def _source(argument: str | None, file: Path | None) -> str:
     if argument is not None and file is not None:
         raise SettingError("TEXT and --file are both given; pass one of them.")
-    if argument == "-" or file is not None:
-        return _read_text(Path("-") if file is None else file)
+    if file is not None:
+        return _read_text(file)
     if argument is None:
-        raise SettingError("There is no text to speak; pass TEXT, --file FILE, or - for stdin.")
-    return argument
+        piped = "" if sys.stdin is None or sys.stdin.isatty() else _read_text(Path("-"))
+        if not piped.strip():
+            raise SettingError("There is no text to speak; pass TEXT in quotes, --file FILE, or pipe a text in.")
+        return piped
+    if argument != "-":
+        return argument
+    if sys.stdin is not None and sys.stdin.isatty():
+        console.note(f"Type the text; end with {'Ctrl-Z and Enter' if os.name == 'nt' else 'Ctrl-D'}.")
+    return _read_text(Path("-"))
 
 
 def _read_text(path: Path) -> str:
@@ -92,7 +100,7 @@ def _codes(engine: Engine, path: Path) -> Codes:
 
 def encoded(engine: Engine, path: Path) -> Codes:
     """Return the codes of a recording."""
-    with console.status(f"encoding {path.name}"), readable(path) as file:
+    with console.status(f"Encoding {path.name}"), readable(path) as file:
         samples = audio.read(file, engine.sample_rate)
         if not np.any(samples):
             raise InputError(f"{path} contains only silence; use another file.")

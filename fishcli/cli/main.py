@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 import signal
 import sys
 import traceback
@@ -11,7 +13,7 @@ from typing import Any
 
 import typer
 
-from fishcli.cli import console, hints, signals
+from fishcli.cli import console, hints, mistakes, signals
 from fishcli.cli.app import app
 from fishcli.errors import FishError
 
@@ -28,6 +30,8 @@ def main() -> None:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), _terminated)
     _shorten_openmp_spinning()
+    # For errors that the parser finds before it reads the option.
+    console.flags.json = "--json" in itertools.takewhile("--".__ne__, sys.argv[1:])
     try:
         code = app(standalone_mode=False, prog_name="fish")
     except KeyboardInterrupt:
@@ -52,36 +56,42 @@ def _shorten_openmp_spinning() -> None:
 
 
 def _report(error: BaseException) -> int:
-    """Print an error on one line, and return the exit code."""
+    """Print an error on one line, with --json as JSON too, and return the exit code."""
     if isinstance(error, BrokenPipeError):
         return 141  # as after SIGPIPE
     if console.flags.debug:
         console.stderr.print(traceback.format_exc(), markup=False)
-    if isinstance(error, FishError):
-        console.error(hints.message(error))
-        return error.exit_code
     if isinstance(error, typer.Abort):
         return signals.INTERRUPTED
+    message, kind, code = _described(error)
+    console.error(message)
+    console.result({"error": message, "code": kind, "exit": code})
+    return code
+
+
+def _described(error: BaseException) -> tuple[str, str, int]:
+    """Return the message, the kind and the exit code of an error."""
+    if isinstance(error, FishError):
+        return hints.message(error), _snake_case(type(error).__name__), error.exit_code
     if isinstance(error, OSError):
-        console.error(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}.")
-        return 1
+        return f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}.", "os_error", 1
     if isinstance(error, typer.TyperException):
-        return _usage(error)
+        return _usage(error), "usage_error", int(error.exit_code)
     if isinstance(error, MemoryError) or "allocate" in str(error) or "out of memory" in str(error):  # torch's messages
-        console.error("Out of memory; use a shorter text or reference, or fewer samples.")
-        return 1
-    reason = str(error).split("\n", 1)[0]
-    console.error(f"Internal error ({type(error).__name__}: {reason}). Run again with --debug and report it.")
-    return 1
+        return "Out of memory; use a shorter text or reference, or fewer samples.", "out_of_memory", 1
+    reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
+    return f"Internal error ({reason}). Run again with --debug and report it.", "internal_error", 1
 
 
-def _usage(error: Any) -> int:
-    """Print a usage error, and return the exit code. Without arguments the message is empty: the help was shown."""
-    # The parser prefixes messages of ValueError with "Value error".
-    if message := error.format_message().rstrip(".").replace("Value error, ", ""):
-        help_page = f" See `{error.ctx.command_path} -h`." if error.ctx else ""
-        console.error(f"{message}{'' if message.endswith('?') else '.'}{help_page}")
-    return int(error.exit_code)
+def _usage(error: Any) -> str:
+    """Return the message of a usage error, with the help page to read unless it names a command to type."""
+    message = mistakes.wrong_value(error) or error.format_message().replace("Value error, ", "")
+    message = message if message.endswith(("?", ".")) else f"{message}."
+    return message if error.ctx is None or "`" in message else f"{message} See `{error.ctx.command_path} -h`."
+
+
+def _snake_case(name: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 
 
 def _terminated(number: int, _frame: FrameType | None) -> None:

@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from fishcli.request import Reference, Request, Script
 
 MODEL = "Model"
-VOICE = "Reference"
+VOICE = "Voice"
+TEXT = "Text"
 SPEAKING = "Speaking"
 OUTPUT = "Output"
+_METAVARS = {"int": "N", "float": "X", "text": "NAME", "path": "FILE", "model": "NAME", "bool": None}
 
 
 def default(key: str) -> Any:
@@ -29,10 +31,13 @@ def default(key: str) -> Any:
     return SETTINGS[key].default
 
 
-def setting(key: str, panel: str, metavar: str | None = None, off: bool = False, eager: bool = False) -> Any:
+def setting(
+    key: str, panel: str, metavar: str | None = None, off: bool = False, eager: bool = False, hidden: bool = False
+) -> Any:
     """Return the Typer option of a setting, with its name, help and range; `off` adds the --no- form.
 
-    An `eager` option is parsed before the others, whose callbacks can then compare themselves with it.
+    An `eager` option is parsed before the others, whose callbacks can then compare themselves with it. A `hidden` one
+    is accepted and not shown.
     """
     known = SETTINGS[key]
     name = f"--{known.name.replace('_', '-')}"
@@ -46,31 +51,51 @@ def setting(key: str, panel: str, metavar: str | None = None, off: bool = False,
         f"{name}/--no-{name[2:]}" if off else name,
         help=known.help,
         rich_help_panel=panel,
-        metavar=metavar or ("|".join(known.choices) or None),
+        metavar=metavar or _METAVARS[known.kind],
         callback=check,
         is_eager=eager,
+        hidden=hidden,
         autocompletion=completers.words(known),
     )
 
 
-def output_option(help: str) -> Any:
-    """Return the option -o, for the file of one result."""
-    return typer.Option("-o", "--output", help=f"{help} - is stdout.", rich_help_panel=OUTPUT, metavar="FILE")
+def output_option(help: str, default: str = "") -> Any:
+    """Return the option -o, for the file of one result. `default` says where the result goes without it."""
+    return typer.Option(
+        "-o",
+        "--output",
+        help=f"{help}; - is standard output.",
+        show_default=default or False,
+        rich_help_panel=OUTPUT,
+        metavar="FILE",
+        callback=_not_empty,
+    )
 
 
 def subtype_option() -> Any:
     """Return the option --subtype, for the encoding of samples."""
     return typer.Option(
         "--subtype",
-        help="Sample encoding of .wav and .flac: PCM_16, PCM_24, or FLOAT (.wav only).",
+        help="Sample format: PCM_16, PCM_24 or FLOAT (.wav).",
         rich_help_panel=OUTPUT,
+        metavar="TYPE",
+        callback=_not_empty,
         autocompletion=completers.subtypes,
     )
 
 
-def dry_run_option() -> Any:
+def dry_run_option(help: str = "Show the chunks and the output only.") -> Any:
     """Return the option -n, which writes nothing."""
-    return typer.Option("-n", "--dry-run", help="Show the work without doing it.", rich_help_panel=OUTPUT)
+    return typer.Option("-n", "--dry-run", help=help, rich_help_panel=OUTPUT)
+
+
+def _not_empty(parameter: typer.CallbackParam, value: Any) -> Any:
+    """Reject an empty value, which is a mistake in a script; as a path it is the working folder."""
+    given = value if isinstance(value, list | tuple) else [value]
+    if "" in given or Path() in given:
+        name = next(each for each in parameter.opts if each.startswith("--"))
+        raise SettingError(f"{name} must {'not be empty' if '' in given else 'name a file'}.")
+    return value
 
 
 def _half(ctx: typer.Context, value: bool) -> bool:
@@ -85,13 +110,13 @@ def _half(ctx: typer.Context, value: bool) -> bool:
 class ModelOptions:
     """The model, and how it runs: device, dtype, quantization, threads and memory."""
 
-    checkpoint_path: Annotated[str | None, setting("checkpoint_path", MODEL, "DIR|NAME")] = None
+    checkpoint_path: Annotated[str | None, setting("checkpoint_path", MODEL)] = None
     codec_path: Annotated[Path | None, setting("codec_path", MODEL, "FILE")] = None
     device: Annotated[str, setting("device", MODEL)] = default("device")
     dtype: Annotated[str, setting("dtype", MODEL, eager=True)] = default("dtype")
     quantize: Annotated[str, setting("quantize", MODEL)] = default("quantize")
     half: Annotated[
-        bool, typer.Option("--half", help="The same as --dtype float16.", callback=_half, rich_help_panel=MODEL)
+        bool, typer.Option("--half", help="Same as --dtype float16.", callback=_half, rich_help_panel=MODEL)
     ] = False
     compile: Annotated[bool, setting("compile", MODEL, off=True)] = default("compile")
     threads: Annotated[int | None, setting("threads", MODEL, "N")] = None
@@ -99,7 +124,7 @@ class ModelOptions:
 
     def load(self) -> Engine:
         """Load the engine. Print a note if the built-in voice is used because no model is downloaded."""
-        with console.status("loading"):
+        with console.status("Loading the model"):
             from fishcli.engine import load
 
             engine = load(
@@ -111,10 +136,23 @@ class ModelOptions:
                 compile=self.compile,
                 threads=self.threads,
                 kv_memory=self.kv_memory,
+                progress=console.converting,
             )
         if engine.model.built_in and self.checkpoint_path is None:
-            console.note("No model is downloaded, so the built-in voice speaks; `fish download` gets Fish Speech 1.5.")
+            console.note_once(
+                "built-in", "This is the built-in voice, an English demo. For the real model: fish download"
+            )
         return engine
+
+
+@dataclass(frozen=True)
+class CodecOptions(ModelOptions):
+    """The same where the codec alone runs. What concerns the language model is accepted and has no effect."""
+
+    dtype: Annotated[str, setting("dtype", MODEL, eager=True, hidden=True)] = default("dtype")
+    quantize: Annotated[str, setting("quantize", MODEL, hidden=True)] = default("quantize")
+    half: Annotated[bool, typer.Option("--half", callback=_half, hidden=True)] = False
+    kv_memory: Annotated[int | None, setting("kv_memory", MODEL, "MB", hidden=True)] = None
 
 
 @dataclass(frozen=True)
@@ -126,9 +164,10 @@ class VoiceOptions:
         typer.Option(
             "--ref",
             "--prompt-tokens",
-            help="A recording of the voice, or its codes (.npy); repeatable.",
+            help="Recording or codes (.npy) of the voice; repeatable.",
             rich_help_panel=VOICE,
-            metavar="AUDIO",
+            metavar="FILE",
+            callback=_not_empty,
         ),
     ] = None
     ref_text: Annotated[
@@ -136,7 +175,8 @@ class VoiceOptions:
         typer.Option(
             "--ref-text",
             "--prompt-text",
-            help="Its transcript, one per recording; by default from NAME.lab or NAME.txt.",
+            help="What is said in it.",
+            show_default="FILE.lab or FILE.txt",
             rich_help_panel=VOICE,
             metavar="TEXT",
         ),
@@ -144,32 +184,32 @@ class VoiceOptions:
 
     def __post_init__(self) -> None:
         if self.ref_text and len(self.ref_text) != len(self.ref or []):
-            raise SettingError(
-                f"There are {len(self.ref or [])} --ref and {len(self.ref_text)} --ref-text; "
-                "give one transcript per reference."
-            )
+            counts = f"{len(self.ref or [])} --ref and {len(self.ref_text)} --ref-text"
+            raise SettingError(f"Give one --ref-text for each --ref, not {counts}.")
+
+    def check(self, engine: Engine) -> None:
+        """Warn if the built-in voice gets references: it moves between its two voices and reaches no third."""
+        if engine.model.built_in and self.ref:
+            console.warn("The built-in voice cannot clone; run `fish download` first.")
 
 
 @dataclass(frozen=True)
 class SpeakingOptions:
-    """Sampling, and how the text is split into chunks."""
+    """How the text is split into chunks, and sampling."""
 
-    num_samples: Annotated[int, setting("generate.num_samples", SPEAKING, "N")] = default("generate.num_samples")
-    seed: Annotated[int | None, setting("generate.seed", SPEAKING, "N")] = None
+    language: Annotated[str | None, setting("language", TEXT, "CODE")] = None
+    chunk_length: Annotated[int, setting("generate.chunk_length", TEXT, "BYTES")] = default("generate.chunk_length")
+    iterative_prompt: Annotated[bool, setting("generate.iterative_prompt", TEXT, off=True)] = default(
+        "generate.iterative_prompt"
+    )
+    seed: Annotated[int | None, setting("generate.seed", SPEAKING)] = None
+    num_samples: Annotated[int, setting("generate.num_samples", SPEAKING)] = default("generate.num_samples")
     temperature: Annotated[float, setting("generate.temperature", SPEAKING)] = default("generate.temperature")
     top_p: Annotated[float, setting("generate.top_p", SPEAKING)] = default("generate.top_p")
     repetition_penalty: Annotated[float, setting("generate.repetition_penalty", SPEAKING)] = default(
         "generate.repetition_penalty"
     )
-    max_new_tokens: Annotated[int, setting("generate.max_new_tokens", SPEAKING, "N")] = default(
-        "generate.max_new_tokens"
-    )
-    chunk_length: Annotated[int, setting("generate.chunk_length", SPEAKING, "BYTES")] = default("generate.chunk_length")
-    iterative_prompt: Annotated[bool, setting("generate.iterative_prompt", SPEAKING, off=True)] = default(
-        "generate.iterative_prompt"
-    )
-
-    language: Annotated[str | None, setting("language", SPEAKING, "CODE")] = None
+    max_new_tokens: Annotated[int, setting("generate.max_new_tokens", SPEAKING)] = default("generate.max_new_tokens")
 
     def request(self, script: Script, references: Sequence[Reference] = ()) -> Request:
         """Return the request. Without --seed, draw one, so that it can be shown."""
@@ -197,9 +237,13 @@ class SpeakingOptions:
 class TextOptions:
     """The text: an argument, a file, or stdin."""
 
-    text: Annotated[str | None, typer.Argument(metavar="TEXT", help="The text; - is stdin.")] = None
+    text: Annotated[
+        str | None, typer.Argument(metavar="TEXT", help="What to say.", show_default="standard input, as with -")
+    ] = None
     file: Annotated[
         Path | None,
-        typer.Option("--file", help="A file with the text; - is stdin.", metavar="FILE", rich_help_panel=SPEAKING),
+        typer.Option(
+            "--file", help="Read the text from a file.", metavar="FILE", rich_help_panel=TEXT, callback=_not_empty
+        ),
     ] = None
-    normalize: Annotated[bool, setting("normalize", SPEAKING, off=True)] = default("normalize")
+    normalize: Annotated[bool, setting("normalize", TEXT, off=True)] = default("normalize")

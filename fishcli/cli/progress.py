@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -56,7 +57,7 @@ class Progress:
         if self._first is None:
             self._first = elapsed, sum(self.frames)
         elif self._bar is not None:
-            self._bar(sum(self.frames), f"{self._place(event)} {self._rate(elapsed):.1f} tokens/s")
+            self._bar(sum(self.frames), self._place(event), self._rate(elapsed))
         elif elapsed - self._first[0] > _SETTLED and not self._announced:
             self._announce(self._rate(elapsed))
         if event.ended is not None:
@@ -67,17 +68,23 @@ class Progress:
         """Warn of a chunk that was truncated or is empty."""
         words = _short(event.text_span.text)
         if event.ended is False:
-            limit = self._request.sampling.max_new_tokens or "the context's last"
-            console.warn(f'"{words}" was truncated at {limit} frames; try another --seed, or a shorter --chunk-length.')
+            limit = self._request.sampling.max_new_tokens
+            remedy = "raise --max-new-tokens" if limit else "shorten --chunk-length"
+            frames = self._chunk[event.sample]
+            console.warn(f'"{words}" was truncated at {_counted(frames, "frame")}; {remedy}, or try another --seed.')
         elif not self._chunk[event.sample]:
-            console.warn(f'"{words}" gave no speech; try another --seed.')
+            console.warn(f'"{words}" came out empty; try another --seed.')
+
+    def seconds(self) -> list[float]:
+        """Seconds of audio of each sample."""
+        return [frames / self._engine.frame_rate for frames in self.frames]
 
     def figures(self) -> dict[str, float]:
-        """Seconds of audio (of all samples), tokens/s, seconds to the first frame, real-time factor."""
+        """Seconds of audio (of all samples), frames/s, seconds to the first frame, real-time factor."""
         seconds = sum(self.frames) / self._engine.frame_rate
         return {
             "seconds": round(seconds, 3),
-            "tokens_per_second": round(sum(self.frames) / self.elapsed, 2),
+            "frames_per_second": round(sum(self.frames) / self.elapsed, 2),
             "time_to_first_frame": round(self._first[0] if self._first else 0.0, 3),
             "real_time_factor": round(self.elapsed / seconds, 3) if seconds else 0.0,
         }
@@ -89,30 +96,31 @@ class Progress:
 
     def _place(self, event: Frame | AudioChunk) -> str:
         chunks = len(self._spans)
-        return f"{self._spans.index(event.text_span) + 1}/{chunks}" if chunks > 1 else "speaking"
+        return f"chunk {self._spans.index(event.text_span) + 1}/{chunks}" if chunks > 1 else "speaking"
 
     def _announce(self, rate: float) -> None:
         self._announced = True
         if (left := (self._expected - sum(self.frames)) / max(rate, 1e-3)) > _WORTH_TELLING:
             seconds = self._expected / self._engine.frame_rate
-            console.note(f"About {seconds:.0f} s of speech, {rate:.1f} tokens/s: expected to take {left:.0f} s more.")
+            console.note(f"About {seconds:.0f} s of speech at {rate:.0f} frames/s: about {left:.0f} s left.")
 
 
-def report(figures: dict[str, float], request: Request, outputs: Sequence[Path]) -> None:
-    """Show the result of a request: a few lines, or JSON."""
+def report(seen: Progress, request: Request, outputs: Sequence[Path], model: str) -> None:
+    """Show the result of a request: a line for each sample, with -v the figures; or JSON."""
     first = request.sampling.seed or 0
     seeds = [first + i for i in range(request.num_samples)]
-    console.summary(
-        {
-            "audio": f"{figures['seconds']:.2f} s",
-            "speed": f"{figures['tokens_per_second']:.1f} tokens/s",
-            "first frame": f"{figures['time_to_first_frame']:.2f} s",
-            "real-time factor": f"{figures['real_time_factor']:.2f}",
-            "seed": " ".join(map(str, seeds)),
-            **({"saved": " ".join(map(str, outputs))} if outputs else {}),
-        }
-    )
-    console.result({**figures, "seeds": seeds, "outputs": [str(path) for path in outputs]})
+    drawn = request.sampling.temperature > 0  # greedy sampling needs no seed
+    figures = seen.figures()
+    made = []
+    for path, seconds, seed in zip_longest(outputs, seen.seconds(), seeds):
+        made.append({"output": str(path) if path else None, "seconds": round(seconds, 3), "seed": seed})
+        if not console.flags.json:
+            console.saved(path, seconds, seed if drawn else None)
+    if console.flags.verbose and not console.flags.json:
+        speed = f"{figures['frames_per_second']:.1f} frames/s, real-time factor {figures['real_time_factor']:.2f}"
+        console.note(f"{speed}, first frame after {figures['time_to_first_frame']:.2f} s")
+    names = [str(path) for path in outputs]
+    console.result({"model": model, **figures, "seeds": seeds, "outputs": names, "files": made})
 
 
 def show_chunks(script: Script, outputs: Sequence[Path]) -> None:
@@ -125,8 +133,12 @@ def show_chunks(script: Script, outputs: Sequence[Path]) -> None:
     for said, seconds in chunks:
         console.listing(f"{seconds:5.1f} s  {said}")
     total = sum(seconds for _, seconds in chunks)
-    count = "1 chunk" if len(chunks) == 1 else f"{len(chunks)} chunks"
-    console.note(f"About {total:.1f} s of speech in {count} -> {' '.join(map(str, outputs)) or 'played'}")
+    where = f"for {', '.join(map(str, outputs))}" if outputs else "to play"
+    console.note(f"About {total:.1f} s of speech in {_counted(len(chunks), 'chunk')}, {where}.")
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _short(words: str) -> str:

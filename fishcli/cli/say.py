@@ -23,16 +23,20 @@ def say(
     speech: options.SpeakingOptions,
     voice: options.VoiceOptions,
     model: options.ModelOptions,
-    output: Annotated[Path | None, options.output_option("The sound file (.wav .flac .mp3 .ogg .opus).")] = None,
+    output: Annotated[
+        Path | None, options.output_option(".wav .flac .mp3 .ogg .opus", "out.wav, then out-1.wav, ...")
+    ] = None,
     subtype: Annotated[str | None, options.subtype_option()] = None,
     play: Annotated[bool, options.setting("say.play", options.OUTPUT, off=True)] = options.default("say.play"),
     dry_run: Annotated[bool, options.dry_run_option()] = False,
 ) -> None:
     """Speak a text, in the voice of a recording if you have one.
 
-    [cyan]fish say "Hello, world!"[/cyan]
-    [cyan]fish say "Hello, world!" --ref paimon.wav --ref-text "What is said in it" -o hello.mp3[/cyan]
-    [cyan]fish say --file chapter.txt --play[/cyan]
+    Examples:
+      fish say "Thank you for coming."
+      fish say "Thank you for coming." -o thanks.wav
+      fish say "See you soon." --ref thanks.wav --ref-text "Thank you for coming."
+      echo "From a pipe." | fish say --play
     """
     from fishcli.audio.playback import require_player
     from fishcli.cli import inputs, outputs, progress
@@ -49,9 +53,8 @@ def say(
     engine = model.load()
     request = speech.request(script, inputs.references(engine, voice))
     inputs.check_language(engine, script.language)
-    if engine.model.built_in and voice.ref:
-        console.note("The built-in voice knows two voices and moves between them: it does not reach a third.")
-    with console.status("loading"):
+    voice.check(engine)
+    with console.status("Loading the model"):
         stream = engine.speak(request)
     signals.clean_up()
     with contextlib.ExitStack() as stack:
@@ -62,7 +65,7 @@ def say(
             seen.saw(chunk)
             for sink in sinks[chunk.sample]:
                 sink.write(chunk.samples)
-    progress.report(seen.figures(), request, files)
+    progress.report(seen, request, files, engine.model.name)
 
 
 def _files(output: Path | None, samples: int, play: bool) -> list[Path]:

@@ -41,13 +41,16 @@ def unset(path: Path, key: str) -> None:
     if not isinstance(table, dict) or name not in table:
         raise SettingError(f"{quote(key)} is not set in {path}.")
     del table[name]
+    empty: Any = table  # typed as a dict
+    if first and not empty.as_string().strip():  # a comment in it stays
+        del document[first]
     _write(path, _text(document, path))
 
 
 def init(path: Path) -> str:
     """Write a file with every setting as a comment, and return its text. Raises SettingError if the file exists."""
     if path.exists():
-        raise SettingError(f"{path} exists already: change it with `fish config set`.")
+        raise SettingError(f"{path} exists already.")
     text = template()
     _write(path, text)
     return text
@@ -62,7 +65,8 @@ def template() -> str:
             table = setting.table
             lines += [f"[{table}]", ""]
         value = setting.example if setting.default is None else setting.default
-        note = "not set; an example:" if setting.default is None else f"{setting.expected}."
+        unset = f"default: {setting.unset}; an example:" if setting.unset else "not set; an example:"
+        note = unset if setting.default is None else f"{setting.expected}."
         lines += [f"# {setting.help} {note[0].upper()}{note[1:]}", f"# {setting.name} = {format_value(value)}", ""]
     return "\n".join(lines)
 

@@ -28,7 +28,8 @@ class Setting:
     """One setting. `name` is its long option with `_`; the default None means "not set".
 
     A `model` is a folder or the name of a model. Numbers have both bounds; `min_open` excludes the lower one.
-    The template shows `example` if there is no default.
+    Without a default, `unset` says what happens, and the template shows `example`. `off` is the help of the negated
+    option of a setting that is on by default.
     """
 
     table: str
@@ -41,6 +42,8 @@ class Setting:
     maximum: int = 0
     min_open: bool = False
     example: Value | None = None
+    unset: str = ""
+    off: str = ""
 
     @property
     def key(self) -> str:
@@ -78,35 +81,34 @@ class Setting:
 
 _DTYPES = ("auto", "float32", "bfloat16", "float16")
 _TABLE = (
-    Setting("", "checkpoint_path", "model", None, "The model: a folder or a name.", example="fish-speech-1.5"),
-    Setting("", "codec_path", "path", None, "The codec, if it is not in the model's folder.", example="~/codec.pth"),
-    Setting("", "device", "text", "auto", "The device that runs the model.", ("auto", "cpu", "cuda", "mps")),
-    Setting("", "dtype", "text", "auto", "The data type of the model; auto follows the device.", _DTYPES),
-    Setting("", "quantize", "text", "auto", "Quantize the weights; auto: int8 where that is faster.",
-            ("auto", "none", "int8", "int4")),
-    Setting("", "compile", "bool", False, "Compile the model for this machine: slow once, then faster."),
-    Setting("", "threads", "int", None, "CPU threads; automatic by default.", minimum=1, maximum=1024, example=8),
-    Setting("", "kv_memory", "int", None, "Memory for the KV cache, in MB; automatic by default.",
-            minimum=1, maximum=1_000_000, example=1000),
-    Setting("", "language", "text", None, "The language of the text; detected by default.", example="en"),
-    Setting("", "normalize", "bool", True, "Read numbers, dates and units as words."),
-    Setting("generate", "temperature", "float", 0.7, "Sampling temperature; 0 is greedy.", maximum=2),
-    Setting("generate", "top_p", "float", 0.7, "Nucleus sampling: the probability mass to sample from.",
-            maximum=1, min_open=True),
-    Setting("generate", "repetition_penalty", "float", 1.2, "Penalty of recently sampled codes; 1 is none.",
-            maximum=2, min_open=True),
-    Setting("generate", "seed", "int", None, "Random seed; drawn and shown by default.",
-            maximum=2**63 - 1, example=42),
-    Setting("generate", "max_new_tokens", "int", 1024, "Maximum frames per chunk; 0 is up to the context.",
-            maximum=2**31),
-    Setting("generate", "chunk_length", "int", 200, "Maximum length of a chunk of text, in bytes.",
-            minimum=20, maximum=2000),
-    Setting("generate", "iterative_prompt", "bool", True, "Use the chunks before as the context of each chunk."),
-    Setting("generate", "num_samples", "int", 1, "Number of samples to generate.", minimum=1, maximum=64),
-    Setting("generate", "output_dir", "path", None, "The folder for the codes of generate.", example="codes"),
-    Setting("say", "play", "bool", False, "Play the speech."),
-    Setting("download", "local_dir", "path", None, "The folder to download to.", example="checkpoints/fish-speech-1.5"),
-    Setting("download", "revision", "text", None, "The branch, tag or commit to download.", example="main"),
+    Setting("", "checkpoint_path", "model", None, "Model: a folder, a name, or built-in.",
+            example="fish-speech-1.5", unset="downloaded, else built-in"),
+    Setting("", "codec_path", "path", None, "Codec, if not in the folder of the model.", example="~/codec.pth"),
+    Setting("", "device", "text", "auto", "Device.", ("auto", "cpu", "cuda", "mps")),
+    Setting("", "dtype", "text", "auto", "Data type.", _DTYPES),
+    Setting("", "quantize", "text", "auto", "Quantization.", ("auto", "none", "int8", "int4")),
+    Setting("", "compile", "bool", False, "Compile for this machine: slow once, then faster."),
+    Setting("", "threads", "int", None, "CPU threads.", minimum=1, maximum=1024, example=8, unset="automatic"),
+    Setting("", "kv_memory", "int", None, "Memory of the KV cache, in MB.",
+            minimum=1, maximum=1_000_000, example=1000, unset="automatic"),
+    Setting("", "language", "text", None, "Language, such as en or zh.", example="en", unset="detected"),
+    Setting("", "normalize", "bool", True, "Read numbers, dates and units as words.",
+            off="Do not read numbers, dates and units as words."),
+    Setting("generate", "temperature", "float", 0.7, "Randomness, 0 to 2; 0 is greedy.", maximum=2),
+    Setting("generate", "top_p", "float", 0.7, "Probability mass to sample from.", maximum=1, min_open=True),
+    Setting("generate", "repetition_penalty", "float", 1.2, "Penalty on repeats; 1 is off.", maximum=2, min_open=True),
+    Setting("generate", "seed", "int", None, "Repeat a result.", maximum=2**63 - 1, example=42, unset="random, shown"),
+    Setting("generate", "max_new_tokens", "int", 1024, "Most frames per chunk; 0: no limit.", maximum=2**31),
+    Setting("generate", "chunk_length", "int", 200, "Longest chunk of text, in bytes.", minimum=20, maximum=2000),
+    Setting("generate", "iterative_prompt", "bool", True, "Use the chunks before as context of each chunk.",
+            off="Speak each chunk without the ones before."),
+    Setting("generate", "num_samples", "int", 1, "Samples, each with its own seed.", minimum=1, maximum=64),
+    Setting("generate", "output_dir", "path", None, "Folder for the codes.", example="codes",
+            unset="the working folder"),
+    Setting("say", "play", "bool", False, "Play the speech while it is made."),
+    Setting("download", "local_dir", "path", None, "Folder to download to.", example="checkpoints/fish-speech-1.5",
+            unset="the data folder"),
+    Setting("download", "revision", "text", None, "Branch, tag or commit.", example="main", unset="the newest"),
 )  # fmt: skip
 SETTINGS = {setting.key: setting for setting in _TABLE}
 TABLES = tuple(dict.fromkeys(setting.table for setting in _TABLE if setting.table))

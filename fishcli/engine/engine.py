@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from fishcli.checkpoints import local
+from fishcli.checkpoints.convert import Progress
 from fishcli.checkpoints.tensor_cache import TensorCache
 from fishcli.codec import CodecSettings, Firefly
 from fishcli.engine.executor import Executor
@@ -56,9 +57,16 @@ class Engine:
     The parts of the checkpoint are loaded when they are first used. `close` ends the thread and every stream.
     """
 
-    def __init__(self, found: local.Found, codec_path: Path, plan: Plan, max_batch: int = MAX_BATCH) -> None:
+    def __init__(
+        self,
+        found: local.Found,
+        codec_path: Path,
+        plan: Plan,
+        max_batch: int = MAX_BATCH,
+        progress: Progress | None = None,
+    ) -> None:
         self.model, self.plan = found, plan
-        self._parts = parts = Model(found, codec_path, plan)
+        self._parts = parts = Model(found, codec_path, plan, progress)
         self._worker = Worker(Scheduler(max_batch), self.frame_rate, lambda: _executor(parts))
         weakref.finalize(self, self._worker.stop).atexit = False  # the thread holds the worker, not the engine
 
@@ -256,13 +264,15 @@ def load(
     compile: bool = False,
     threads: int | None = None,
     kv_memory: int | None = None,
+    progress: Progress | None = None,
 ) -> Engine:
     """Return the Engine of a checkpoint; the same one for the same files and settings.
 
     `model` is a folder or the name of a downloaded model; without it the first of `./checkpoints/fish-speech-1.5`,
     the downloaded 1.5 model and the built-in voice. `codec` is the file of a codec that lies elsewhere. `threads`
     (default: the physical cores, one for a small model) holds for the whole process. `kv_memory` (MB) bounds the KV
-    cache, and so how many sequences run at once. Raises ModelMissing, InputError or SettingError.
+    cache, and so how many sequences run at once. `progress` is called with a file's name and the bytes done and in all
+    while a large checkpoint is converted, from any thread. Raises ModelMissing, InputError or SettingError.
     """
     found = local.find(model, tuple(name for name in local.NEEDED if codec is None or name != local.CODEC))
     codec_path = Path(codec) if codec else found.path / local.CODEC
@@ -272,11 +282,11 @@ def load(
     plan = make_plan(size, device, dtype, quantize, compile, threads, kv_memory)
     torch.set_num_threads(plan.threads)
     torch.backends.cudnn.allow_tf32 = False  # ten bits of a float32 convolution would be lost, and heard
-    log.debug("%s: %s", found.path, plan)
+    log.debug("model: %s, %s", found.name, plan)
     key = (found.path.resolve(), found.built_in, codec_path.resolve(), plan)
     with _loading:
         if key not in _engines or not _engines[key].healthy:
-            _engines[key] = Engine(found, codec_path, plan)
+            _engines[key] = Engine(found, codec_path, plan, progress=progress)
         return _engines[key]
 
 

@@ -60,9 +60,12 @@ class part(Generic[T]):  # noqa: N801 (used like `property`)
 class Model:
     """A checkpoint and how it runs. Raises InputError where a file cannot be used."""
 
-    def __init__(self, found: local.Found, codec_path: Path, plan: Plan) -> None:
+    def __init__(
+        self, found: local.Found, codec_path: Path, plan: Plan, progress: convert.Progress | None = None
+    ) -> None:
         self.lock = threading.RLock()
         self.found, self.plan = found, plan
+        self._progress = progress
         self._codec_path = codec_path
         dimensions = codec_path.with_name("codec.json")
         given = convert.read_settings(dimensions) if dimensions.exists() else {}
@@ -148,7 +151,8 @@ class Model:
         with torch.device("meta"):
             model = Transformer(s, codes, tokenizer.semantic, quantize)
         variant = "" if quantize == "none" else quantize
-        model.load_state_dict(convert.load(path, dtype, prepare, recipe, variant), assign=True)
+        tensors = convert.load(path, dtype, prepare, recipe, variant, self._progress)
+        model.load_state_dict(tensors, assign=True)
         return model.to(self.plan.device).prepare()
 
     @part
@@ -173,7 +177,7 @@ class Model:
 
         with torch.device("meta"):
             codec = Firefly(s)
-        tensors = convert.load(path, torch.float32, prepare, {"codec": repr(s)})
+        tensors = convert.load(path, torch.float32, prepare, {"codec": repr(s)}, progress=self._progress)
         codec.load_state_dict(tensors, assign=True)
         if self.plan.native:  # the C++ has copies of the convolutions
             build.forget((tensor.data_ptr(), tensor.nbytes) for tensor in tensors.values())

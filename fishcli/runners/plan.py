@@ -133,6 +133,12 @@ class Plan:
     threads: int = 1
     kv_memory: int | None = None
 
+    def __str__(self) -> str:
+        """The plan in words, such as "cpu, float32, C++ kernels, 1 thread"."""
+        runner = "C++ kernels" if self.native else "compiled" if self.compile else "PyTorch"
+        weights = str(self.dtype).removeprefix("torch.") if self.quantize == "none" else self.quantize
+        return f"{self.device}, {weights}, {runner}, {self.threads} thread{'' if self.threads == 1 else 's'}"
+
 
 def make_plan(
     size: int, device: str, dtype: str, quantize: str, compile: bool, threads: int | None, kv_memory: int | None = None
