@@ -115,8 +115,8 @@ def rows(shown: str) -> list[str]:
 @pytest.mark.parametrize("width", WIDTHS)
 def test_progress_says_what_it_counts(terminal, capfd, width):
     terminal(width)
-    with console.speaking_bar(400) as show:
-        show(100, "chunk 12/15", 20.0)
+    with console.speaking_bar(400, lambda: (100, "chunk 12/15", 20.0)):
+        pass
     drawn = rows(capfd.readouterr().out)
     assert max(map(cell_len, drawn)) <= width
     [row] = [row for row in drawn if "chunk" in row][-1:]

@@ -80,7 +80,7 @@ def test_defaults_are_words(page):
         "--no-normalize Do not read numbers",
         "--no-iterative-prompt Speak each chunk without",
         "--seed N Repeat a result [default: random, shown]",
-        "--temperature X Randomness, 0 to 2; 0 is greedy [default: 0.7]",
+        "--temperature X Randomness, 0 to 2; 0 is greedy [default: that of the model]",
         "--device NAME Device: auto, cpu, cuda or mps --dtype",
         "a folder, a name, or built-in",
     ):

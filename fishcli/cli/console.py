@@ -8,7 +8,7 @@ import logging
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -118,8 +118,8 @@ def converting(name: str, done: int, size: int) -> None:
 
 
 @contextlib.contextmanager
-def speaking_bar(expected: int) -> Iterator[Callable[[int, str, float], None]]:
-    """Show a bar of about `expected` frames. Yield a function of the frames so far, a description and frames/s.
+def speaking_bar(expected: int, state: Callable[[], tuple[int, str, float]]) -> Iterator[None]:
+    """Show a bar of about `expected` frames. `state` returns the frames so far, a description and frames/s.
 
     A narrow terminal gets the description and the time that is left, a wide one the figures as well.
     """
@@ -127,16 +127,20 @@ def speaking_bar(expected: int) -> Iterator[Callable[[int, str, float], None]]:
 
     fields = [SpinnerColumn(), TextColumn("{task.description}")]
     bar = [BarColumn(bar_width=None)] if stderr.width >= 32 else []
-    with Progress(*fields, *bar, TextColumn("{task.fields[times]}"), console=stderr, transient=True) as progress:
-        task = progress.add_task("starting", total=expected, times="")
 
-        def show(frames: int, description: str, rate: float) -> None:
+    class Bar(Progress):
+        def get_renderables(self) -> Iterable[Any]:  # at each refresh, in a thread of Rich
+            frames, description, rate = state()
             # Speech may be longer than expected: the bar then stays just below its end.
             total = max(expected, frames + 1)
-            times = _times(progress.tasks[0].elapsed or 0.0, (total - frames) / max(rate, 1e-3), rate)
-            progress.update(task, completed=frames, total=total, description=description, times=times)
+            times = _times(self.tasks[0].elapsed or 0.0, (total - frames) / rate, rate) if rate else ""
+            self.update(task, completed=frames, total=total, description=description, times=times)
+            return super().get_renderables()
 
-        yield show
+    progress = Bar(*fields, *bar, TextColumn("{task.fields[times]}"), console=stderr, transient=True)
+    task = progress.add_task("starting", total=expected, times="")
+    with progress:
+        yield
 
 
 def _times(elapsed: float, left: float, rate: float) -> str:

@@ -43,14 +43,14 @@ def generate(
     with report_write_errors(output_dir):
         output_dir.mkdir(parents=True, exist_ok=True)
     engine = model.load()
-    request = speech.request(script, inputs.references(engine, voice))
+    request = speech.request(engine, script, inputs.references(engine, voice), streamed=False)
     inputs.check_language(engine, script.language)
     voice.check(engine)
     with console.status("Loading the model"):
         stream = engine.generate(request)
     signals.clean_up()
     made: list[list[Codes]] = [[] for _ in range(request.num_samples)]
-    with stream, progress.Progress(engine, request, script) as seen:
+    with stream, progress.Progress(engine, request, stream) as seen:
         for frame in stream:
             seen.saw(frame)
             made[frame.sample].append(frame.codes)

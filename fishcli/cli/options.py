@@ -23,6 +23,7 @@ VOICE = "Voice"
 TEXT = "Text"
 SPEAKING = "Speaking"
 OUTPUT = "Output"
+_RETRIES = 2  # of a chunk that came out wrong
 _METAVARS = {"int": "N", "float": "X", "text": "NAME", "path": "FILE", "model": "NAME", "bool": None}
 
 
@@ -204,22 +205,24 @@ class SpeakingOptions:
     )
     seed: Annotated[int | None, setting("generate.seed", SPEAKING)] = None
     num_samples: Annotated[int, setting("generate.num_samples", SPEAKING)] = default("generate.num_samples")
-    temperature: Annotated[float, setting("generate.temperature", SPEAKING)] = default("generate.temperature")
-    top_p: Annotated[float, setting("generate.top_p", SPEAKING)] = default("generate.top_p")
-    repetition_penalty: Annotated[float, setting("generate.repetition_penalty", SPEAKING)] = default(
-        "generate.repetition_penalty"
-    )
+    temperature: Annotated[float | None, setting("generate.temperature", SPEAKING)] = None
+    top_p: Annotated[float | None, setting("generate.top_p", SPEAKING)] = None
+    repetition_penalty: Annotated[float | None, setting("generate.repetition_penalty", SPEAKING)] = None
     max_new_tokens: Annotated[int, setting("generate.max_new_tokens", SPEAKING)] = default("generate.max_new_tokens")
+    check: Annotated[str, setting("generate.check", SPEAKING)] = default("generate.check")
 
-    def request(self, script: Script, references: Sequence[Reference] = ()) -> Request:
-        """Return the request. Without --seed, draw one, so that it can be shown."""
-        from fishcli.request import Request, SamplingParams, draw_seed
+    def request(self, engine: Engine, script: Script, references: Sequence[Reference], streamed: bool) -> Request:
+        """Return the request with all sampling parameters, so that the seed can be shown.
+
+        A chunk that came out wrong is generated again, unless it is `streamed` and may have been heard.
+        """
+        from fishcli.request import Request, SamplingParams
 
         sampling = SamplingParams(
             temperature=self.temperature,
             top_p=self.top_p,
             repetition_penalty=self.repetition_penalty,
-            seed=draw_seed() if self.seed is None else self.seed,
+            seed=self.seed,
             max_new_tokens=self.max_new_tokens,
         )
         return Request(
@@ -230,7 +233,9 @@ class SpeakingOptions:
             chunk_length=self.chunk_length,
             iterative_prompt=self.iterative_prompt,
             language=self.language,
-        )
+            check="off" if self.check == "off" else "length",
+            retries=0 if streamed else _RETRIES,
+        ).complete(engine.sampling)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Sequence
 from itertools import zip_longest
@@ -16,7 +17,10 @@ from fishcli.errors import FishError
 
 if TYPE_CHECKING:
     from fishcli.engine import Engine
+    from fishcli.engine.streams import AudioStream, FrameStream
     from fishcli.request import AudioChunk, Frame, Request, Script
+
+log = logging.getLogger(__name__)
 
 _WORTH_TELLING = 5.0  # seconds; longer work is announced
 _SETTLED = 1.0  # seconds of work after which its speed is known
@@ -25,20 +29,23 @@ _SETTLED = 1.0  # seconds of work after which its speed is known
 class Progress:
     """Follows one request: `saw` every frame or piece of audio. Live on a terminal, plain lines elsewhere."""
 
-    def __init__(self, engine: Engine, request: Request, script: Script) -> None:
-        self._engine, self._request = engine, request
-        self._spans = script.spans
-        self._expected = max(1, round(script.seconds * engine.frame_rate * request.num_samples))  # frames
+    def __init__(self, engine: Engine, request: Request, stream: FrameStream | AudioStream) -> None:
+        self._engine, self._request, self._stream = engine, request, stream
+        script = stream.script
+        self._spans, seconds = (script.spans, script.seconds) if script else ((), 0.0)
+        self._expected = max(1, round(seconds * engine.frame_rate * request.num_samples))  # frames
         self.frames = [0] * request.num_samples
         self._chunk = [0] * request.num_samples  # frames of the chunk in progress
-        self._first: tuple[float, int] | None = None  # seconds and frames of the first event
+        self._place = 0  # of the chunk in progress
         self._announced = False
+        self.retries = 0
+        self.faults: list[dict[str, object]] = []
 
     def __enter__(self) -> Progress:
         self._start = time.perf_counter()
         self._stack = contextlib.ExitStack()
-        bar = console.speaking_bar(self._expected) if console.is_live() else None
-        self._bar = self._stack.enter_context(bar) if bar else None
+        if console.is_live():
+            self._stack.enter_context(console.speaking_bar(self._expected, self._state))
         return self
 
     def __exit__(
@@ -50,30 +57,32 @@ class Progress:
             raise FishError("No speech was generated: every chunk was empty; try another --seed or text.")
 
     def saw(self, event: Frame | AudioChunk) -> None:
-        """Count the frames of an event, show the progress, and warn of a chunk that was truncated."""
-        elapsed = time.perf_counter() - self._start
+        """Count the frames of an event, announce long work, and warn of a chunk that came out wrong."""
         self.frames[event.sample] += event.codes.shape[1]
         self._chunk[event.sample] += event.codes.shape[1]
-        if self._first is None:
-            self._first = elapsed, sum(self.frames)
-        elif self._bar is not None:
-            self._bar(sum(self.frames), self._place(event), self._rate(elapsed))
-        elif elapsed - self._first[0] > _SETTLED and not self._announced:
-            self._announce(self._rate(elapsed))
+        self._place = self._spans.index(event.text_span) + (event.ended is not None)
+        if not console.is_live() and not self._announced and self._elapsed > _SETTLED:
+            self._announce()
         if event.ended is not None:
             self._judge(event)
             self._chunk[event.sample] = 0
 
     def _judge(self, event: Frame | AudioChunk) -> None:
-        """Warn of a chunk that was truncated or is empty."""
-        words = _short(event.text_span.text)
-        if event.ended is False:
-            limit = self._request.sampling.max_new_tokens
-            remedy = "raise --max-new-tokens" if limit else "shorten --chunk-length"
-            frames = self._chunk[event.sample]
+        """Warn of a chunk that came out wrong, and say with -v that one was generated again."""
+        words, frames = _short(event.text_span.text), self._chunk[event.sample]
+        fault = event.fault or ("truncated" if event.ended is False else None if frames else "empty")
+        if event.attempts > 1:
+            self.retries += event.attempts - 1
+            log.debug('"%s" was generated %d times', words, event.attempts)
+        if fault is None:
+            return
+        self.faults.append({"sample": event.sample, "text": event.text_span.text, "fault": fault})
+        if fault == "truncated":
+            remedy = "raise --max-new-tokens" if self._request.sampling.max_new_tokens else "shorten --chunk-length"
             console.warn(f'"{words}" was truncated at {_counted(frames, "frame")}; {remedy}, or try another --seed.')
-        elif not self._chunk[event.sample]:
-            console.warn(f'"{words}" came out empty; try another --seed.')
+        else:
+            how = "looping" if fault == "looping" else fault if fault == "empty" else f"{fault} ({self._time(frames)})"
+            console.warn(f'"{words}" came out {how}; try another --seed.')
 
     def seconds(self) -> list[float]:
         """Seconds of audio of each sample."""
@@ -81,35 +90,44 @@ class Progress:
 
     def figures(self) -> dict[str, float]:
         """Seconds of audio (of all samples), frames/s, seconds to the first frame, real-time factor."""
-        seconds = sum(self.frames) / self._engine.frame_rate
+        seconds, first = sum(self.seconds()), self._stream.first_step
         return {
             "seconds": round(seconds, 3),
-            "frames_per_second": round(sum(self.frames) / self.elapsed, 2),
-            "time_to_first_frame": round(self._first[0] if self._first else 0.0, 3),
+            "frames_per_second": round(self._stream.steps / self.elapsed, 2),
+            "time_to_first_frame": round(max(0.0, first - self._start) if first else 0.0, 3),
             "real_time_factor": round(self.elapsed / seconds, 3) if seconds else 0.0,
         }
 
-    def _rate(self, elapsed: float) -> float:
-        """Return frames per second since the first: the prefill before it would spoil the forecast."""
-        seconds, frames = self._first or (0.0, 0)
-        return (sum(self.frames) - frames) / max(elapsed - seconds, 1e-3)
-
-    def _place(self, event: Frame | AudioChunk) -> str:
+    def _state(self) -> tuple[int, str, float]:
+        """Return the frames so far, the chunk in progress, and frames/s."""
         chunks = len(self._spans)
-        return f"chunk {self._spans.index(event.text_span) + 1}/{chunks}" if chunks > 1 else "speaking"
+        place = f"chunk {min(self._place + 1, chunks)}/{chunks}" if chunks > 1 else "speaking"
+        return self._stream.steps, place if self._stream.steps else "starting", self._rate()
 
-    def _announce(self, rate: float) -> None:
-        self._announced = True
-        if (left := (self._expected - sum(self.frames)) / max(rate, 1e-3)) > _WORTH_TELLING:
+    @property
+    def _elapsed(self) -> float:
+        """Seconds since the first frame: the prefill before it would spoil the forecast."""
+        first = self._stream.first_step
+        return time.perf_counter() - first if first else 0.0
+
+    def _rate(self) -> float:
+        return (self._stream.steps - 1) / self._elapsed if self._elapsed else 0.0
+
+    def _announce(self) -> None:
+        self._announced, rate = True, self._rate()
+        if rate and (left := (self._expected - self._stream.steps) / rate) > _WORTH_TELLING:
             seconds = self._expected / self._engine.frame_rate
             console.note(f"About {seconds:.0f} s of speech at {rate:.0f} frames/s: about {left:.0f} s left.")
+
+    def _time(self, frames: int) -> str:
+        return f"{frames / self._engine.frame_rate:.1f} s"
 
 
 def report(seen: Progress, request: Request, outputs: Sequence[Path], model: str) -> None:
     """Show the result of a request: a line for each sample, with -v the figures; or JSON."""
     first = request.sampling.seed or 0
     seeds = [first + i for i in range(request.num_samples)]
-    drawn = request.sampling.temperature > 0  # greedy sampling needs no seed
+    drawn = request.sampling.temperature != 0  # greedy sampling needs no seed
     figures = seen.figures()
     made = []
     for path, seconds, seed in zip_longest(outputs, seen.seconds(), seeds):
@@ -120,7 +138,8 @@ def report(seen: Progress, request: Request, outputs: Sequence[Path], model: str
         speed = f"{figures['frames_per_second']:.1f} frames/s, real-time factor {figures['real_time_factor']:.2f}"
         console.note(f"{speed}, first frame after {figures['time_to_first_frame']:.2f} s")
     names = [str(path) for path in outputs]
-    console.result({"model": model, **figures, "seeds": seeds, "outputs": names, "files": made})
+    checks = {"retries": seen.retries, "faults": seen.faults}
+    console.result({"model": model, **figures, **checks, "seeds": seeds, "outputs": names, "files": made})
 
 
 def show_chunks(script: Script, outputs: Sequence[Path]) -> None:

@@ -51,7 +51,8 @@ def say(
     if play:
         require_player()
     engine = model.load()
-    request = speech.request(script, inputs.references(engine, voice))
+    streamed = play or output == Path("-")
+    request = speech.request(engine, script, inputs.references(engine, voice), streamed)
     inputs.check_language(engine, script.language)
     voice.check(engine)
     with console.status("Loading the model"):
@@ -60,7 +61,7 @@ def say(
     with contextlib.ExitStack() as stack:
         stack.enter_context(stream)
         sinks = _sinks(stack, engine, files, subtype, play)
-        seen = stack.enter_context(progress.Progress(engine, request, script))
+        seen = stack.enter_context(progress.Progress(engine, request, stream))
         for chunk in stream:
             seen.saw(chunk)
             for sink in sinks[chunk.sample]:

@@ -80,6 +80,7 @@ class Setting:
 
 
 _DTYPES = ("auto", "float32", "bfloat16", "float16")
+_OF_MODEL = "that of the model"
 _TABLE = (
     Setting("", "checkpoint_path", "model", None, "Model: a folder, a name, or built-in.",
             example="fish-speech-1.5", unset="downloaded, else built-in"),
@@ -94,15 +95,19 @@ _TABLE = (
     Setting("", "language", "text", None, "Language, such as en or zh.", example="en", unset="detected"),
     Setting("", "normalize", "bool", True, "Read numbers, dates and units as words.",
             off="Do not read numbers, dates and units as words."),
-    Setting("generate", "temperature", "float", 0.7, "Randomness, 0 to 2; 0 is greedy.", maximum=2),
-    Setting("generate", "top_p", "float", 0.7, "Probability mass to sample from.", maximum=1, min_open=True),
-    Setting("generate", "repetition_penalty", "float", 1.2, "Penalty on repeats; 1 is off.", maximum=2, min_open=True),
+    Setting("generate", "temperature", "float", None, "Randomness, 0 to 2; 0 is greedy.",
+            maximum=2, example=0.7, unset=_OF_MODEL),
+    Setting("generate", "top_p", "float", None, "Probability mass to sample from.",
+            maximum=1, min_open=True, example=0.7, unset=_OF_MODEL),
+    Setting("generate", "repetition_penalty", "float", None, "Penalty on repeats; 1 is off.",
+            maximum=2, min_open=True, example=1.2, unset=_OF_MODEL),
     Setting("generate", "seed", "int", None, "Repeat a result.", maximum=2**63 - 1, example=42, unset="random, shown"),
     Setting("generate", "max_new_tokens", "int", 1024, "Most frames per chunk; 0: no limit.", maximum=2**31),
     Setting("generate", "chunk_length", "int", 200, "Longest chunk of text, in bytes.", minimum=20, maximum=2000),
     Setting("generate", "iterative_prompt", "bool", True, "Use the chunks before as context of each chunk.",
             off="Speak each chunk without the ones before."),
     Setting("generate", "num_samples", "int", 1, "Samples, each with its own seed.", minimum=1, maximum=64),
+    Setting("generate", "check", "text", "length", "Repeat a chunk whose length is wrong", ("length", "off")),
     Setting("generate", "output_dir", "path", None, "Folder for the codes.", example="codes",
             unset="the working folder"),
     Setting("say", "play", "bool", False, "Play the speech while it is made."),

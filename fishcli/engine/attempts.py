@@ -44,8 +44,9 @@ class Attempts:
 
     def __init__(self, prepared: Prepared, seed: int, place: int) -> None:
         request = prepared.request
-        self.retries = request.retries if request.check != "off" else 0
         self._checks = request.check != "off"
+        # Greedy sampling repeats itself.
+        self.retries = request.retries if self._checks and request.sampling.temperature != 0 else 0
         self._frame_rate, self._limit = prepared.frame_rate, request.sampling.max_new_tokens
         self._seed, self._chunk = seed, place
         self._tries: list[Attempt] = []  # at the current chunk
