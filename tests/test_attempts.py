@@ -1,6 +1,7 @@
 """The check of a chunk, and the attempts at it: the rules alone, then the built-in voice through the engine."""
 
 import dataclasses
+import json
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -145,9 +146,9 @@ def spoken(engine, request):
 
 
 def test_a_chunk_that_came_out_wrong_is_generated_again(engine):
-    """At a temperature at which the built-in voice fails on 5 of 12 seeds: those are mended, the others unchanged."""
+    """At a temperature at which the built-in voice fails on nearly half of the seeds: those are mended, the others unchanged."""
     mended = 0
-    for seed in range(12):
+    for seed in range(6):
         once = Request("Hello.", sampling=SamplingParams(seed=seed, temperature=1.5, top_p=1.0))
         codes, [last] = spoken(engine, once)
         again, [final] = spoken(engine, dataclasses.replace(once, retries=2))
@@ -158,18 +159,18 @@ def test_a_chunk_that_came_out_wrong_is_generated_again(engine):
             assert final.attempts > 1
             mended += final.fault is None
         assert last.attempts == 1
-    assert mended >= 2
+    assert mended >= 1
 
 
 def test_a_retry_repeats_alone_and_in_company(engine):
-    text = "Hello. " * 8
+    text = "Hello. " * 4
     sampling = SamplingParams(temperature=1.5, top_p=1.0)
     requests = [
         Request(text, sampling=dataclasses.replace(sampling, seed=seed), chunk_length=20, retries=2)
-        for seed in range(4)
+        for seed in range(3)
     ]
     alone = [spoken(engine, request) for request in requests]
-    with ThreadPoolExecutor(4) as pool:
+    with ThreadPoolExecutor(3) as pool:
         together = list(pool.map(lambda request: spoken(engine, request), requests))
     for (codes, ends), (others, other_ends) in zip(alone, together, strict=True):
         np.testing.assert_array_equal(codes, others)
@@ -190,3 +191,35 @@ def test_the_steps_are_counted_while_frames_wait(engine):
         frames = list(stream)
     assert stream.steps >= len(frames)
     assert stream.first_step is not None
+
+
+@pytest.fixture(scope="module")
+def wrong(engine):
+    """Options with which the first attempt at "Hello." comes out too long."""
+    for seed in range(100):
+        sampling = SamplingParams(seed=seed, temperature=1.5, top_p=1.0)
+        *_, last = engine.generate(Request("Hello.", sampling=sampling))
+        if last.fault == "too long":
+            return ["Hello.", "--temperature", 1.5, "--top-p", 1, "--seed", seed, "--dtype", "float32"]
+    raise AssertionError("every seed is right")
+
+
+def test_a_file_gets_the_best_attempt(fish, wrong):
+    ran = fish("say", *wrong, "-v", "--json")
+    assert json.loads(ran.out)["retries"] > 0
+    assert '"Hello." was generated ' in ran.err
+    codes = fish("generate", *wrong, "--json")
+    assert json.loads(codes.out)["retries"] == json.loads(ran.out)["retries"]
+
+
+def test_what_may_have_been_heard_is_reported(fish, wrong):
+    ran = fish("say", *wrong, "-o", "-")
+    assert 'warning: "Hello." came out too long (' in ran.err
+    assert "try another --seed" in ran.err
+
+
+def test_the_check_can_be_off(fish, wrong):
+    ran = fish("say", *wrong, "--check", "off", "--json")
+    assert (json.loads(ran.out)["retries"], json.loads(ran.out)["faults"]) == (0, [])
+    assert "warning" not in ran.err
+    assert fish("say", *wrong, "--check", "maybe").code == 2

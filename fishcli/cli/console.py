@@ -8,7 +8,7 @@ import logging
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from rich.console import RenderableType
     from rich.progress import TaskID
     from rich.status import Status
 
@@ -123,23 +124,23 @@ def speaking_bar(expected: int, state: Callable[[], tuple[int, str, float]]) -> 
 
     A narrow terminal gets the description and the time that is left, a wide one the figures as well.
     """
+    from rich.live import Live
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
     fields = [SpinnerColumn(), TextColumn("{task.description}")]
     bar = [BarColumn(bar_width=None)] if stderr.width >= 32 else []
-
-    class Bar(Progress):
-        def get_renderables(self) -> Iterable[Any]:  # at each refresh, in a thread of Rich
-            frames, description, rate = state()
-            # Speech may be longer than expected: the bar then stays just below its end.
-            total = max(expected, frames + 1)
-            times = _times(self.tasks[0].elapsed or 0.0, (total - frames) / rate, rate) if rate else ""
-            self.update(task, completed=frames, total=total, description=description, times=times)
-            return super().get_renderables()
-
-    progress = Bar(*fields, *bar, TextColumn("{task.fields[times]}"), console=stderr, transient=True)
+    progress = Progress(*fields, *bar, TextColumn("{task.fields[times]}"), console=stderr)
     task = progress.add_task("starting", total=expected, times="")
-    with progress:
+
+    def draw() -> RenderableType:  # at each refresh, in a thread of Rich
+        frames, description, rate = state()
+        # Speech may be longer than expected: the bar then stays just below its end.
+        total = max(expected, frames + 1)
+        times = _times(progress.tasks[0].elapsed or 0.0, (total - frames) / rate, rate) if rate else ""
+        progress.update(task, completed=frames, total=total, description=description, times=times)
+        return progress.get_renderable()
+
+    with Live(get_renderable=draw, console=stderr, refresh_per_second=10, transient=True):
         yield
 
 
