@@ -21,7 +21,7 @@ def generate(
     output_dir: Annotated[Path, options.setting("generate.output_dir", options.OUTPUT, "DIR")] = Path(),
     dry_run: Annotated[bool, options.dry_run_option()] = False,
 ) -> None:
-    """Speak a text as codes: codes_0.npy, codes_1.npy, ...
+    """Speak a text as codes: codes_0.npy, codes_1.npy, ...; the next free numbers, so no file is replaced.
 
     [cyan]fish generate "Hello, world!"[/cyan]
     [cyan]fish generate "Hello, world!" --prompt-tokens fake.npy --prompt-text "What is said in it"[/cyan]
@@ -34,19 +34,20 @@ def generate(
     from fishcli.files import report_write_errors
 
     script = inputs.script(text, speech)
-    files = [output_dir / f"codes_{i}.npy" for i in range(speech.num_samples)]
+    files = outputs.codes(output_dir, speech.num_samples)
     outputs.check(files, [*(voice.ref or []), text.file])
     if dry_run:
-        progress.show_chunks(script, files)
+        progress.show_chunks(script, outputs.paths(files))
         return
     with report_write_errors(output_dir):
         output_dir.mkdir(parents=True, exist_ok=True)
+    outputs.check_writable_all(files)
     engine = model.load()
     request = speech.request(script, inputs.references(engine, voice))
     inputs.check_language(engine, script.language)
     with console.status("loading"):
         stream = engine.generate(request)
-    signals.clean_up()
+    signals.clean_up(saves=True)
     made: list[list[Codes]] = [[] for _ in range(request.num_samples)]
     with stream, progress.Progress(engine, request, script) as seen:
         for frame in stream:
@@ -54,4 +55,5 @@ def generate(
             made[frame.sample].append(frame.codes)
     for path, pieces in zip(files, made, strict=True):
         codes.write(path, np.concatenate(pieces, axis=1))
-    progress.report(seen.figures(), request, files)
+    signals.saved()
+    progress.report(seen.figures(), request, outputs.paths(files))
