@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fishcli.files import report_write_errors
+
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
@@ -36,7 +38,7 @@ flags = Flags()
 
 def is_live() -> bool:
     """Return whether to show live progress: on a capable terminal, unless -q is given."""
-    return stderr.is_terminal and not stderr.is_dumb_terminal and not flags.quiet
+    return stderr.is_terminal and not stderr.is_dumb_terminal and not flags.quiet and _is_utf8(stderr.encoding)
 
 
 def error(message: str) -> None:
@@ -57,13 +59,18 @@ def note(message: str) -> None:
 
 def listing(lines: str) -> None:
     """Print a text result to stdout, unchanged."""
-    sys.stdout.write(lines if lines.endswith("\n") else f"{lines}\n")
+    with report_write_errors("stdout"):
+        sys.stdout.write(lines if lines.endswith("\n") else f"{lines}\n")
 
 
 def result(fields: Mapping[str, Any]) -> None:
     """With --json, print the result of a command to stdout, as one JSON object."""
     if flags.json:
-        sys.stdout.write(json.dumps(fields, ensure_ascii=False) + "\n")
+        listing(json.dumps(fields, ensure_ascii=not _is_utf8(sys.stdout.encoding)))
+
+
+def _is_utf8(encoding: str) -> bool:
+    return encoding.lower().replace("_", "-") in ("utf-8", "utf8")
 
 
 def summary(rows: Mapping[str, str]) -> None:

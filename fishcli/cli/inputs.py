@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -42,7 +43,16 @@ def _source(argument: str | None, file: Path | None) -> str:
         return _read_text(Path("-") if file is None else file)
     if argument is None:
         raise SettingError("There is no text to speak; pass TEXT, --file FILE, or - for stdin.")
-    return argument
+    return _utf8(argument)
+
+
+def _utf8(argument: str) -> str:
+    """Return a text of the command line, which Python leaves undecoded where the locale is not UTF-8."""
+    try:
+        undecoded = os.fsencode(argument) if any("\ud800" <= letter <= "\udfff" for letter in argument) else None
+    except UnicodeEncodeError:  # no bytes: the surrogates were given as such
+        return argument
+    return argument if undecoded is None else text.decode(undecoded)
 
 
 def _read_text(path: Path) -> str:
@@ -78,7 +88,7 @@ def references(engine: Engine, given: VoiceOptions) -> list[Reference]:
     for path in paths:
         if str(path) != "-":
             open_regular(path).close()  # a missing file is an error before its transcript is a warning
-    spoken = given.ref_text or [_transcript(path) for path in paths]
+    spoken = [_utf8(said) for said in given.ref_text or []] or [_transcript(path) for path in paths]
     return [Reference(_codes(engine, path), said) for path, said in zip(paths, spoken, strict=True)]
 
 
