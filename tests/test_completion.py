@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fishcli.cli.completers import models
-from fishcli.cli.completion import script
+from fishcli.cli.completion_scripts import SCRIPTS as TEXTS
 
 SCRIPTS = Path(__file__).parent.parent / "completions"
 SHELLS = {"bash": "fish.bash", "zsh": "_fish", "fish": "fish.fish"}
@@ -25,7 +25,7 @@ def environment(tmp_path, monkeypatch):
     (tmp_path / "checkpoints" / "mine" / "config.json").touch()
     program = tmp_path / "bin" / "fish"
     program.parent.mkdir()
-    program.write_text(f"#!{sys.executable}\nfrom fishcli.cli.main import main\nmain()\n")
+    program.write_text(f"#!{sys.executable}\nfrom fishcli.__main__ import main\nmain()\n")
     program.chmod(0o755)
     return {
         **os.environ,
@@ -46,7 +46,7 @@ def offered(environment: dict[str, str], *words: str) -> list[str]:
 @pytest.mark.parametrize("shell", SHELLS)
 def test_the_checked_in_scripts_are_those_of_the_program(shell, fish):
     printed = fish("completion", shell).out
-    assert printed == script(shell)
+    assert printed == TEXTS[shell]
     regenerate = f"fish completion {shell} > completions/{SHELLS[shell]}"
     assert (SCRIPTS / SHELLS[shell]).read_text() == printed, f"stale; run: {regenerate}"
 
@@ -87,7 +87,7 @@ def test_completions(environment, words, some):
 )
 def test_files_are_completed_by_the_shell(environment, words):
     assert offered(environment, *words) == []
-    assert "-o default" in script("bash")  # which then completes files
+    assert "-o default" in TEXTS["bash"]  # which then completes files
 
 
 def test_a_broken_settings_file_does_not_disable_it(environment, tmp_path):
@@ -149,7 +149,7 @@ def test_install_writes_the_file_that_the_shell_reads(environment, tmp_path, she
     variables.pop("BASH_COMPLETION_USER_DIR", None)
     command = ["fish", "completion", shell, "--install"]
     ran = subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
-    assert (tmp_path / place).read_text() == script(shell)
+    assert (tmp_path / place).read_text() == TEXTS[shell]
     assert ran.stdout == ""
     assert str(tmp_path / place) in ran.stderr
     assert "open" in ran.stderr.lower()
