@@ -1,5 +1,5 @@
 function __fishcli_program
-    set --local program (command --search -- $argv[1])
+    set --local program (command --search -- (string replace --regex '^~/' $HOME/ -- $argv[1]))
     or return 1
     head -c 4096 -- $program 2>/dev/null | grep -aq fishcli
     and echo $program

@@ -45,7 +45,9 @@ def completion(
             console.listing(script)
         return
     target, next_step = _place(shell)
-    for path in [target] if shell is Shell.zsh else [target, target.with_name(target.name.replace("fish", "fishcli"))]:
+    for path in (
+        [target] if shell is Shell.zsh else [target, target.with_name(target.name.replace("fish", "fishcli", 1))]
+    ):
         _write(path, script)
     console.note(f"Written to {target}. {next_step}")
     if not _is_ours(shutil.which("fish")):

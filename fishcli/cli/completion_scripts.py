@@ -49,7 +49,7 @@ compdef _fishcli_completion fish fishcli
 # Where `fish` is the shell, it keeps its own completions: those of its data folder, or from 4.1 on of its program.
 _FISH = """\
 function __fishcli_program
-    set --local program (command --search -- $argv[1])
+    set --local program (command --search -- (string replace --regex '^~/' $HOME/ -- $argv[1]))
     or return 1
     head -c 4096 -- $program 2>/dev/null | grep -aq fishcli
     and echo $program
