@@ -142,7 +142,7 @@ def _destination(target: Path) -> Path:
     """
     for _ in range(_MOST_LINKS):
         if target.is_dir():
-            raise IsADirectoryError(errno.EISDIR, "it is a folder", str(target))
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
         if not target.is_symlink():
             return target
         place, link = target.parent.stat(), target.lstat()

@@ -366,7 +366,7 @@ def test_a_pipe_without_a_suffix_gets_wav(fish, folder):
 IMPOSSIBLE = {
     "a missing folder": (1, "the folder none does not exist", "none/x.{}"),
     "a file for a folder": (1, "the folder in/codes.npy does not exist", "in/codes.npy/x.{}"),
-    "a folder": (1, "it is a folder", "folder.{}"),
+    "a folder": (1, "Is a directory", "folder.{}"),
     "a loop of links": (1, "symbolic links", "loop.{}"),
     "an empty name": (2, "", ""),
 }
