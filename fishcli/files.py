@@ -172,7 +172,7 @@ def _create(target: Path) -> tuple[Path, int]:
     mode = _mode(target)
     descriptor = os.open(path, _NEW, 0o666 if mode is None else 0o600)
     if mode is not None:
-        path.chmod(mode | stat.S_IWUSR)
+        _set_mode(path, mode | stat.S_IWUSR)
     return path, descriptor
 
 
@@ -185,8 +185,13 @@ def _mode(path: Path) -> int | None:
 
 def _rename(temporary: Path, target: Path) -> None:
     if (mode := _mode(target)) is not None:
-        temporary.chmod(mode)
+        _set_mode(temporary, mode)
     os.replace(temporary, target)
+
+
+def _set_mode(path: Path, mode: int) -> None:
+    with contextlib.suppress(PermissionError):  # of a file system without modes
+        path.chmod(mode)
 
 
 def _shortened(name: str) -> str:
@@ -239,14 +244,13 @@ def discard_leftovers(target: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Flush a file or a folder to the disk. On Windows, where a folder cannot be opened, do nothing for one."""
-    if os.name == "nt" and path.is_dir():
-        return
-    descriptor = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    """Flush a file or a folder to the disk. For a folder it is an attempt: network shares and Windows may refuse it."""
+    with contextlib.suppress(OSError) if path.is_dir() else contextlib.nullcontext():
+        descriptor = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def check_writable(target: Path) -> None:

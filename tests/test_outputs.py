@@ -324,6 +324,15 @@ def test_a_new_file_has_the_mode_of_the_umask(tmp_path, kind):
     assert stat.S_IMODE((tmp_path / "out.wav").stat().st_mode) == 0o640
 
 
+@posix
+@pytest.mark.parametrize("kind", WRITERS)
+def test_a_folder_that_cannot_be_read_takes_files(tmp_path, kind):
+    tmp_path.chmod(0o333)
+    write(kind, tmp_path / "out.wav")
+    tmp_path.chmod(0o755)
+    assert names(tmp_path) == {"out.wav"}
+
+
 @pytest.mark.parametrize("kind", WRITERS)
 @pytest.mark.parametrize("name", ["n" * 251 + ".wav", "ä" * 125 + ".wav", "音" * 83 + ".wav", "n" * 232 + ".wav"])
 def test_a_name_may_be_as_long_as_the_file_system_allows(tmp_path, kind, name):
