@@ -6,7 +6,9 @@
 ...     play(chunk.samples, engine.sample_rate)
 """
 
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
+
+TYPE_CHECKING = False  # without `typing`: the command line imports this before it can handle a Ctrl-C
 
 __version__ = "0.1.0"
 __all__ = [
@@ -23,6 +25,8 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from fishcli.engine import Engine as Engine
     from fishcli.engine import load as load
     from fishcli.errors import FishError as FishError

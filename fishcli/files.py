@@ -1,18 +1,28 @@
-"""The folders of the package, and atomic writes: to a temporary file, synced, then renamed over the target."""
+"""The folders of the package, and atomic writes: to a temporary file, synced, then renamed.
+
+A name that the caller gives is replaced (`replacing`, or `writing` to a Path). A name that the program makes up never
+replaces a file (`writing` to a NextFree).
+"""
 
 import contextlib
-import glob
+import errno
 import itertools
 import os
+import re
 import secrets
 import stat
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
 from fishcli.errors import FishError, InputError
 
-_TEMPORARY = ".tmp"
+_NEW = os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+_LONGEST_NAME = 255  # bytes
+_TEMPORARY = re.compile(r"\..*\.fishcli-[0-9a-f]{8}\.tmp", re.DOTALL)
+_MOST_LINKS = 40  # as in Linux
 
 
 def folder(kind: Literal["cache", "config", "data"]) -> Path:
@@ -23,6 +33,50 @@ def folder(kind: Literal["cache", "config", "data"]) -> Path:
     return Path(given) if given else Path(getattr(platformdirs, f"user_{kind}_dir")("fishcli", appauthor=False))
 
 
+@dataclass
+class NextFree:
+    """A new file, which gets the first free name of a series when it is complete: out.wav, out-1.wav, ...
+
+    No file is replaced, and parallel runs never get the same name. `path` is the name that was free when it was
+    chosen, and after `writing` the name of the file.
+    """
+
+    name: Callable[[int], Path]  # the series
+    number: int
+
+    @property
+    def path(self) -> Path:
+        return self.name(self.number)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @classmethod
+    def choose(cls, name: Callable[[int], Path], count: int = 1, start: int = 0) -> list["NextFree"]:
+        """Return the first `count` numbers from `start` whose names are free now."""
+        free = (number for number in itertools.count(start) if not os.path.lexists(name(number)))
+        return [cls(name, number) for number in itertools.islice(free, count)]
+
+    def take(self, temporary: Path) -> None:
+        """Rename a complete file to the first free name."""
+        while True:
+            try:
+                os.close(os.open(self.path, _NEW, 0o666))  # claims the name, on any file system
+            except FileExistsError:
+                self.number += 1
+                continue
+            try:
+                return os.replace(temporary, self.path)
+            except BaseException:
+                self.path.unlink()
+                raise
+
+
+def numbered(path: Path) -> Callable[[int], Path]:
+    """Return the series out.wav, out-1.wav, out-2.wav, ... of out.wav."""
+    return lambda number: path.with_stem(f"{path.stem}-{number}") if number else path
+
+
 @contextlib.contextmanager
 def replacing(target: Path, durable: bool = True) -> Iterator[Path]:
     """Yield a new temporary path beside `target`, and rename it to `target` if the block succeeds.
@@ -31,45 +85,183 @@ def replacing(target: Path, durable: bool = True) -> Iterator[Path]:
     (`/dev/null`, a named pipe) cannot be replaced and is yielded itself. Without `durable` the file is not synced to
     the disk, and may be damaged after a power failure.
     """
-    target = Path(os.path.realpath(target))  # a link stays a link
-    if target.exists() and not target.is_file():
+    if is_special(target):
         yield target
         return
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}{_TEMPORARY}")
-    try:
+    target = _destination(target)
+    with _temporary(target) as (temporary, file):
+        file.close()
         yield temporary
         if durable:
             sync(temporary)
-        if target.exists():
-            temporary.chmod(target.stat().st_mode & 0o777)
-        os.replace(temporary, target)
+        _rename(temporary, target)
         if durable:
             sync(target.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
-def discard_leftovers(target: Path) -> None:
-    """Remove the temporary files of killed writers of `target`. Call it only while nobody else can be writing."""
-    for leftover in target.parent.glob(f".{glob.escape(target.name)}.*{_TEMPORARY}"):
-        leftover.unlink(missing_ok=True)
+@contextlib.contextmanager
+def writing(target: Path | NextFree) -> Iterator[BinaryIO]:
+    """Yield a new file for a result of the user's. It gets its name, synced, if the block succeeds.
+
+    While the process lives its temporary file is locked: one that a killed process has left in the folder is removed.
+    """
+    if isinstance(target, Path):
+        if is_special(target):
+            with target.open("wb") as special:
+                yield special
+            return
+        target = _destination(target)
+    path = target if isinstance(target, Path) else target.path
+    _remove_abandoned(path.parent)
+    with _temporary(path, locked=True) as (temporary, file):
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+        if os.name == "nt":  # where an open file cannot be renamed
+            file.close()
+        if isinstance(target, Path):
+            _rename(temporary, target)
+        else:
+            target.take(temporary)
+        sync(path.parent)
 
 
-def sync(path: Path) -> None:
-    """Flush a file or a folder to the disk. On Windows, where a folder cannot be opened, do nothing for one."""
-    if os.name == "nt" and path.is_dir():
-        return
-    descriptor = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+def is_special(path: Path) -> bool:
+    """Return whether a path is a device or a pipe, which is written to and not replaced."""
     try:
-        os.fsync(descriptor)
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+def _destination(target: Path) -> Path:
+    """Return the file that a path leads to: a link that is written to stays a link.
+
+    Raises PermissionError for a stranger's link in a folder like /tmp, as systems do that protect their users from it.
+    """
+    for _ in range(_MOST_LINKS):
+        if target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
+        if not target.is_symlink():
+            return target
+        place, link = target.parent.stat(), target.lstat()
+        shared = place.st_mode & stat.S_ISVTX and place.st_mode & stat.S_IWOTH
+        if shared and link.st_uid not in (os.geteuid(), place.st_uid):
+            raise PermissionError(errno.EACCES, "it is another user's link in a shared folder", str(target))
+        target = target.parent / target.readlink()
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(target))
+
+
+@contextlib.contextmanager
+def _temporary(target: Path, locked: bool = False) -> Iterator[tuple[Path, BinaryIO]]:
+    """Yield a new file beside `target`, with its mode, open for writing. It is removed unless it was renamed."""
+    path, descriptor = _create(target)
+    while locked and not _lock(descriptor, wait=True):  # another run took it for one of a killed process
+        os.close(descriptor)
+        path, descriptor = _create(target)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield path, file
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _create(target: Path) -> tuple[Path, int]:
+    path = target.with_name(f".{_shortened(target.name)}.fishcli-{secrets.token_hex(4)}.tmp")
+    mode = _mode(target)
+    descriptor = os.open(path, _NEW, 0o666 if mode is None else 0o600)
+    if mode is not None:
+        _set_mode(path, mode | stat.S_IWUSR)
+    return path, descriptor
+
+
+def _mode(path: Path) -> int | None:
+    try:
+        return path.stat().st_mode & 0o777
+    except OSError:
+        return None
+
+
+def _rename(temporary: Path, target: Path) -> None:
+    if (mode := _mode(target)) is not None:
+        _set_mode(temporary, mode)
+    os.replace(temporary, target)
+
+
+def _set_mode(path: Path, mode: int) -> None:
+    with contextlib.suppress(PermissionError):  # of a file system without modes
+        path.chmod(mode)
+
+
+def _shortened(name: str) -> str:
+    """Return the start of a name, such that the name of its temporary file is not too long."""
+    room = _LONGEST_NAME - len("..fishcli-01234567.tmp")
+    return os.fsencode(name)[:room].decode(errors="ignore") if len(os.fsencode(name)) > room else name
+
+
+def _lock(descriptor: int, wait: bool) -> bool:
+    """Lock an open file for this process. Return False if another process has locked or removed it.
+
+    The system frees the lock of a killed process. With `wait`, a file system without locks is no obstacle.
+    """
+    if sys.platform == "win32":
+        return True
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return wait
+    return os.fstat(descriptor).st_nlink > 0
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove our temporary files in a folder whose writers are gone."""
+    with contextlib.suppress(OSError):  # a folder that cannot be read
+        for path in [each for each in folder.iterdir() if _TEMPORARY.fullmatch(each.name)]:
+            with contextlib.suppress(OSError):
+                _remove_unlocked(path)
+
+
+def _remove_unlocked(path: Path) -> None:
+    if os.name == "nt":
+        return path.unlink()  # refused while it is open
+    descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode) and _lock(descriptor, wait=False):
+            path.unlink()
     finally:
         os.close(descriptor)
 
 
-def next_free(path: Path, count: int = 1) -> list[Path]:
-    """Return the first `count` of `out.wav`, `out-1.wav`, `out-2.wav`, ... that do not exist."""
-    names = itertools.chain([path], (path.with_stem(f"{path.stem}-{i}") for i in itertools.count(1)))
-    return list(itertools.islice((name for name in names if not name.exists()), count))
+def discard_leftovers(target: Path) -> None:
+    """Remove the temporary files of killed writers of `target`. Call it only while nobody else can be writing."""
+    start = f".{_shortened(target.name)}."
+    for path in target.parent.iterdir():
+        if path.name.startswith(start) and path.name.endswith(".tmp"):
+            path.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Flush a file or a folder to the disk. For a folder it is an attempt: network shares and Windows may refuse it."""
+    with contextlib.suppress(OSError) if path.is_dir() else contextlib.nullcontext():
+        descriptor = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def check_writable(target: Path) -> None:
+    """Raise OSError if a file cannot be made or replaced here. Call it before long work whose result it holds."""
+    if is_special(target):
+        return
+    folder = _destination(target).parent
+    if not folder.is_dir():
+        raise FileNotFoundError(errno.ENOENT, f"the folder {folder} does not exist", str(target))
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(target))
 
 
 def open_regular(path: Path) -> BinaryIO:
@@ -98,4 +290,5 @@ def report_write_errors(name: Path | str) -> Iterator[None]:
     except BrokenPipeError:  # the reader has closed the pipe, as in `fish ... | head`: not an error
         raise
     except OSError as error:
-        raise FishError(f"{name} cannot be written ({error.strerror}); use another path or free space.") from error
+        remedy = "free space" if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None)) else "use another path"
+        raise FishError(f"{name} cannot be written ({error.strerror}); {remedy}.") from error

@@ -326,11 +326,8 @@ WRONG = {
     "a mistyped command": (2, "say", ["sya", "Hi."]),
     "an unknown format": (2, ".wav", ["say", "Hi.", "-o", "out.doc"]),
     "an exact mp3": (2, "mp3", ["say", "Hi.", "-o", "out.mp3", "--subtype", "FLOAT"]),
-    "the input as output": (
-        2,
-        "codes_0.npy",
-        ["generate", "Hi.", "--prompt-tokens", "codes_0.npy", "--prompt-text", "x"],
-    ),
+    "the input as output": (2, "uniforms.npy is an input", ["encode", "uniforms.npy", "-o", "uniforms.npy"]),
+    "codes without .npy": (2, "x.txt does not end in .npy", ["encode", "uniforms.wav", "-o", "x.txt"]),
     "JSON and sound": (2, "stdout", ["say", "Hi.", "-o", "-", "--json"]),
     "an unknown subtype on stdout": (2, "WRONG", ["say", "Hi.", "-o", "-", "--subtype", "WRONG"]),
     "two results of one name": (2, "two.npy", ["encode", "two.wav", "two.flac"]),
@@ -348,7 +345,8 @@ def test_an_error(fish, tmp_path, case):
     np.save(tmp_path / "flat.npy", np.zeros(9, np.int16))
     np.save(tmp_path / "high.npy", np.full((8, 4), 1000, np.int16))
     soundfile.write(tmp_path / "silent.wav", np.zeros(8_000), 8_000)
-    (tmp_path / "uniforms.wav").write_bytes(bytes(range(256)) * 9)
+    for name in ("uniforms.wav", "uniforms.npy"):
+        (tmp_path / name).write_bytes(bytes(range(256)) * 9)
     (tmp_path / "latin.txt").write_bytes("Größe".encode("latin-1"))
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     code, named, arguments = WRONG[case]
@@ -457,6 +455,7 @@ def test_interrupted(tmp_path, number, code):
         err = process.stderr.read().decode()
         assert process.wait() == code, err
     assert "Traceback" not in err
+    assert err.endswith("Interrupted; nothing was saved.\n") == (number == signal.SIGINT)
     assert not list(tmp_path.iterdir())
 
 
@@ -466,4 +465,4 @@ def test_a_closed_pipe(tmp_path):
         assert process.stdout.read(4) == b"RIFF"
         process.stdout.close()
         err = process.stderr.read().decode()
-    assert err == ""
+    assert (process.returncode, err) == (141, "")  # as after SIGPIPE

@@ -1,15 +1,15 @@
 """Shell completion: the scripts of the three shells, and the completions."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from shells import find_shell, make_programs, path
 
 from fishcli.cli.completers import models
-from fishcli.cli.completion import script
+from fishcli.cli.completion_scripts import SCRIPTS as TEXTS
 
 SCRIPTS = Path(__file__).parent.parent / "completions"
 SHELLS = {"bash": "fish.bash", "zsh": "_fish", "fish": "fish.fish"}
@@ -25,7 +25,7 @@ def environment(tmp_path, monkeypatch):
     (tmp_path / "checkpoints" / "mine" / "config.json").touch()
     program = tmp_path / "bin" / "fish"
     program.parent.mkdir()
-    program.write_text(f"#!{sys.executable}\nfrom fishcli.cli.main import main\nmain()\n")
+    program.write_text(f"#!{sys.executable}\nfrom fishcli.__main__ import main\nmain()\n")
     program.chmod(0o755)
     return {
         **os.environ,
@@ -46,7 +46,7 @@ def offered(environment: dict[str, str], *words: str) -> list[str]:
 @pytest.mark.parametrize("shell", SHELLS)
 def test_the_checked_in_scripts_are_those_of_the_program(shell, fish):
     printed = fish("completion", shell).out
-    assert printed == script(shell)
+    assert printed == TEXTS[shell]
     regenerate = f"fish completion {shell} > completions/{SHELLS[shell]}"
     assert (SCRIPTS / SHELLS[shell]).read_text() == printed, f"stale; run: {regenerate}"
 
@@ -87,7 +87,7 @@ def test_completions(environment, words, some):
 )
 def test_files_are_completed_by_the_shell(environment, words):
     assert offered(environment, *words) == []
-    assert "-o default" in script("bash")  # which then completes files
+    assert "-o default" in TEXTS["bash"]  # which then completes files
 
 
 def test_a_broken_settings_file_does_not_disable_it(environment, tmp_path):
@@ -116,22 +116,75 @@ def test_zsh_and_fish_show_the_help(environment):
         assert ran.stdout.strip() == expected
 
 
-@pytest.mark.skipif(not shutil.which("bash"), reason="there is no bash")
-def test_bash_runs_its_script(environment):
-    program = f"""
-    source {SCRIPTS / "fish.bash"}
-    COMP_WORDS=(fish config set dev) COMP_CWORD=3
-    $(complete -p fish | sed 's/.*-F \\([^ ]*\\) .*/\\1/') fish
-    echo "${{COMPREPLY[@]}}"
-    """
-    command = ["bash", "--norc", "-euc", program]
-    assert subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout == "device\n"
+COMPLETED = [
+    # the program on the command line; programs in the folders of PATH, in order; whether it is completed
+    ("fish", ["ours"], True),
+    ("fish", [], False),
+    ("fish", ["other"], False),
+    ("fish", ["other", "ours"], False),
+    ("fish", ["ours", "other"], True),
+    ("fishcli", ["other", "ours"], True),
+    ("fishcli", ["other"], False),
+    ("ours/fish", ["other"], True),
+    ("other/fish", ["ours"], False),
+    ("~/ours/fish", [], True),
+    ("no-such/fish", ["ours"], False),
+]
 
 
-@pytest.mark.skipif(not shutil.which("zsh"), reason="there is no zsh")
+@pytest.fixture
+def programs(environment, tmp_path):
+    """The environment of a shell, with folders of programs in the working folder."""
+    make_programs(tmp_path)
+    return {**environment, "HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path / "config")}
+
+
+BASH = """
+source {script}
+COMP_WORDS=({program} config set dev) COMP_CWORD=3
+$(complete -p {name} | sed 's/.*-F \\([^ ]*\\) .*/\\1/') '{program}'
+echo "${{COMPREPLY[@]}}"
+"""
+
+
+@pytest.mark.parametrize(("program", "first", "completed"), COMPLETED)
+def test_bash_completes_our_program_and_starts_no_other(programs, tmp_path, program, first, completed):
+    line = BASH.format(script=SCRIPTS / "fish.bash", program=program, name=Path(program).name)
+    command = [find_shell("bash"), "--norc", "-euc", line]
+    ran = subprocess.run(command, env=programs | {"PATH": path(tmp_path, *first)}, capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "device\n" if completed else "\n", "")
+    assert not (tmp_path / "started").exists()
+
+
+@pytest.mark.skipif(not find_shell("fish"), reason="there is no fish shell")
+@pytest.mark.parametrize(("program", "first", "completed"), COMPLETED)
+def test_the_fish_shell_completes_our_program_and_starts_no_other(programs, tmp_path, program, first, completed):
+    line = f"source {SCRIPTS / 'fish.fish'}; complete --do-complete '{program} config set dev'"
+    command = [find_shell("fish"), "--no-config", "-c", line]
+    ran = subprocess.run(command, env=programs | {"PATH": path(tmp_path, *first)}, capture_output=True, text=True)
+    assert ran.stderr == ""
+    assert ("device" in ran.stdout) == completed
+    assert not (tmp_path / "started").exists()
+
+
+@pytest.mark.skipif(not find_shell("fish"), reason="there is no fish shell")
+@pytest.mark.parametrize(("first", "kept"), [("shell", True), ("other", True), ("ours", False)])
+@pytest.mark.parametrize("later", [False, True])
+def test_the_fish_shell_keeps_its_own_completion(programs, tmp_path, first, kept, later):
+    """Wherever `fish` is not ours, also after a change of PATH, as by a virtual environment."""
+    path_of = " ".join(path(tmp_path, first).split(os.pathsep))
+    before = path_of.replace(first, "ours" if kept else "other") if later else path_of
+    line = f"set PATH {before}; source {SCRIPTS / 'fish.fish'}; set PATH {path_of}; complete -C 'fish --no-con'"
+    command = [find_shell("fish"), "--no-config", "-c", line]
+    ran = subprocess.run(command, env=programs, capture_output=True, text=True)
+    assert ("--no-config" in ran.stdout, ran.stderr) == (kept, "")
+    assert not (tmp_path / "started").exists()
+
+
+@pytest.mark.skipif(not find_shell("zsh"), reason="there is no zsh")
 def test_zsh_reads_its_script(environment):
     program = f"fpath=({SCRIPTS} $fpath); autoload -Uz compinit; compinit -u -D; print $_comps[fish]"
-    command = ["zsh", "-fc", program]
+    command = [find_shell("zsh"), "-fc", program]
     assert subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout == "_fish\n"
 
 
@@ -149,7 +202,7 @@ def test_install_writes_the_file_that_the_shell_reads(environment, tmp_path, she
     variables.pop("BASH_COMPLETION_USER_DIR", None)
     command = ["fish", "completion", shell, "--install"]
     ran = subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
-    assert (tmp_path / place).read_text() == script(shell)
+    assert (tmp_path / place).read_text() == TEXTS[shell]
     assert ran.stdout == ""
     assert str(tmp_path / place) in ran.stderr
     assert "open" in ran.stderr.lower()
@@ -163,8 +216,9 @@ def test_install_without_variables_goes_to_the_home_folder(fish, tmp_path, monke
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     for shell in SHELLS:
         fish("completion", shell, "--install")
-    places = [".local/share/bash-completion/completions/fish", ".zfunc/_fish", ".config/fish/completions/fish.fish"]
-    assert all((tmp_path / place).is_file() for place in places)
+    bash, shell = Path(".local/share/bash-completion/completions"), Path(".config/fish/completions")
+    places = [bash / "fish", bash / "fishcli", Path(".zfunc/_fish"), shell / "fish.fish", shell / "fishcli.fish"]
+    assert {path.relative_to(tmp_path) for path in tmp_path.rglob("*fish*") if path.is_file()} == set(places)
 
 
 def test_install_warns_where_fish_is_another_program(fish, tmp_path, monkeypatch):

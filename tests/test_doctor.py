@@ -370,6 +370,7 @@ def test_no_player_fails_only_if_playing_is_the_setting(doctor, monkeypatch, tmp
     if doctor()[1]["audio output"][0]["value"] == "sounddevice":
         pytest.skip("there is a sound device")
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("PULSE_SERVER", "elsewhere")
     code, checks = doctor()
     assert code == 0
     assert only(checks["audio output"], "warn")["remedy"].startswith("run `pip install 'fishcli[play]'`")

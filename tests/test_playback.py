@@ -1,6 +1,8 @@
 """Playback through a player program, here a small script on the PATH, and through a fake sound device."""
 
 import io
+import json
+import re
 import signal
 import stat
 import sys
@@ -12,7 +14,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from fishcli.audio.playback import Player, find_player
+from fishcli.audio import playback
+from fishcli.audio.playback import Player, require_player
 from fishcli.errors import FishError, SettingError
 
 LISTEN = "import shutil; shutil.copyfileobj(sys.stdin.buffer, here('heard').open('wb'))"
@@ -31,7 +34,8 @@ LEAVE = "sys.stdin.buffer.read(100)"
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
-    """The only folder on the PATH; there is no sound device."""
+    """The only folder on the PATH. There is a sound server, and no sound device of PortAudio."""
+    monkeypatch.setenv("PULSE_SERVER", "elsewhere")
     (tmp_path / "sounddevice.py").write_text("raise ImportError")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "sounddevice", raising=False)
@@ -51,10 +55,9 @@ def sound(seconds: float, rate: int = 22_050) -> np.ndarray:
 
 
 def test_the_first_available_player_is_used(folder):
-    assert find_player() is None
     for name in ("afplay", "aplay", "paplay", "ffplay"):
         add_program(folder, name, LISTEN)
-        assert find_player() == str(folder / name)
+        assert require_player() == str(folder / name)
 
 
 def test_without_a_player_the_error_says_what_to_install(folder):
@@ -145,7 +148,7 @@ def test_a_full_queue_blocks_the_writer_until_ctrl_c(folder, ctrl_c_when):
 @pytest.mark.parametrize("name", ["ffplay", "afplay"])
 def test_a_failure_is_one_sentence_with_the_last_line_of_the_player(folder, name):
     add_program(folder, name, DIE)
-    with pytest.raises(FishError, match=rf"^{name} stopped before.*\(cannot open the sound card\); write to a file"):  # noqa: SIM117
+    with pytest.raises(FishError, match=rf"^{name} stopped before.*\(cannot open the sound card\)\."):  # noqa: SIM117
         with Player(22_050) as player:
             player.write(sound(3))
 
@@ -195,7 +198,7 @@ def device(folder) -> Path:
 
 def test_the_sound_device_is_preferred(device):
     add_program(device, "ffplay", LISTEN)
-    assert find_player() == "sounddevice"
+    assert require_player() == "sounddevice"
     with Player(22_050) as player:
         player.write(sound(1))
     import sounddevice
@@ -219,9 +222,10 @@ def test_the_sound_device_stops_at_once(device):
 @pytest.mark.parametrize("variable", ["NO_DRIVER", "CHANNELS"])
 def test_a_machine_without_an_output_falls_back_to_a_program(device, monkeypatch, variable):
     monkeypatch.setenv(variable, "1" if variable == "NO_DRIVER" else "0")
-    assert find_player() is None
+    with pytest.raises(SettingError, match=r"^There is no sound device here\.$"):
+        require_player()
     add_program(device, "ffplay", LISTEN)
-    assert find_player() == str(device / "ffplay")
+    assert require_player() == str(device / "ffplay")
 
 
 def test_a_sound_device_that_fails_is_one_sentence(device):
@@ -229,7 +233,75 @@ def test_a_sound_device_that_fails_is_one_sentence(device):
         player.write(sound(1, 7))
 
 
-def test_an_early_exit_with_status_0_is_an_error(folder):
+@pytest.mark.parametrize("seconds", [0.1, 60])
+def test_an_error_with_status_0_is_an_error(folder, seconds):
+    """As of ffplay without a sound card, however long the sound is and however soon it ends."""
     add_program(folder, "ffplay", f"{LISTEN}; sys.stderr.write('audio open failed\\n')")
-    with pytest.raises(FishError, match="audio open failed"), Player(22_050) as player:
-        player.write(sound(60))
+    with pytest.raises(FishError, match="ffplay reported an error \\(audio open failed\\)"), Player(22_050) as player:
+        player.write(sound(seconds))
+
+
+def test_a_gap_in_the_sound_is_no_error(folder):
+    add_program(folder, "aplay", f"{LISTEN}; sys.stderr.write('underrun!!! (at least 5.200 ms long)\\n')")
+    with Player(22_050) as player:
+        player.write(sound(1))
+    assert (folder / "heard").exists()
+
+
+@pytest.fixture
+def silent(folder, monkeypatch) -> Path:
+    """A machine without a sound card or sound server."""
+    for name in playback._SOUND_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
+    monkeypatch.setenv("HOME", str(folder))
+    if playback._has_sound_output():
+        pytest.skip("this machine has a sound card")
+    return folder
+
+
+NO_PACKAGE, NO_LIBRARY = "raise ImportError", "raise OSError('PortAudio library not found')"
+APT = re.escape(f"`{playback._INSTALL_PORTAUDIO}`")
+
+
+@pytest.mark.parametrize(
+    ("sounddevice", "program", "message"),
+    [
+        (NO_PACKAGE, "ffplay", r"^There is no sound device here\.$"),
+        (NO_PACKAGE, None, r"^There is no sound device here\.$"),
+        (NO_LIBRARY, None, rf"^There is no sound device here, and PortAudio is missing \({APT}\)\.$"),
+        ("def query_devices(): return []", "ffplay", r"^There is no sound device here\.$"),
+    ],
+)
+def test_without_a_sound_card_it_says_so(silent, sounddevice, program, message):
+    (silent / "sounddevice.py").write_text(sounddevice)
+    if program:
+        add_program(silent, program, LISTEN)
+    with pytest.raises(SettingError, match=message):
+        require_player()
+
+
+def test_portaudio_missing_beside_a_sound_server(folder):
+    (folder / "sounddevice.py").write_text(NO_LIBRARY)
+    with pytest.raises(SettingError, match=rf"^No player was found, and PortAudio is missing; run {APT}\.$"):
+        require_player()
+
+
+@pytest.mark.parametrize("path", ["pulse/native", "pipewire-0"])
+def test_a_sound_server_is_found_by_its_socket(silent, path):
+    (silent / path).parent.mkdir(exist_ok=True)
+    (silent / path).touch()
+    add_program(silent, "paplay", LISTEN)
+    assert require_player() == str(silent / "paplay")
+
+
+def test_play_without_a_sound_card_is_an_error_before_the_model_is_loaded(silent, fish):
+    ran = fish("say", "Hi.", "--play", "--checkpoint-path", "nowhere")
+    assert (ran.code, ran.err) == (2, "error: There is no sound device here; write to a file with -o.\n")
+
+
+def test_doctor_agrees_with_play(silent, fish):
+    checks = json.loads(fish("doctor", "--json").out)["checks"]
+    [found] = [check for check in checks if check["name"] == "audio output"]
+    assert found["value"] == "There is no sound device here"
+    assert found["state"] == "warn"

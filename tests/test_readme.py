@@ -92,6 +92,7 @@ def environment(tmp_path, hub):
         "FISHCLI_GENERATE_MAX_NEW_TOKENS": "60",
         "EDITOR": "echo",
         "HF_ENDPOINT": hub.url,
+        "PULSE_SERVER": "elsewhere",  # a place for sound
         "PATH": os.pathsep.join(map(str, path)),
     }
 

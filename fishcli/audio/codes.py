@@ -15,7 +15,7 @@ from typing import BinaryIO, Literal, NamedTuple, cast
 import numpy as np
 
 from fishcli.errors import InputError
-from fishcli.files import open_regular, replacing, report_write_errors
+from fishcli.files import NextFree, open_regular, report_write_errors, writing
 
 MAX_FRAMES = 2**20  # over 13 hours of speech
 _MAX_HEADER = 4096  # bytes; numpy writes 118 for such an array
@@ -52,15 +52,15 @@ def read(path: Path, *, codebooks: int = 8, size: int = 1000) -> np.ndarray:
     return codes.astype(np.int16, order="C")
 
 
-def write(target: Path | BinaryIO, codes: np.ndarray) -> None:
-    """Write codes (K, T) as a .npy of int16 to a stream, or to a file, which is replaced at once."""
+def write(target: Path | NextFree | BinaryIO, codes: np.ndarray) -> None:
+    """Write codes (K, T) as a .npy of int16 to a stream, or to a file: it appears complete, or not at all."""
     encoded = io.BytesIO()
     np.save(encoded, np.ascontiguousarray(codes, dtype=np.int16), allow_pickle=False)
-    if not isinstance(target, Path):
+    if not isinstance(target, Path | NextFree):
         target.write(encoded.getbuffer())
         return
-    with report_write_errors(target), replacing(target) as temporary:
-        temporary.write_bytes(encoded.getbuffer())
+    with report_write_errors(str(target)), writing(target) as file:
+        file.write(encoded.getbuffer())
 
 
 def _read_header(file: BinaryIO, path: Path) -> _Header:

@@ -6,7 +6,10 @@ and lost. Python raises it in the main thread, so libsndfile runs in a thread of
 
 import contextlib
 import io
+import os
+import stat
 import struct
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,10 +19,14 @@ from typing import Any, BinaryIO, NamedTuple, ParamSpec, TypeVar
 import numpy as np
 
 from fishcli.errors import SettingError
-from fishcli.files import replacing, report_write_errors
+from fishcli.files import NextFree, is_special, report_write_errors, writing
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
+
+
+_WAV_HEADER = 44  # bytes
+_MAX_WAV = 2**32 - 38  # bytes of samples, by the four bytes of the header's sizes
 
 
 class _Format(NamedTuple):
@@ -50,9 +57,15 @@ def output_format(path: Path, subtype: str | None = None) -> str:
 
     Call it before any work starts: it raises SettingError for an unknown suffix, or a subtype that the format lacks.
     """
-    name = path.suffix[1:].lower()
+    name = _format_of(path)
     _find_format(name, subtype, str(path))
     return name
+
+
+def _format_of(path: Path) -> str:
+    """Return the format that a suffix names. A device or a pipe, such as /dev/null, needs none, and gets WAV."""
+    name = path.suffix[1:].lower()
+    return "wav" if name not in _FORMATS and is_special(path) else name
 
 
 def _find_format(name: str, subtype: str | None, target: str) -> tuple[_Format, str]:
@@ -76,26 +89,29 @@ class Encoder:
             for block in blocks:
                 out.write(block)
 
-    A file is replaced when the `with` block succeeds, and left unchanged if it fails. A stream is flushed after each
-    block and never rewound, so a WAV header in it has no length; its `format` is wav by default. Samples are
-    resampled if the format does not support `rate` Hz, and clipped to -1..1 except for the subtype FLOAT.
+    A file is replaced when the `with` block succeeds, and left unchanged if it fails; a NextFree gets its name then.
+    A stream is flushed after each block, and its `format` is wav by default. The WAV header of a stream has no length,
+    until the end if the stream is a regular file, such as a redirected stdout. Samples are resampled if the format
+    does not support `rate` Hz, and clipped to -1..1 except for the subtype FLOAT.
 
     Raises SettingError for an unknown format or subtype, FishError if the file cannot be written, and
     BrokenPipeError if the reader of a stream has closed it.
     """
 
     def __init__(
-        self, target: Path | BinaryIO, rate: int, *, format: str | None = None, subtype: str | None = None
+        self, target: Path | NextFree | BinaryIO, rate: int, *, format: str | None = None, subtype: str | None = None
     ) -> None:
         self._target = target
-        self._name = str(target) if isinstance(target, Path) else "the output"
-        suffix = target.suffix[1:].lower() if isinstance(target, Path) else "wav"
-        self._format, self._subtype = _find_format(format or suffix, subtype, self._name)
+        path = target.path if isinstance(target, NextFree) else target
+        self._name = str(path) if isinstance(path, Path) else "the output"
+        format = format or (_format_of(path) if isinstance(path, Path) else "wav")
+        self._format, self._subtype = _find_format(format, subtype, self._name)
         self._rate = rate
         rates = self._format.rates or (rate,)
         self._out_rate = next((known for known in rates if known >= rate), rates[-1])
         self._samples = 0
         self._position = 0  # of the file, in bytes
+        self._header_at: int | None = None  # where a stream's WAV header is, if it can be completed
 
     @property
     def seconds(self) -> float:
@@ -133,13 +149,15 @@ class Encoder:
                 self._encode(self._resampler.resample_chunk(np.zeros(0, np.float32), last=True))
                 self._run(self._sound.close)
                 self._drain()
+                if self._header_at is not None:
+                    self._complete_header(self._header_at)
 
     def _open(self, stack: contextlib.ExitStack) -> BinaryIO:
         """Open the target; `_seekable` says whether the header can be completed at the end."""
-        if not isinstance(self._target, Path):
+        if not isinstance(self._target, Path | NextFree):
             self._seekable = False
             return self._target
-        file = stack.enter_context(stack.enter_context(replacing(self._target)).open("wb"))
+        file = stack.enter_context(writing(self._target))
         self._seekable = file.seekable()  # not a named pipe
         return file
 
@@ -149,7 +167,8 @@ class Encoder:
 
         container = self._format.container
         if container == "WAV" and not self._seekable:
-            self._sink.write(_streaming_wav_header(self._out_rate, self._subtype))
+            self._header_at = _rewritable_from(self._file)
+            self._sink.write(_wav_header(self._out_rate, self._subtype))
             container = "RAW"
         return self._run(
             soundfile.SoundFile,
@@ -191,6 +210,19 @@ class Encoder:
             self._position = offset + len(data)
         self._file.flush()
 
+    def _complete_header(self, start: int) -> None:
+        """Write the length into the WAV header of a stream that started at a position of its file."""
+        size = self._position - _WAV_HEADER
+        if size > _MAX_WAV:
+            return
+        if size % 2:
+            self._file.write(b"\0")
+        end = self._file.tell()
+        self._file.seek(start)
+        self._file.write(_wav_header(self._out_rate, self._subtype, size))
+        self._file.seek(end)
+        self._file.flush()
+
 
 class _Sink:
     """A file object for libsndfile that collects each write with its offset.
@@ -221,9 +253,33 @@ class _Sink:
         return pieces
 
 
-def _streaming_wav_header(rate: int, subtype: str) -> bytes:
-    """Return a header (44 bytes) for mono audio of unknown length, with the sizes that Fish Speech's server sends."""
+def _rewritable_from(stream: BinaryIO) -> int | None:
+    """Return the position of a stream if what follows can be rewritten later: in a regular file, not in a pipe."""
+    try:
+        descriptor = stream.fileno()
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode) or _appends(descriptor):
+            return None
+        return stream.tell()
+    except (OSError, ValueError, AttributeError):  # a stream in memory, or an object with `write` alone
+        return None
+
+
+def _appends(descriptor: int) -> bool:
+    """Return whether each write goes to the end of the file, as after `>>` in a shell."""
+    if sys.platform == "win32":
+        return False
+    import fcntl
+
+    return bool(fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_APPEND)
+
+
+def _wav_header(rate: int, subtype: str, size: int | None = None) -> bytes:
+    """Return a header (44 bytes) for mono audio of `size` bytes.
+
+    For an unknown size it has the sizes that Fish Speech's server sends.
+    """
     tag, width = {"PCM_16": (1, 2), "PCM_24": (1, 3), "FLOAT": (3, 4)}[subtype]
     form = struct.pack("<HHIIHH", tag, 1, rate, rate * width, width, 8 * width)
-    riff_size, data_size = 4_294_967_076, 4_294_967_040
+    data_size = 4_294_967_040 if size is None else size
+    riff_size = 4_294_967_076 if size is None else 36 + size + size % 2
     return struct.pack("<4sI4s4sI16s4sI", b"RIFF", riff_size, b"WAVE", b"fmt ", len(form), form, b"data", data_size)

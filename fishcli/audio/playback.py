@@ -2,12 +2,14 @@
 
 import contextlib
 import logging
+import os
 import queue
+import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
@@ -28,35 +30,60 @@ _PROGRAMS = {  # arguments to play a WAV stream from stdin; afplay needs a file
     "afplay": [],
 }
 _DEVICE = "sounddevice"
+_INSTALL_PORTAUDIO = "brew install portaudio" if sys.platform == "darwin" else "apt install libportaudio2"
 _PIECE = 0.1  # s; the sound device stops within this time after a Ctrl-C
 _AHEAD = 60.0  # s of audio in the queue at most: a faster model waits, so memory stays bounded
 
 
-def find_player() -> str | None:
-    """Return `sounddevice`, the path of ffplay, paplay, aplay or afplay, or None if there is no player."""
-    if _has_sound_device():
-        return _DEVICE
-    return next((path for program in _PROGRAMS if (path := shutil.which(program))), None)
+_NO_PLAYER = (
+    "No player was found; run `pip install 'fishcli[play]'`, or install ffmpeg (ffplay), pulseaudio-utils (paplay) or "
+    "alsa-utils (aplay)"
+)
+_HARMLESS = re.compile(r"underrun|xrun", re.IGNORECASE)  # a gap; the player goes on
+# What tells a player program where to send the audio.
+_SOUND_VARIABLES = ("PULSE_SERVER", "PIPEWIRE_REMOTE", "SDL_AUDIODRIVER", "AUDIODEV", "JACK_DEFAULT_SERVER")
 
 
 def require_player() -> str:
-    """Return the same, or raise SettingError if there is none. Call it before any work starts."""
-    if (found := find_player()) is None:
-        raise SettingError(
-            "No player was found; run `pip install 'fishcli[play]'`, or install ffmpeg (ffplay), "
-            "pulseaudio-utils (paplay) or alsa-utils (aplay)."
-        )
-    return found
+    """Return `sounddevice`, or the path of ffplay, paplay, aplay or afplay.
+
+    Raises SettingError if audio cannot be played here. Call it before any work starts.
+    """
+    silent = otherwise = "There is no sound device here"
+    try:
+        if _has_sound_device():
+            return _DEVICE
+    except ImportError:
+        otherwise = _NO_PLAYER
+    except OSError:  # sounddevice is installed, and its library is not
+        silent += f", and PortAudio is missing (`{_INSTALL_PORTAUDIO}`)"
+        otherwise = f"No player was found, and PortAudio is missing; run `{_INSTALL_PORTAUDIO}`"
+    if not _has_sound_output():
+        raise SettingError(f"{silent}.", field="play")
+    if program := next((path for program in _PROGRAMS if (path := shutil.which(program))), None):
+        return program
+    raise SettingError(f"{otherwise}.", field="play")
 
 
 def _has_sound_device() -> bool:
-    try:
-        import sounddevice
+    """Return whether PortAudio has an output. Raises ImportError or OSError if it is not installed."""
+    import sounddevice
 
+    try:
         return any(device["max_output_channels"] > 0 for device in sounddevice.query_devices())
-    except Exception as error:  # no package, no PortAudio, or an error of a driver: a program may play
+    except Exception as error:  # an error of a driver: a program may play
         _log.debug("no sound device: %s", error)
         return False
+
+
+def _has_sound_output() -> bool:
+    """Return whether a player program would find a sound card or a sound server. Unknown, and so true, off Linux."""
+    if sys.platform != "linux" or any(os.environ.get(name) for name in _SOUND_VARIABLES):
+        return True
+    runtime = Path(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}")
+    servers = (runtime / "pulse/native", runtime / "pipewire-0", Path("/var/run/pulse/native"), Path("/dev/dsp"))
+    settings = (Path.home() / ".asoundrc", Path("/etc/asound.conf"))  # which may name a server elsewhere
+    return any(map(os.path.lexists, (*servers, *settings))) or any(Path("/dev/snd").glob("pcm*p"))
 
 
 class Player:
@@ -160,7 +187,7 @@ class _Device:
                 for block in blocks:
                     stream.write(np.ascontiguousarray(block, np.float32))
         except sounddevice.PortAudioError as error:
-            raise FishError(f"The sound device failed ({error}); write to a file instead.", field="play") from error
+            raise FishError(f"The sound device failed ({error}).", field="play") from error
 
     def stop(self) -> None:
         """Do nothing: `blocks` raises, and at most one piece is still in the device."""
@@ -193,13 +220,15 @@ class _Program:
         return self._process
 
     def _check(self, status: int, log: BinaryIO, truncated: bool = False) -> None:
-        if status == 0 and not truncated:
-            return
+        """Raise FishError if the player failed. Without a sound device ffplay prints errors, and exits with 0."""
         log.seek(0)
-        lines = log.read().decode(errors="replace").split("\n")
-        said = next((line.strip() for line in reversed(lines) if line.strip()), f"exit status {status}")
-        name = Path(self._path).stem
-        raise FishError(f"{name} stopped before the end of the audio ({said}); write to a file instead.", field="play")
+        lines = [line.strip() for line in log.read().decode(errors="replace").split("\n")]
+        errors = [line for line in lines if line and not _HARMLESS.search(line)]
+        if status == 0 and not truncated and not errors:
+            return
+        said = errors[-1] if errors else f"exit status {status}"
+        problem = "stopped before the end of the audio" if status or truncated else "reported an error"
+        raise FishError(f"{Path(self._path).stem} {problem} ({said}).", field="play")
 
 
 class _Pipe(_Program):
@@ -208,7 +237,7 @@ class _Pipe(_Program):
     def play(self, blocks: Iterable[np.ndarray]) -> None:
         with tempfile.TemporaryFile() as log:
             arguments = _PROGRAMS[Path(self._path).stem]
-            truncated, started = False, time.monotonic()
+            truncated = False
             with self._start(log, *arguments) as process:  # leaving the block waits for it
                 stream = cast(BinaryIO, process.stdin)
                 try:
@@ -217,9 +246,7 @@ class _Pipe(_Program):
                             sound.write(block)
                 except BrokenPipeError:
                     truncated = True
-            # Without a sound device ffplay prints an error, and exits early with status 0.
-            too_early = time.monotonic() - started < sound.seconds / 2 and log.tell() > 0
-            self._check(process.returncode, log, truncated or too_early)
+            self._check(process.returncode, log, truncated)
 
 
 class _File(_Program):

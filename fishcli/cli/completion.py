@@ -9,15 +9,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from typer.completion import completion_init, get_completion_script  # type: ignore[attr-defined]
+from typer.completion import completion_init  # type: ignore[attr-defined]
 
 from fishcli.cli import console
 from fishcli.cli.app import DebugOption, app, command
+from fishcli.cli.completion_scripts import LOOKED_AT, SCRIPTS
 from fishcli.files import replacing, report_write_errors
-
-_VARIABLE = "_FISH_COMPLETE"  # in which the scripts call this program
-# On the first Tab, zsh runs an autoloaded file as the completion function; typer's script only registers one.
-_FIRST_TAB = '[[ $zsh_eval_context[-1] == loadautofunc ]] && _fish_completion "$@"\n'
 
 completion_init()  # registers the shells; typer itself does so only for --install-completion
 
@@ -41,25 +38,26 @@ def completion(
       fish completion bash --install
       fish completion zsh > _fish
     """
+    script = SCRIPTS[shell.value]
     if not install:
-        console.listing(script(shell.value))
+        if console.flags.json:
+            console.result({"shell": shell.value, "script": script})
+        else:
+            console.listing(script)
         return
     target, next_step = _place(shell)
-    _write(target, script(shell.value))
+    for path in (
+        [target] if shell is Shell.zsh else [target, target.with_name(target.name.replace("fish", "fishcli", 1))]
+    ):
+        _write(path, script)
     console.note(f"Written to {target}. {next_step}")
     if not _is_ours(shutil.which("fish")):
-        console.warn("`fish` is another program in this PATH; completion works only for this one.")
+        console.warn("`fish` is another program in this PATH; complete `fishcli`, which is always this one.")
     console.result({"shell": shell.value, "path": str(target), "next": next_step})
 
 
-def script(shell: str) -> str:
-    """Return the completion script of a shell."""
-    made = get_completion_script(prog_name="fish", complete_var=_VARIABLE, shell=shell)
-    return f"{made}\n{_FIRST_TAB if shell == 'zsh' else ''}"
-
-
 def _place(shell: Shell) -> tuple[Path, str]:
-    """Return the file that a shell reads, and the next step for the user."""
+    """Return the file that a shell reads for `fish`, and the next step. bash and fish read another for `fishcli`."""
     if shell is Shell.bash:
         data = _folder("XDG_DATA_HOME", ".local/share") / "bash-completion"
         target = _folder("BASH_COMPLETION_USER_DIR", str(data)) / "completions" / "fish"
@@ -87,6 +85,9 @@ def _write(target: Path, text: str) -> None:
 def _is_ours(found: str | None) -> bool:
     """Return whether a program named `fish` is this one, and not the shell."""
     try:
-        return found is not None and b"fishcli" in Path(found).read_bytes()
+        if found is None:
+            return False
+        with open(found, "rb") as program:
+            return b"fishcli" in program.read(LOOKED_AT)
     except OSError:
         return False

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
+from fishcli.files import report_write_errors
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -42,7 +44,7 @@ _spinner: Status | None = None  # the one that turns
 
 def is_live() -> bool:
     """Return whether to show live progress: on a capable terminal, unless -q is given."""
-    return stderr.is_terminal and not stderr.is_dumb_terminal and not flags.quiet
+    return stderr.is_terminal and not stderr.is_dumb_terminal and not flags.quiet and _is_utf8(stderr.encoding)
 
 
 def error(message: str) -> None:
@@ -87,13 +89,18 @@ def help_page(text: str) -> None:
 
 def listing(lines: str) -> None:
     """Print a text result to stdout, unchanged."""
-    sys.stdout.write(lines if lines.endswith("\n") else f"{lines}\n")
+    with report_write_errors("stdout"):
+        sys.stdout.write(lines if lines.endswith("\n") else f"{lines}\n")
 
 
 def result(fields: Mapping[str, Any]) -> None:
     """With --json, print the result of a command, or its error, to stdout, as one JSON object."""
     if flags.json:
-        sys.stdout.write(json.dumps(fields, ensure_ascii=False) + "\n")
+        listing(json.dumps(fields, ensure_ascii=not _is_utf8(sys.stdout.encoding)))
+
+
+def _is_utf8(encoding: str) -> bool:
+    return encoding.lower().replace("_", "-") in ("utf-8", "utf8")
 
 
 @contextlib.contextmanager

@@ -10,7 +10,6 @@ import typer
 from fishcli.cli import console, options, signals
 from fishcli.cli.app import app, command
 from fishcli.errors import SettingError
-from fishcli.files import next_free
 
 
 @command(app)
@@ -35,19 +34,21 @@ def decode(
 
     if len(codes) > 1 and output:
         raise SettingError("-o needs exactly one CODES file; without it each one is written to the next free out.wav.")
-    files = [output] if output else next_free(Path("out.wav"), len(codes))
+    files = outputs.samples(output, Path("out.wav"), len(codes))
     outputs.check(files, codes)
     outputs.check_sound(files, subtype)
+    outputs.check_writable_all(files)
     engine = model.load()
     layout = engine.codec_settings
     done = []
-    signals.clean_up()
+    signals.clean_up(saves=str(output) != "-")
     for path, file in zip(codes, files, strict=True):
         with inputs.readable(path) as source:
             given = read(source, codebooks=layout.codebooks, size=layout.codes)
         with audio.Encoder(outputs.target(file), engine.sample_rate, subtype=subtype) as out:
             for samples in engine.decode(given):
                 out.write(samples)
+        signals.saved()
         console.saved(file, out.seconds)
         done.append({"input": str(path), "output": str(file), "seconds": round(out.seconds, 3)})
     console.result({"files": done})

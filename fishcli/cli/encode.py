@@ -44,16 +44,19 @@ def encode(
 
     if len(recordings) > 1 and (output or reconstruct):
         raise SettingError("-o and --reconstruct need exactly one recording; without them each becomes NAME.npy.")
-    files = [output or Path("stdin.npy" if str(path) == "-" else f"{path.stem}.npy") for path in recordings]
+    files = [output or outputs.codes_of(path) for path in recordings]
     again = [reconstruct] if reconstruct else []
     outputs.check([*files, *again], recordings)
+    outputs.check_codes(files)
     outputs.check_sound(again)
+    outputs.check_writable_all([*files, *again])
     engine = model.load()
     done = []
-    signals.clean_up()
+    signals.clean_up(saves=str(output) != "-")
     for path, file in zip(recordings, files, strict=True):
         encoded = inputs.encoded(engine, path)
         codes.write(outputs.target(file), encoded)
+        signals.saved()
         seconds = encoded.shape[1] / engine.frame_rate
         console.saved(file, seconds)
         done.append({"input": str(path), "output": str(file), "frames": encoded.shape[1], "seconds": round(seconds, 3)})

@@ -35,20 +35,21 @@ def generate(
     from fishcli.files import report_write_errors
 
     script = inputs.script(text, speech)
-    files = [output_dir / f"codes_{i}.npy" for i in range(speech.num_samples)]
+    files = outputs.codes(output_dir, speech.num_samples)
     outputs.check(files, [*(voice.ref or []), text.file])
     if dry_run:
-        progress.show_chunks(script, files)
+        progress.show_chunks(script, outputs.paths(files))
         return
     with report_write_errors(output_dir):
         output_dir.mkdir(parents=True, exist_ok=True)
+    outputs.check_writable_all(files)
     engine = model.load()
     request = speech.request(engine, script, inputs.references(engine, voice), streamed=False)
     inputs.check_language(engine, script.language)
     voice.check(engine)
     with console.status("Loading the model"):
         stream = engine.generate(request)
-    signals.clean_up()
+    signals.clean_up(saves=True)
     made: list[list[Codes]] = [[] for _ in range(request.num_samples)]
     with stream, progress.Progress(engine, request, stream) as seen:
         for frame in stream:
@@ -56,4 +57,5 @@ def generate(
             made[frame.sample].append(frame.codes)
     for path, pieces in zip(files, made, strict=True):
         codes.write(path, np.concatenate(pieces, axis=1))
-    progress.report(seen, request, files, engine.model.name)
+    signals.saved()
+    progress.report(seen, request, outputs.paths(files), engine.model.name)

@@ -22,7 +22,7 @@ OPTIONS = {
     "temperature": "set it with --temperature",
     "top_p": "set it with --top-p",
     "repetition_penalty": "set it with --repetition-penalty",
-    "play": "pass -o FILE",
+    "play": "write to a file with -o",
     "subtype": "choose another with --subtype",
     "local_dir": "choose another folder with --local-dir DIR",
     "revision": "choose another with --revision",

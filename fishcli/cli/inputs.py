@@ -47,10 +47,19 @@ def _source(argument: str | None, file: Path | None) -> str:
             raise SettingError("There is no text to speak; pass TEXT in quotes, --file FILE, or pipe a text in.")
         return piped
     if argument != "-":
-        return argument
+        return _utf8(argument)
     if sys.stdin is not None and sys.stdin.isatty():
         console.note(f"Type the text; end with {'Ctrl-Z and Enter' if os.name == 'nt' else 'Ctrl-D'}.")
     return _read_text(Path("-"))
+
+
+def _utf8(argument: str) -> str:
+    """Return a text of the command line, which Python leaves undecoded where the locale is not UTF-8."""
+    try:
+        undecoded = os.fsencode(argument) if any("\ud800" <= letter <= "\udfff" for letter in argument) else None
+    except UnicodeEncodeError:  # no bytes: the surrogates were given as such
+        return argument
+    return argument if undecoded is None else text.decode(undecoded)
 
 
 def _read_text(path: Path) -> str:
@@ -86,7 +95,7 @@ def references(engine: Engine, given: VoiceOptions) -> list[Reference]:
     for path in paths:
         if str(path) != "-":
             open_regular(path).close()  # a missing file is an error before its transcript is a warning
-    spoken = given.ref_text or [_transcript(path) for path in paths]
+    spoken = [_utf8(said) for said in given.ref_text or []] or [_transcript(path) for path in paths]
     return [Reference(_codes(engine, path), said) for path, said in zip(paths, spoken, strict=True)]
 
 

@@ -13,8 +13,9 @@ from typing import Any
 
 import typer
 
-from fishcli.cli import console, hints, mistakes, signals
+from fishcli.cli import console, hints, mistakes, signals, streams
 from fishcli.cli.app import app
+from fishcli.cli.completion_scripts import INSTRUCTIONS, VARIABLE
 from fishcli.errors import FishError
 
 # Importing a command adds it to the app, in the order of the help.
@@ -22,28 +23,48 @@ from fishcli.errors import FishError
 from fishcli.cli import say, generate, encode, decode, download, config, doctor, bench, completion  # noqa: F401
 # isort: on
 
+_READER_GONE = 141  # as after SIGPIPE
+
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    signals.leave_at_once()
+    streams.prepare()
     for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), _terminated)
     _shorten_openmp_spinning()
     # For errors that the parser finds before it reads the option.
     console.flags.json = "--json" in itertools.takewhile("--".__ne__, sys.argv[1:])
+    code = _run()
+    if code == signals.INTERRUPTED:
+        console.stderr.print(signals.interruption())
     try:
-        code = app(standalone_mode=False, prog_name="fish")
-    except KeyboardInterrupt:
-        code = signals.INTERRUPTED
-    except Exception as error:
-        code = _report(error)
-    try:
-        sys.stdout.flush()
+        streams.flush()
     except BrokenPipeError:
-        # The reader has closed the pipe, which is no error. Without this, Python prints one when it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(code if isinstance(code, int) else 0)
+        code = code or _READER_GONE
+    except OSError as error:
+        if not code:
+            code = 1
+            console.error(f"stdout cannot be written ({error.strerror}).")
+    sys.exit(code)
+
+
+def _run() -> int:
+    """Run the command, and return the exit code."""
+    if os.environ.get(VARIABLE) and os.environ[VARIABLE] not in INSTRUCTIONS:
+        return _stray_variable()
+    try:
+        code = app(standalone_mode=False, prog_name="fish", complete_var=VARIABLE)
+    except KeyboardInterrupt:
+        return signals.INTERRUPTED
+    except SystemExit as ended:  # from a signal, or from the parser, which exits with 1 if stdout's reader is gone
+        if isinstance(ended.__context__, BrokenPipeError):
+            streams.discard()
+            return _READER_GONE
+        return ended.code if isinstance(ended.code, int) else 0
+    except Exception as error:
+        return _report(error)
+    return code if isinstance(code, int) else 0
 
 
 def _shorten_openmp_spinning() -> None:
@@ -57,12 +78,12 @@ def _shorten_openmp_spinning() -> None:
 
 def _report(error: BaseException) -> int:
     """Print an error on one line, with --json as JSON too, and return the exit code."""
-    if isinstance(error, BrokenPipeError):
-        return 141  # as after SIGPIPE
     if console.flags.debug:
         console.stderr.print(traceback.format_exc(), markup=False)
     if isinstance(error, typer.Abort):
         return signals.INTERRUPTED
+    if isinstance(error, KeyError | ValueError) and VARIABLE in os.environ:
+        return _stray_variable()
     message, kind, code = _described(error)
     console.error(message)
     console.result({"error": message, "code": kind, "exit": code})
@@ -73,6 +94,8 @@ def _described(error: BaseException) -> tuple[str, str, int]:
     """Return the message, the kind and the exit code of an error."""
     if isinstance(error, FishError):
         return hints.message(error), _snake_case(type(error).__name__), error.exit_code
+    if isinstance(error, OSError) and not _has_working_folder():
+        return "The working folder does not exist any more; change to another one.", "os_error", 1
     if isinstance(error, OSError):
         return f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}.", "os_error", 1
     if isinstance(error, typer.TyperException):
@@ -92,6 +115,19 @@ def _usage(error: Any) -> str:
 
 def _snake_case(name: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+def _stray_variable() -> int:
+    console.error(f"{VARIABLE} is set, as completion scripts do for one call; unset it.")
+    return 2
+
+
+def _has_working_folder() -> bool:
+    try:
+        os.getcwd()
+    except OSError:
+        return False
+    return True
 
 
 def _terminated(number: int, _frame: FrameType | None) -> None:

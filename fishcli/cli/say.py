@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 from fishcli.cli import console, options, signals
 from fishcli.cli.app import app, command
 from fishcli.errors import SettingError
-from fishcli.files import next_free
 
 if TYPE_CHECKING:
     from fishcli.audio import Encoder
     from fishcli.audio.playback import Player
+    from fishcli.cli.outputs import Output
     from fishcli.engine import Engine
 
 
@@ -42,12 +42,12 @@ def say(
     from fishcli.cli import inputs, outputs, progress
 
     script = inputs.script(text, speech)
-    files = _files(output, speech.num_samples, play)
+    files = _files(output, subtype, speech.num_samples, play)
     outputs.check(files, [*(voice.ref or []), text.file])
-    outputs.check_sound(files, subtype)
     if dry_run:
-        progress.show_chunks(script, files)
+        progress.show_chunks(script, outputs.paths(files))
         return
+    outputs.check_writable_all(files)
     if play:
         require_player()
     engine = model.load()
@@ -57,7 +57,7 @@ def say(
     voice.check(engine)
     with console.status("Loading the model"):
         stream = engine.speak(request)
-    signals.clean_up()
+    signals.clean_up(saves=bool(files) and str(output) != "-")
     with contextlib.ExitStack() as stack:
         stack.enter_context(stream)
         sinks = _sinks(stack, engine, files, subtype, play)
@@ -66,20 +66,25 @@ def say(
             seen.saw(chunk)
             for sink in sinks[chunk.sample]:
                 sink.write(chunk.samples)
-    progress.report(seen, request, files, engine.model.name)
+    signals.saved()
+    progress.report(seen, request, outputs.paths(files), engine.model.name)
 
 
-def _files(output: Path | None, samples: int, play: bool) -> list[Path]:
+def _files(output: Path | None, subtype: str | None, samples: int, play: bool) -> list[Output]:
     """One file for each sample; `-` is stdout; none when the speech is only played."""
+    from fishcli.cli import outputs
+
     if samples > 1 and (play or str(output) == "-"):
         raise SettingError(f"--num-samples {samples} makes several results; give -o FILE, without --play.")
-    if output is None:
-        return [] if play else next_free(Path("out.wav"), samples)
-    return [output, *(output.with_stem(f"{output.stem}-{i}") for i in range(1, samples))]
+    if output is None and play:
+        return []
+    default = Path("out.wav")
+    outputs.check_sound([output or default], subtype)
+    return outputs.samples(output, default, samples)
 
 
 def _sinks(
-    stack: contextlib.ExitStack, engine: Engine, files: list[Path], subtype: str | None, play: bool
+    stack: contextlib.ExitStack, engine: Engine, files: list[Output], subtype: str | None, play: bool
 ) -> list[list[Encoder | Player]]:
     """Where the sound of each sample goes."""
     from fishcli.audio import Encoder

@@ -5,12 +5,12 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import platform
-import sys
 from collections.abc import Iterator
 
 import fishcli
 from fishcli.config import Settings
 from fishcli.doctor.check import Check
+from fishcli.errors import SettingError
 
 # Libraries with compiled code, which can be installed and still fail to import.
 _LIBRARIES = ("numpy", "soundfile", "soxr", "safetensors", "tiktoken", "regex")
@@ -68,16 +68,13 @@ def _torch() -> Check:
 def _audio_output(required: bool) -> Check:
     if not (usable("numpy") and usable("soundfile")):
         return Check("audio output", "not checked without the libraries", "warn", "repair them first")
-    from fishcli.audio.playback import find_player
+    from fishcli.audio.playback import require_player
 
-    player = find_player()
-    if player is not None:
-        return Check("audio output", player)
-    no_device = "sounddevice finds no device, and there is no player"
-    absent = no_device if _version("sounddevice") else "no player, and the extra `play` is not installed"
-    tools = {"darwin": "brew install ffmpeg", "win32": "winget install ffmpeg"}.get(sys.platform, "apt install ffmpeg")
-    remedy = f"run `pip install 'fishcli[play]'` or `{tools}`; -o FILE works without one"
-    return Check("audio output", absent, "fail" if required else "warn", remedy)
+    try:
+        return Check("audio output", require_player())
+    except SettingError as error:
+        problem, _, remedy = str(error).rstrip(".").partition("; ")
+        return Check("audio output", problem, "fail" if required else "warn", remedy or "use -o FILE")
 
 
 def _version(package: str) -> str:
