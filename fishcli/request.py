@@ -274,13 +274,15 @@ def as_codes(codes: npt.ArrayLike, codebooks: int, size: int) -> Codes:
 
 def _integers(codes: npt.ArrayLike, codebooks: int | None = None) -> npt.NDArray[np.integer]:
     """Return a copy of codes (K, T), which nobody changes after the check. Raises InputError for another shape."""
-    expected = f"Codes must be integers of shape ({codebooks or 'codebooks'}, frames)"
+    expected = f"Codes must be integers of shape ({codebooks or 'K'}, T)"
     try:
-        array = np.array(codes)
+        array = np.asarray(codes).copy()
     except (TypeError, ValueError, OverflowError, RuntimeError) as error:  # a ragged list, a tensor of a GPU
         raise InputError(f"{expected}, not {type(codes).__name__}.") from error
-    if array.dtype.kind not in "iu" or array.ndim != 2 or not array.size or codebooks not in (None, len(array)):
-        raise InputError(f"{expected}, at least one, not {_described(array)}.")
+    if array.dtype.kind not in "iu" or array.ndim != 2 or codebooks not in (None, len(array)):
+        raise InputError(f"{expected}, not {_described(array)}.")
+    if not array.size:
+        raise InputError("Codes must have at least one frame.")
     return array
 
 

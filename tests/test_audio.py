@@ -16,7 +16,7 @@ import soundfile
 import soxr
 
 from fishcli import audio
-from fishcli.audio import Encoder, output_format, reader
+from fishcli.audio import Encoder, output_format
 from fishcli.errors import FishError, InputError, SettingError
 
 

@@ -23,6 +23,7 @@ from fishcli.errors import InputError
 from fishcli.files import open_regular, replacing, report_write_errors
 
 MAX_FRAMES = 2**20  # over 13 hours of speech
+_MAGIC = b"\x93NUMPY"
 _MAX_HEADER = 4096  # bytes; numpy writes 118 for such an array
 _HEADER_LENGTH_BYTES = {(1, 0): 2, (2, 0): 4, (3, 0): 4}  # by format version
 _WARNINGS = re.compile(rb"\\|[0-9][A-Za-z_]")  # Python's parser warns about these on stderr
@@ -92,6 +93,12 @@ def read_file(path: Path, *, codebooks: int = 8, size: int = 1000, name: str = "
     return CodesFile(codes.astype(np.int16, order="C"), made_by)
 
 
+def is_codes_file(path: Path) -> bool:
+    """Return whether a file starts as a .npy does. Raises InputError if it cannot be read."""
+    with open_regular(path) as file:
+        return file.read(len(_MAGIC)) == _MAGIC
+
+
 def write(target: Path | BinaryIO, codes: np.ndarray, codec: CodecId | None = None) -> None:
     """Write codes (K, T) as a .npy of int16 to a stream, or to a file, which is replaced at once."""
     encoded = io.BytesIO()
@@ -115,7 +122,7 @@ def _read_header(file: BinaryIO, name: str) -> _Header:
     """Read the .npy header; `file` is then at the first code."""
     start = file.read(8)
     length_bytes = _HEADER_LENGTH_BYTES.get((start[6], start[7])) if len(start) == 8 else None
-    if not start.startswith(b"\x93NUMPY") or length_bytes is None:
+    if not start.startswith(_MAGIC) or length_bytes is None:
         raise InputError(f"{name} is not a codes file (.npy); create one with `fish encode` or `fish generate`.")
     length = int.from_bytes(file.read(length_bytes), "little")
     text = file.read(min(length, _MAX_HEADER + 1))

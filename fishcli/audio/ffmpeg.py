@@ -65,7 +65,7 @@ def converted(file: BinaryIO, kind: Kind, name: str, max_seconds: float, max_byt
     program = shutil.which("ffmpeg")
     if program is None:
         remedy = f"install it, or convert the file elsewhere: {command(name)}" if Path(name).suffix else "install it"
-        raise InputError(f"{name} is {kind.name} audio, which is read by ffmpeg, and that is not installed; {remedy}.")
+        raise InputError(f"{name} is {kind.name} audio, which needs ffmpeg; {remedy}.")
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as wav, tempfile.TemporaryFile() as said:
         copy = Path(folder) / "input"  # seekable, and without the user's name for it
         with copy.open("wb") as target:

@@ -63,7 +63,9 @@ def _read(file: BinaryIO, name: str, rate: int, max_seconds: float, max_bytes: i
         raise InputError(f"{name} is empty; use another file.")
     kind = ffmpeg.kind_of(start)
     if kind is None and not _KNOWN.match(start):
-        raise InputError(f"{name} is not WAV, FLAC, Ogg, MP3 or AIFF audio; convert it to WAV, for example with ffmpeg.")
+        raise InputError(
+            f"{name} is not WAV, FLAC, Ogg, MP3 or AIFF audio; convert it to WAV, for example with ffmpeg."
+        )
     if file.seek(0, io.SEEK_END) > max_bytes:
         raise InputError(f"{name} is larger than {max_bytes / 2**20:.3g} MiB; cut it down to the part you need.")
     file.seek(0)
@@ -152,7 +154,7 @@ class _Downmix:
             return block[:, self._only or 0]
         with np.errstate(over="ignore", invalid="ignore"):  # of samples near the largest float; they are refused later
             mean: Samples = (block[:, 0] + block[:, 1]) / np.float32(2)
-        self._energy += [np.dot(signal, signal) for signal in (block[:, 0], block[:, 1], mean)]
+            self._energy += [np.dot(signal, signal) for signal in (block[:, 0], block[:, 1], mean)]
         return mean
 
     @property

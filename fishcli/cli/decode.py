@@ -8,13 +8,14 @@ from typing import Annotated
 import typer
 
 from fishcli.cli import console, options, signals
-from fishcli.cli.app import app, command
+from fishcli.cli.app import app, command, in_old_spelling
 from fishcli.errors import SettingError
 from fishcli.files import next_free
 
 
 @command(app)
 def decode(
+    ctx: typer.Context,
     model: options.ModelOptions,
     codes: Annotated[list[Path], typer.Argument(metavar="CODES...", help="Codes from encode or generate (.npy).")],
     output: Annotated[Path | None, options.output_option("The audio file (.wav .flac .mp3 .ogg .opus).")] = None,
@@ -27,21 +28,22 @@ def decode(
     [cyan]fish decode codes_0.npy -o exact.wav --subtype FLOAT[/cyan]
     """
     from fishcli import audio
-    from fishcli.audio.codes import read
     from fishcli.cli import inputs, outputs
+    from fishcli.cli.pipes import readable
 
     if len(codes) > 1 and output:
         raise SettingError("-o needs exactly one CODES file; without it each one is written to the next free out.wav.")
+    if output is None and in_old_spelling(ctx) and len(codes) == 1:
+        output = Path("fake.wav")  # the documentation's name
     files = [output] if output else next_free(Path("out.wav"), len(codes))
     outputs.check(files, codes)
     outputs.check_sound(files, subtype)
-    engine = model.load()
-    layout = engine.codec_settings
+    engine = inputs.codec_engine(model)
     done = []
     signals.clean_up()
     for path, file in zip(codes, files, strict=True):
-        with inputs.readable(path) as source:
-            given = read(source, codebooks=layout.codebooks, size=layout.codes)
+        with readable(path, audio.MAX_BYTES) as source:
+            given = inputs.read_codes(engine, source)
         with audio.Encoder(outputs.target(file), engine.sample_rate, subtype=subtype) as out:
             for samples in engine.decode(given):
                 out.write(samples)

@@ -8,12 +8,13 @@ from typing import Annotated
 import typer
 
 from fishcli.cli import console, options, signals
-from fishcli.cli.app import app, command
+from fishcli.cli.app import app, command, in_old_spelling
 from fishcli.errors import SettingError
 
 
 @command(app)
 def encode(
+    ctx: typer.Context,
     model: options.ModelOptions,
     recordings: Annotated[
         list[Path], typer.Argument(metavar="AUDIO...", help="Recordings, mono or stereo, at any rate.")
@@ -38,16 +39,17 @@ def encode(
 
     if len(recordings) > 1 and (output or reconstruct):
         raise SettingError("-o and --reconstruct need exactly one recording; without them each becomes NAME.npy.")
-    files = [output or Path("stdin.npy" if str(path) == "-" else f"{path.stem}.npy") for path in recordings]
+    files = [output or _name(path, in_old_spelling(ctx)) for path in recordings]
     again = [reconstruct] if reconstruct else []
     outputs.check([*files, *again], recordings)
+    outputs.check_codes(files)
     outputs.check_sound(again)
-    engine = model.load()
+    engine = inputs.codec_engine(model)
     done = []
     signals.clean_up()
     for path, file in zip(recordings, files, strict=True):
         encoded = inputs.encoded(engine, path)
-        codes.write(outputs.target(file), encoded)
+        codes.write(outputs.target(file), encoded, engine.codec_id)
         seconds = encoded.shape[1] / engine.frame_rate
         console.note(f"{path}: {seconds:.1f} s, codes {encoded.shape} -> {file}")
         done.append({"input": str(path), "output": str(file), "frames": encoded.shape[1], "seconds": round(seconds, 3)})
@@ -55,4 +57,13 @@ def encode(
             with audio.Encoder(outputs.target(sound), engine.sample_rate) as out:
                 for samples in engine.decode(encoded):
                     out.write(samples)
+    if engine.model.built_in:
+        console.note("These codes fit the built-in voice only.")
     console.result({"files": done})
+
+
+def _name(recording: Path, old: bool) -> Path:
+    """Return the codes file of a recording: as the documentation expects it after `-i`, else of the same name."""
+    if old:
+        return Path("fake.npy")
+    return Path(f"{'stdin' if str(recording) == '-' or recording.parent == Path('/dev/fd') else recording.stem}.npy")

@@ -53,5 +53,5 @@ def generate(
             seen.saw(frame)
             made[frame.sample].append(frame.codes)
     for path, pieces in zip(files, made, strict=True):
-        codes.write(path, np.concatenate(pieces, axis=1))
+        codes.write(path, np.concatenate(pieces, axis=1), engine.codec_id)
     progress.report(seen.figures(), request, files)

@@ -34,6 +34,13 @@ def check_sound(outputs: Sequence[Path], subtype: str | None = None) -> None:
         audio.output_format(Path("stdout.wav") if str(path) == "-" else path, subtype)
 
 
+def check_codes(outputs: Sequence[Path]) -> None:
+    """Raise SettingError for a codes file whose name does not end in .npy, unless it is a device or a pipe."""
+    for path in outputs:
+        if str(path) != "-" and path.suffix.lower() != ".npy" and not (path.exists() and not path.is_file()):
+            raise SettingError(f"{path} does not end in .npy, as codes files do; choose another output.")
+
+
 def target(path: Path) -> Path | BinaryIO:
     """Return the path to write to, or the stream of stdout."""
     return sys.stdout.buffer if str(path) == "-" else path

@@ -8,6 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from fishcli import text
+from fishcli.engine.references import warn_about
 from fishcli.errors import InputError
 from fishcli.lm.prompt import Columns, PromptBuilder
 from fishcli.request import Codes, Request, Script, Span, TextFeed
@@ -25,6 +26,7 @@ class Prepared:
     def __init__(self, request: Request, prompts: PromptBuilder) -> None:
         self.request = request.with_seed()
         self.prefix = prompts.prefix(request.references)  # (K + 1, T): what every prompt begins with
+        warn_about(request.references, prompts.frame_rate)
         self.cached: tuple[Tensor, Tensor] | None = None  # keys and values of the prefix
         self.context = prompts.max_seq_len
         self.codebooks, self.codes = prompts.codebooks, prompts.codes
