@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import soundfile
+import torch
 from conftest import TINY
 
 from fishcli import Reference, Request, load
@@ -86,6 +87,12 @@ def test_lengths(caplog):
 def test_a_transcript_is_a_str(text):
     with pytest.raises(InputError, match="The transcript of a reference must be a str, not"):
         Reference(some_codes(1), text)
+
+
+def test_codes_on_a_device_that_numpy_cannot_read():
+    """As those of a GPU. Not among the native tests: the sanitizer ends at the exception that PyTorch throws."""
+    with pytest.raises(InputError, match="Codes must be integers of shape"):
+        Reference(torch.zeros((8, 3), dtype=torch.int16, device="meta"), "a")
 
 
 @pytest.fixture

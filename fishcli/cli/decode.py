@@ -9,6 +9,7 @@ import typer
 
 from fishcli.cli import console, options, signals
 from fishcli.cli.app import app, command, in_old_spelling
+from fishcli.cli.pipes import readable
 from fishcli.errors import SettingError
 from fishcli.files import next_free
 
@@ -29,7 +30,6 @@ def decode(
     """
     from fishcli import audio
     from fishcli.cli import inputs, outputs
-    from fishcli.cli.pipes import readable
 
     if len(codes) > 1 and output:
         raise SettingError("-o needs exactly one CODES file; without it each one is written to the next free out.wav.")

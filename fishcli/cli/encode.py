@@ -9,6 +9,7 @@ import typer
 
 from fishcli.cli import console, options, signals
 from fishcli.cli.app import app, command, in_old_spelling
+from fishcli.cli.pipes import is_stream
 from fishcli.errors import SettingError
 
 
@@ -66,4 +67,4 @@ def _name(recording: Path, old: bool) -> Path:
     """Return the codes file of a recording: as the documentation expects it after `-i`, else of the same name."""
     if old:
         return Path("fake.npy")
-    return Path(f"{'stdin' if str(recording) == '-' or recording.parent == Path('/dev/fd') else recording.stem}.npy")
+    return Path("stdin.npy" if is_stream(recording) else f"{recording.stem}.npy")

@@ -45,6 +45,7 @@ def generate(
     request = speech.request(script, inputs.references(engine, voice))
     inputs.check_language(engine, script.language)
     with console.status("loading"):
+        codec = engine.codec_id  # now, for what cannot be loaded should not cost the codes
         stream = engine.generate(request)
     signals.clean_up()
     made: list[list[Codes]] = [[] for _ in range(request.num_samples)]
@@ -53,5 +54,5 @@ def generate(
             seen.saw(frame)
             made[frame.sample].append(frame.codes)
     for path, pieces in zip(files, made, strict=True):
-        codes.write(path, np.concatenate(pieces, axis=1), engine.codec_id)
+        codes.write(path, np.concatenate(pieces, axis=1), codec)
     progress.report(seen.figures(), request, files)

@@ -58,7 +58,6 @@ HOSTILE = {
     "a list of an astronomic code": [[10**400] * 3] * 8,
     "a list in itself": CYCLE,
     "a tensor of floats": torch.rand(8, 3),
-    "a tensor on no device": torch.zeros((8, 3), dtype=torch.int16, device="meta"),
     "a tensor of a code too large": torch.full((8, 3), 5000),
     "None": None,
     "a str": "codes.npy",
