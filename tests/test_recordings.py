@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import soxr
 from conftest import TINY
 
 from fishcli import audio
@@ -64,6 +65,24 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_whole_recording_is_read_without_a_word(logged, kind):
     assert logged(KINDS[kind]) == []
+
+
+@pytest.mark.parametrize("rate", [8_000, 48_000])
+@pytest.mark.parametrize(
+    ("format", "subtype"),
+    [
+        *(("WAV", kind) for kind in ("PCM_U8", "PCM_24", "PCM_32", "DOUBLE", "ULAW", "ALAW", "IMA_ADPCM", "MS_ADPCM")),
+        *(("WAVEX", kind) for kind in ("PCM_16", "FLOAT")),
+        *(("AIFF", kind) for kind in ("PCM_S8", "PCM_24", "FLOAT", "ULAW")),
+        ("WAV", "GSM610"),
+        ("RF64", "PCM_16"),
+        ("FLAC", "PCM_24"),
+    ],
+)
+def test_no_kind_of_file_looks_cut_off(logged, format, subtype, rate):
+    for channels in (1, 2) if subtype != "GSM610" else (1,):
+        samples = soxr.resample(SPEECH, RATE, rate)[:, None].repeat(channels, 1)
+        assert logged(encoded(samples, format, subtype, rate)) == []
 
 
 @pytest.mark.parametrize("part", [0.4, 0.7, 0.9])

@@ -75,10 +75,10 @@ def test_a_transcript_that_cannot_fit(caplog, kind, misfit):
 def test_lengths(caplog):
     lasts = [Reference(some_codes(seconds), "") for seconds in (0.5, 10, 40)]
     assert said_about(caplog, lasts[0]) == [
-        "WARNING The reference lasts 0.5 s; a voice needs a second or more, and 5 to 30 s are best."
+        "WARNING The reference lasts 0.51 s; a voice needs a second or more, and 5 to 30 s are best."
     ]
     assert [line.split(";")[0] for line in said_about(caplog, *lasts)] == [
-        "WARNING Reference 1 lasts 0.5 s",
+        "WARNING Reference 1 lasts 0.51 s",
         "INFO Reference 3 lasts 40 s",
     ]
 
@@ -100,11 +100,17 @@ def brief(micro):
     return ["--checkpoint-path", micro, "--device", "cpu", "--max-new-tokens", 3, "--seed", 1]
 
 
+def test_a_reference_that_is_refused_is_not_warned_about_too(fish, brief, tmp_path):
+    np.save(tmp_path / "voice.npy", some_codes(60))
+    ran = fish("generate", "Hi.", "--ref", "voice.npy", "--ref-text", "Yes.", *brief)
+    assert (ran.code, ran.err.count("\n")) == (1, 1), ran.err
+
+
 def test_the_engine_warns_about_a_transcript(fish, brief, tmp_path):
     np.save(tmp_path / "voice.npy", some_codes(0.3))
     err = fish("generate", "Hi.", "--ref", "voice.npy", "--ref-text", SENTENCE, *brief).err
-    assert "warning: The reference lasts 0.3 s" in err
-    assert "warning: The reference has a transcript too long for its 0.3 s" in err
+    assert "warning: The reference lasts 0.28 s" in err
+    assert "warning: The reference has a transcript too long for its 0.28 s" in err
 
 
 @pytest.mark.parametrize("seconds", [1, 10])

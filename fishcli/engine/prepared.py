@@ -26,7 +26,6 @@ class Prepared:
     def __init__(self, request: Request, prompts: PromptBuilder) -> None:
         self.request = request.with_seed()
         self.prefix = prompts.prefix(request.references)  # (K + 1, T): what every prompt begins with
-        warn_about(request.references, prompts.frame_rate)
         self.cached: tuple[Tensor, Tensor] | None = None  # keys and values of the prefix
         self.context = prompts.max_seq_len
         self.codebooks, self.codes = prompts.codebooks, prompts.codes
@@ -40,6 +39,7 @@ class Prepared:
         self._questions: dict[str, Columns] = {}  # each chunk, tokenized
         for span in self.spans or [Span(".", 0, 1)]:  # of a text to come, at least the references have to fit
             self.check(span)
+        warn_about(request.references, prompts.frame_rate)
 
     @property
     def spans(self) -> Sequence[Span]:

@@ -20,13 +20,14 @@ def warn_about(references: Sequence[Reference], frame_rate: float) -> None:
     for number, reference in enumerate(references, 1):
         name = "The reference" if len(references) == 1 else f"Reference {number}"
         spoken = np.shape(reference.codes)[1] / frame_rate
+        lasts = f"{round(spoken, 2 if spoken < 1 else 1):g} s"
         if spoken < _SHORT:
-            log.warning("%s lasts %.1f s; a voice needs a second or more, and 5 to 30 s are best.", name, spoken)
+            log.warning("%s lasts %s; a voice needs a second or more, and 5 to 30 s are best.", name, lasts)
         elif spoken > _LONG:
-            log.info("%s lasts %.0f s; 5 to 30 s are best, and a longer one takes time and room.", name, spoken)
+            log.info("%s lasts %s; 5 to 30 s are best, and a longer one takes time and room.", name, lasts)
         if reference.text.strip() and (misfit := _misfit(reference.text, spoken)):
-            message = "%s has a transcript too %s for its %.1f s of sound, which makes the voice babble; correct it."
-            log.warning(message, name, misfit, spoken)
+            message = "%s has a transcript too %s for its %s of sound, which makes the voice babble; correct it."
+            log.warning(message, name, misfit, lasts)
 
 
 def _misfit(transcript: str, spoken: float) -> str:
