@@ -19,6 +19,7 @@ from fishcli.errors import InputError
 
 log = logging.getLogger(__name__)
 
+_LARGEST_SECOND = 96_000 * 2 * 4  # bytes: what the reader takes at most, in floats
 _TIMEOUT = 120  # seconds; five minutes of AAC take about one
 
 
@@ -60,22 +61,28 @@ def command(name: str) -> str:
 
 
 @contextlib.contextmanager
-def converted(file: BinaryIO, kind: Kind, name: str, max_seconds: float, max_bytes: int) -> Iterator[BinaryIO]:
+def converted(file: BinaryIO, kind: Kind, name: str, max_seconds: float) -> Iterator[BinaryIO]:
     """Yield the first sound of `file` as a WAV, a little longer than `max_seconds` at most. Raises InputError."""
     program = shutil.which("ffmpeg")
     if program is None:
         remedy = f"install it, or convert the file elsewhere: {command(name)}" if Path(name).suffix else "install it"
         raise InputError(f"{name} is {kind.name} audio, which needs ffmpeg; {remedy}.")
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as wav, tempfile.TemporaryFile() as said:
-        copy = Path(folder) / "input"  # seekable, and without the user's name for it
+        copy = Path(folder).resolve() / "input"  # seekable, and without the user's name for it
         with copy.open("wb") as target:
             shutil.copyfileobj(file, target)
-        limits = ["-t", f"{max_seconds + 1:g}"], ["-fs", str(max_bytes)]
-        source = ["-protocol_whitelist", "file,pipe", "-f", kind.demuxer, *limits[0], "-i", f"file:{copy.resolve()}"]
-        target_format = ["-map", "0:a:0", "-c:a", "pcm_f32le", *limits[1], "-f", "wav", "pipe:1"]
-        _run([program, "-nostdin", "-v", "error", *source, *target_format], wav, said, name)
+        _run([program, *_arguments(copy, kind, max_seconds + 1)], wav, said, name)
         wav.seek(0)
         yield wav
+
+
+def _arguments(path: Path, kind: Kind, seconds: float) -> list[str]:
+    size = int(seconds * _LARGEST_SECOND)
+    return [
+        "-nostdin", "-v", "error",
+        "-protocol_whitelist", "file,pipe", "-f", kind.demuxer, "-t", str(seconds), "-i", f"file:{path}",
+        "-map", "0:a:0", "-c:a", "pcm_f32le", "-fs", str(size), "-f", "wav", "pipe:1",
+    ]  # fmt: skip
 
 
 def _run(command: list[str], wav: BinaryIO, said: BinaryIO, name: str) -> None:

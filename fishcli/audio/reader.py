@@ -70,7 +70,7 @@ def _read(file: BinaryIO, name: str, rate: int, max_seconds: float, max_bytes: i
         raise InputError(f"{name} is larger than {max_bytes / 2**20:.3g} MiB; cut it down to the part you need.")
     file.seek(0)
     if kind is not None:
-        with ffmpeg.converted(file, kind, name, max_seconds, max_bytes) as wav:
+        with ffmpeg.converted(file, kind, name, max_seconds) as wav:
             return _samples(wav, name, rate, max_seconds)
     if is_cut_off(file):
         log.warning("%s is cut off: its header promises more sound than the file holds.", name)
