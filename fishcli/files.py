@@ -126,6 +126,18 @@ def writing(target: Path | NextFree) -> Iterator[BinaryIO]:
         sync(path.parent)
 
 
+@contextlib.contextmanager
+def reserved(path: Path) -> Iterator[None]:
+    """Hold the name of a file that is being made. Raises FishError if another run holds it."""
+    path = _destination(path)
+    _remove_abandoned(path.parent)
+    with _temporary(path, locked=True) as (own, _):
+        start = f".{_shortened(path.name)}.fishcli-"
+        if any(each.name.startswith(start) and each.name != own.name for each in path.parent.iterdir()):
+            raise FishError(f"Another run is making {path}; wait for it, or work in another folder.")
+        yield
+
+
 def is_special(path: Path) -> bool:
     """Return whether a path is a device or a pipe, which is written to and not replaced."""
     try:

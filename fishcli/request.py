@@ -211,10 +211,18 @@ FISH_SPEECH = SamplingParams(temperature=0.7, top_p=0.7, repetition_penalty=1.2)
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """A recording of the voice to clone: its codes (K, T), as `Engine.encode` gives them, and its transcript."""
+    """A recording of the voice to clone: its codes (K, T), as `Engine.encode` gives them, and its transcript.
+
+    The transcript is "" where it is unknown. Raises InputError for what cannot be codes or a text.
+    """
 
     codes: npt.NDArray[np.integer]
     text: str
+
+    def __post_init__(self) -> None:
+        _integers(self.codes)
+        if not isinstance(self.text, str):
+            raise InputError(f"The transcript of a reference must be a str, not {type(self.text).__name__}.")
 
 
 @dataclass(frozen=True)
@@ -305,12 +313,46 @@ class AudioChunk(NamedTuple):
     attempts: int = 1
 
 
-def check_codes(codes: npt.NDArray[np.integer], codebooks: int, size: int) -> None:
-    """Raise InputError unless these are codes (codebooks, T), integers from 0 to size - 1."""
-    if codes.dtype.kind not in "iu" or codes.ndim != 2 or len(codes) != codebooks:
-        raise InputError(f"Codes must be integers of shape ({codebooks}, T), not {codes.dtype} of shape {codes.shape}.")
-    if codes.shape[1] and not 0 <= int(codes.min()) <= int(codes.max()) < size:
-        raise InputError(f"Codes must be from 0 to {size - 1}, not {int(codes.min())} to {int(codes.max())}.")
+def as_codes(codes: npt.ArrayLike, codebooks: int, size: int) -> Codes:
+    """Return codes (codebooks, T) as int16. Raises InputError unless they are integers from 0 to size - 1, T > 0."""
+    array = _integers(codes, codebooks)
+    if not 0 <= int(array.min()) <= int(array.max()) < size:
+        raise InputError(f"Codes must be from 0 to {size - 1}, not {int(array.min())} to {int(array.max())}.")
+    return array.astype(np.int16, copy=False)
+
+
+def _integers(codes: npt.ArrayLike, codebooks: int | None = None) -> npt.NDArray[np.integer]:
+    """Return a copy of codes (K, T), which nobody changes after the check. Raises InputError for another shape."""
+    expected = f"Codes must be integers of shape ({codebooks or 'K'}, T)"
+    try:
+        array = np.asarray(codes).copy()
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:  # a ragged list, a tensor of a GPU
+        raise InputError(f"{expected}, not {type(codes).__name__}.") from error
+    if array.dtype.kind not in "iu" or array.ndim != 2 or codebooks not in (None, len(array)):
+        raise InputError(f"{expected}, not {_described(array)}.")
+    if not array.size:
+        raise InputError("Codes must have at least one frame.")
+    return array
+
+
+def as_samples(samples: npt.ArrayLike) -> Samples:
+    """Return the samples (N,) of a recording as float32. Raises InputError unless they are finite numbers, N > 0."""
+    try:
+        array = np.asarray(samples)
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        raise InputError(f"Samples must be numbers of shape (N,), not {type(samples).__name__}.") from error
+    if array.dtype.kind not in "iuf" or array.ndim != 1 or not array.size:
+        raise InputError(f"Samples must be numbers of shape (N,), at least one, not {_described(array)}.")
+    with np.errstate(over="ignore"):  # more than float32 can hold is infinite, and refused
+        array = np.ascontiguousarray(array, np.float32)
+    if not np.isfinite(array).all():
+        raise InputError("Samples must be finite, and some are NaN or infinite.")
+    return array
+
+
+def _described(array: npt.NDArray[Any]) -> str:
+    """Describe the type and shape of an array, shortened: a record type may have any number of fields."""
+    return f"{str(array.dtype)[:40]} of shape {array.shape}"
 
 
 def draw_seed() -> int:

@@ -41,8 +41,10 @@ def seeds(folder: Path) -> Path:
         for order in ("C", "F"):
             values = (np.arange(24).reshape(8, 3) * 41).astype(dtype, order=order)
             for version in ((1, 0), (2, 0), (3, 0)):
-                with (folder / f"{number}-{order}-{version[0]}").open("wb") as file:
-                    np.lib.format.write_array(file, values, version=version)
+                for line in (b"", b"\nfishcli codec=0123456789abcdef of=fish-speech-1.5\n"):
+                    with (folder / f"{number}-{order}-{version[0]}-{len(line)}").open("wb") as file:
+                        np.lib.format.write_array(file, values, version=version)
+                        file.write(line)
     return folder
 
 

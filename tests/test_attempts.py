@@ -146,7 +146,7 @@ def spoken(engine, request):
 
 
 def test_a_chunk_that_came_out_wrong_is_generated_again(engine):
-    """At a temperature at which the built-in voice fails on nearly half of the seeds: those are mended, the others unchanged."""
+    """At this temperature the built-in voice fails on nearly half of the seeds: those are mended, no other changes."""
     mended = 0
     for seed in range(6):
         once = Request("Hello.", sampling=SamplingParams(seed=seed, temperature=1.5, top_p=1.0))

@@ -16,7 +16,7 @@ import soundfile
 import soxr
 
 from fishcli import audio
-from fishcli.audio import Encoder, output_format, reader
+from fishcli.audio import Encoder, output_format
 from fishcli.errors import FishError, InputError, SettingError
 
 
@@ -128,11 +128,8 @@ NOT_FINITE = tone(1, 8_000)
 NOT_FINITE[4_000] = np.nan
 INFINITE = np.where(NOT_FINITE == NOT_FINITE, NOT_FINITE, np.inf)
 REFUSED = {
-    "nothing": (b"", "is not WAV, FLAC"),
+    "nothing": (b"", "is empty"),
     "text": (b"Hello, world! This is no sound.", "is not WAV, FLAC"),
-    "an M4A": (b"\0\0\0\x1cftypM4A \0\0\0\0" + bytes(100), "is not WAV, FLAC"),
-    "ADTS AAC": (b"\xff\xf1\x50\x80" + bytes(100), "is not WAV, FLAC"),
-    "CAF": (encoded(tone(1, 8_000), 8_000, "CAF"), "is not WAV, FLAC"),
     "a header alone": (SECOND[:44], "contains no audio"),
     "half a header": (SECOND[:30], "cannot be decoded"),
     "an MP3 of nothing": (b"ID3" + bytes(200), "cannot be decoded"),
@@ -166,15 +163,14 @@ def test_other_than_a_regular_file_is_rejected_at_once(tmp_path):
             audio.read(tmp_path / name, 44_100)
 
 
-def test_an_endless_stream_is_not_read_for_ever(monkeypatch):
+def test_an_endless_stream_is_not_read_for_ever():
     class Endless(io.RawIOBase):
         def read(self, size: int = -1) -> bytes:
             assert 0 < size < 2**29
             return encoded(tone(0.1, 8_000), 8_000) + bytes(size - 1_644)
 
-    monkeypatch.setattr(reader, "MAX_BYTES", 2**20)
     with pytest.raises(InputError, match="larger than 1 MiB"):
-        audio.read(Endless(), 44_100)
+        audio.read(Endless(), 44_100, max_bytes=2**20)
 
 
 # Bombs

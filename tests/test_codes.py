@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from fishcli.audio import codes
+from fishcli.audio.codes import CodecId
 from fishcli.errors import FishError, InputError
 
 
@@ -73,6 +74,56 @@ def test_the_result_is_writable(tmp_path):
     codes.read(tmp_path / "codes.npy")[0, 0] = 1
 
 
+CODEC = CodecId("0123456789abcdef", "fish-speech-1.5")
+LINE = b"\nfishcli codec=0123456789abcdef of=fish-speech-1.5\n"
+
+
+def test_a_file_names_its_codec_after_the_array(tmp_path):
+    path = tmp_path / "codes.npy"
+    codes.write(path, some_codes(), CODEC)
+    assert path.read_bytes() == npy(some_codes()) + LINE
+    assert codes.read_file(path).codec == CODEC
+    assert np.array_equal(codes.read_file(path).codes, some_codes())
+    stream = io.BytesIO()
+    codes.write(stream, some_codes(), CODEC)
+    assert stream.getvalue() == path.read_bytes()
+
+
+def test_numpy_reads_a_file_that_names_its_codec(tmp_path):
+    path = tmp_path / "codes.npy"
+    codes.write(path, some_codes(), CODEC)
+    assert np.array_equal(np.load(path), some_codes())
+    assert np.array_equal(np.load(path, mmap_mode="r"), some_codes())
+    assert np.array_equal(np.load(io.BytesIO(path.read_bytes()), allow_pickle=False), some_codes())
+
+
+def test_codes_of_another_codec_are_refused_by_name(tmp_path):
+    path = tmp_path / "codes.npy"
+    codes.write(path, some_codes(), CODEC)
+    assert np.array_equal(codes.read(path, codec=lambda: CODEC._replace(name="a copy")), some_codes())
+    other = CodecId("f" * 16, "the built-in voice")
+    with pytest.raises(InputError, match=r"paimon was made with the codec of fish-speech-1\.5, .*the built-in voice"):
+        codes.read(path, name="paimon", codec=lambda: other)
+
+
+def test_a_plain_file_is_of_any_codec(tmp_path):
+    def unasked() -> CodecId:
+        raise NotImplementedError("the codec is loaded for nothing")
+
+    codes.write(tmp_path / "codes.npy", some_codes())
+    assert codes.read_file(tmp_path / "codes.npy").codec is None
+    assert np.array_equal(codes.read(tmp_path / "codes.npy", codec=unasked), some_codes())
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [("声", "?"), ("a\nb\x1b", "a?b?"), ("", "?"), ("x" * 500, "x" * 80), ("the built-in voice", "the built-in voice")],
+)
+def test_any_name_of_a_codec_can_be_written(tmp_path, name, kept):
+    codes.write(tmp_path / "codes.npy", some_codes(), CODEC._replace(name=name))
+    assert codes.read_file(tmp_path / "codes.npy").codec == CODEC._replace(name=kept)
+
+
 HUGE = "9" * 1000
 WRONG = {
     "of four codebooks": (npy(some_codes()[:4]), r"wrong shape \(4, 40\)"),
@@ -87,6 +138,15 @@ WRONG = {
     "pickled": (npy(some_codes().astype(object)), "pickled Python objects, which are never loaded"),
     "cut short": (npy(some_codes())[:-1], "needs 640 bytes of codes, the file has 639"),
     "continued": (npy(some_codes()) + b"\0", "needs 640 bytes of codes, the file has 641"),
+    "continued for long": (npy(some_codes()) + bytes(10**6), "needs 640 bytes of codes, the file has 1000640"),
+    "with half a codec line": (npy(some_codes()) + LINE[:30], "needs 640 bytes of codes, the file has 670"),
+    "with a codec line cut by one": (npy(some_codes()) + LINE[:-1], "is truncated or damaged"),
+    "with two codec lines": (npy(some_codes()) + LINE + LINE, "is truncated or damaged"),
+    "with a codec line in the middle": (npy(some_codes())[:-80] + LINE + bytes(80 - len(LINE)), "the code "),
+    "with a codec of capitals": (npy(some_codes()) + LINE.upper(), "is truncated or damaged"),
+    "with a codec of control characters": (npy(some_codes()) + LINE.replace(b"fish-", b"\x1b[2J"), "is truncated"),
+    "with a codec without end": (npy(some_codes()) + LINE.replace(b"1.5", b"1" * 10**6), "is truncated or damaged"),
+    "with a codec line but no codes": (npy(some_codes())[:-80] + LINE, "is truncated or damaged"),
     "with a code of 1000": (npy(np.where(some_codes() == some_codes()[2, 5], 1000, some_codes())), "the code 1000"),
     "with a negative code": (npy(some_codes() - 2000), "the code -"),
     "with a code that int16 would hide": (npy(some_codes().astype("i4") + 65536), "the code 6[0-9]{4} .*0 to 999"),
@@ -207,7 +267,8 @@ def mutated_files(count: int, path: Path) -> None:
         accepted += 1
         truth = np.load(io.BytesIO(data), allow_pickle=False)
         assert np.array_equal(truth, result), seed
-        assert len(data) == len(npy(truth)) - len(npy(truth[:0])) + header_length(data), seed
+        rest = data[truth.nbytes + header_length(data) :]
+        assert rest == b"" or codes.read_file(path).codec == CodecId(rest[15:31].decode(), rest[35:-1].decode()), seed
         assert (result.shape[0], result.dtype) == (8, np.int16), seed
         assert result.shape[1] >= 1, seed
         assert 0 <= result.min() <= result.max() < 1000, seed
@@ -224,7 +285,7 @@ def mutated(chance: random.Random) -> bytes:
     dtype = chance.choice(["<i2", "<i2", "<i4", ">i2", "<i8", "<u2"])
     order = chance.choice("CF")
     frames = some_codes(chance.randint(1, 60), chance.randint(0, 99)).astype(dtype, order=order)
-    data = bytearray(npy(frames))
+    data = bytearray(npy(frames) + chance.choice([b"", LINE]))
     for _ in range(chance.randint(1, 3)):
         chance.choice([flip_bits, cut, extend, flip_bits_in_header, edit_header, swap_bytes])(data, chance)
     return bytes(data)

@@ -136,7 +136,7 @@ def test_a_reference_that_is_too_long_names_the_seconds_that_fit(tokenizer):
         (np.full((8, 3), 1000), "0 to 999, not 1000 to 1000"),
         (np.array([[5, -3]] * 8), "not -3 to 5"),
         (np.full((8, 2), 2**64 - 1, np.uint64), "0 to 999"),
-        (np.zeros((8, 2)), r"integers of shape \(8, T\), not float64"),
+        (np.zeros((8, 2)), r"integers of shape \([8K], T\), not float64"),
         (np.full((8, 2), np.nan, np.float16), "not float16"),
         (np.zeros((8, 2), bool), "not bool"),
         (np.zeros((8, 2), complex), "not complex128"),

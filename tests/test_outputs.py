@@ -17,7 +17,7 @@ from conftest import TINY
 
 from fishcli.audio import Encoder, codes
 from fishcli.errors import FishError
-from fishcli.files import NextFree, numbered, replacing, writing
+from fishcli.files import NextFree, numbered, replacing, reserved, writing
 
 FISH = [sys.executable, "-m", "fishcli"]
 posix = pytest.mark.skipif(os.name == "nt", reason="links, modes and pipes of POSIX")
@@ -37,7 +37,7 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()} - {"in"}
 
 
-# The rule: a typed name is replaced, any other is the next free one.
+# The rule: a typed name is replaced; one of the documentation too, which is said; others are the next free ones.
 
 SAY = ["say", "Hi.", "--max-new-tokens", "3"]
 GENERATE = ["generate", "Hi.", "--max-new-tokens", "3"]
@@ -48,19 +48,15 @@ RULE = [
     (SAY, ["out.wav", "out-1.wav"], ["out-2.wav"]),
     (SAY, ["out-1.wav"], ["out.wav"]),
     ([*SAY, "--num-samples", "2"], ["out-1.wav"], ["out.wav", "out-2.wav"]),
-    ([*SAY, "--num-samples", "3", "-o", "take.wav"], ["take-1.wav"], ["take.wav", "take-2.wav", "take-3.wav"]),
     (GENERATE, [], ["codes_0.npy"]),
-    (GENERATE, ["codes_0.npy"], ["codes_1.npy"]),
-    ([*GENERATE, "--num-samples", "2"], ["codes_1.npy"], ["codes_0.npy", "codes_2.npy"]),
     (["encode", "in/paimon.wav"], [], ["paimon.npy"]),
-    (["encode", "in/paimon.wav"], ["paimon.npy"], ["paimon-1.npy"]),
     (["decode", "in/codes.npy"], ["out.wav"], ["out-1.wav"]),
     (["decode", "in/codes.npy", "in/codes.npy"], ["out.wav"], ["out-1.wav", "out-2.wav"]),
 ]
 
 
 @pytest.mark.parametrize(("command", "existing", "made"), RULE, ids=lambda value: " ".join(value) or "-")
-def test_a_name_that_was_not_typed_never_replaces_a_file(fish, folder, command, existing, made):
+def test_audio_without_a_name_never_replaces_a_file(fish, folder, command, existing, made):
     for name in existing:
         (folder / name).write_text("precious")
     ran = fish(*command, "--json", "--seed", "1") if command[0] in ("say", "generate") else fish(*command, "--json")
@@ -90,9 +86,50 @@ def test_a_typed_name_is_replaced(fish, folder, command, name):
 
 
 def test_the_name_is_printed(fish, folder):
-    (folder / "codes_0.npy").touch()
-    assert "codes_1.npy" in fish(*GENERATE).err
-    assert "out.wav" in fish("decode", "in/codes.npy").err
+    (folder / "out.wav").touch()
+    assert "Saved out-1.wav" in fish("decode", "in/codes.npy").err
+
+
+DOCUMENTED = [
+    (GENERATE, "codes_0.npy"),
+    ([*GENERATE, "--num-samples", "2"], "codes_1.npy"),
+    (["encode", "in/paimon.wav"], "paimon.npy"),
+    (["encode", "-i", "in/paimon.wav"], "fake.npy"),
+]
+
+
+@pytest.mark.parametrize(("command", "name"), DOCUMENTED, ids=lambda value: value if isinstance(value, str) else None)
+def test_a_name_of_the_documentation_is_replaced_and_said(fish, folder, command, name):
+    (folder / name).write_text("old")
+    ran = fish(*command)
+    assert ran.code == 0, ran.err
+    assert f"{name} exists and will be replaced." in ran.err
+    assert (folder / name).read_bytes()[:6] == b"\x93NUMPY"
+    assert "will be replaced" not in fish(*command, "-q").err
+
+
+@posix
+@pytest.mark.parametrize(("command", "name"), DOCUMENTED, ids=lambda value: value if isinstance(value, str) else None)
+def test_two_runs_never_make_the_same_file_at_once(fish, folder, command, name):
+    (folder / name).write_text("old")
+    with reserved(folder / name):
+        ran = fish(*command)
+    assert ran.code == 1
+    assert f"error: Another run is making {name}; wait for it, or work in another folder." in ran.err
+    assert (folder / name).read_text() == "old"
+    assert fish(*command).code == 0
+    assert not [each for each in folder.iterdir() if each.name.startswith(".")]
+
+
+def test_names_of_further_samples_replace_only_with_force(fish, folder):
+    several = [*SAY, "--num-samples", "3", "-o", "take.wav"]
+    (folder / "take-2.wav").write_text("precious")
+    ran = fish(*several)
+    assert (ran.code, names(folder)) == (2, {"take-2.wav"})
+    assert "error: take-2.wav exists; pass --force to replace it, or choose another -o." in ran.err
+    assert fish(*several, "--force").code == 0
+    assert names(folder) == {"take.wav", "take-1.wav", "take-2.wav"}, "nothing else"
+    assert (folder / "take-2.wav").read_bytes()[:4] == b"RIFF"
 
 
 def test_a_dry_run_shows_the_next_free_names(fish, folder):

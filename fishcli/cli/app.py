@@ -27,6 +27,8 @@ _FISH_SPEECH_OPTIONS: dict[str, str | None] = {
 }
 _WITHOUT_SETTINGS = {"config", "completion", "doctor"}
 _CODEC_CONFIG = "firefly_gan_vq"
+_INPUT_OPTIONS = {"-i", "--input-path"}
+_OLD_SPELLING = "fishcli.old_spelling"  # in the meta data of a context
 
 
 class Command(TyperCommand):
@@ -41,6 +43,7 @@ class Command(TyperCommand):
             from fishcli.config import load_settings
 
             ctx.default_map = load_settings(Path.cwd(), os.environ).defaults_for(ctx.info_name)
+        ctx.meta[_OLD_SPELLING] = any(arg.partition("=")[0] in _INPUT_OPTIONS for arg in options)
         from fishcli.cli import arguments
 
         return super().parse_args(ctx, arguments.arrange(ctx, _modern(args)))
@@ -49,6 +52,11 @@ class Command(TyperCommand):
         from fishcli.cli import help
 
         formatter.write(help.page(self, ctx))
+
+
+def in_old_spelling(ctx: typer.Context) -> bool:
+    """Return whether the input was given as the documentation of Fish Speech gives it, as `-i FILE`."""
+    return bool(ctx.meta.get(_OLD_SPELLING))
 
 
 def _flag(name: str, *spellings: str, help: str) -> Any:

@@ -8,12 +8,13 @@ from typing import Annotated
 import typer
 
 from fishcli.cli import console, options, signals
-from fishcli.cli.app import app, command
+from fishcli.cli.app import app, command, in_old_spelling
 from fishcli.errors import SettingError
 
 
 @command(app)
 def encode(
+    ctx: typer.Context,
     model: options.CodecOptions,
     recordings: Annotated[
         list[Path],
@@ -44,24 +45,27 @@ def encode(
 
     if len(recordings) > 1 and (output or reconstruct):
         raise SettingError("-o and --reconstruct need exactly one recording; without them each becomes NAME.npy.")
-    files = [output or outputs.codes_of(path) for path in recordings]
+    files = [output or outputs.codes_of(path, in_old_spelling(ctx)) for path in recordings]
     again = [reconstruct] if reconstruct else []
     outputs.check([*files, *again], recordings)
     outputs.check_codes(files)
     outputs.check_sound(again)
     outputs.check_writable_all([*files, *again])
-    engine = model.load()
+    engine = inputs.codec_engine(model)
     done = []
     signals.clean_up(saves=str(output) != "-")
-    for path, file in zip(recordings, files, strict=True):
-        encoded = inputs.encoded(engine, path)
-        codes.write(outputs.target(file), encoded)
-        signals.saved()
-        seconds = encoded.shape[1] / engine.frame_rate
-        console.saved(file, seconds)
-        done.append({"input": str(path), "output": str(file), "frames": encoded.shape[1], "seconds": round(seconds, 3)})
-        for sound in again:
-            with audio.Encoder(outputs.target(sound), engine.sample_rate) as out:
-                for samples in engine.decode(encoded):
-                    out.write(samples)
+    with outputs.replacing([] if output else files):
+        for path, file in zip(recordings, files, strict=True):
+            encoded = inputs.encoded(engine, path)
+            codes.write(outputs.target(file), encoded, engine.codec_id)
+            signals.saved()
+            frames, seconds = encoded.shape[1], encoded.shape[1] / engine.frame_rate
+            console.saved(file, seconds)
+            done.append({"input": str(path), "output": str(file), "frames": frames, "seconds": round(seconds, 3)})
+            for sound in again:
+                with audio.Encoder(outputs.target(sound), engine.sample_rate) as out:
+                    for samples in engine.decode(encoded):
+                        out.write(samples)
+    if engine.model.built_in:
+        console.note("These codes fit the built-in voice only.")
     console.result({"files": done})

@@ -38,7 +38,7 @@ def generate(
     files = outputs.codes(output_dir, speech.num_samples)
     outputs.check(files, [*(voice.ref or []), text.file])
     if dry_run:
-        progress.show_chunks(script, outputs.paths(files))
+        progress.show_chunks(script, files)
         return
     with report_write_errors(output_dir):
         output_dir.mkdir(parents=True, exist_ok=True)
@@ -48,14 +48,16 @@ def generate(
     inputs.check_language(engine, script.language)
     voice.check(engine)
     with console.status("Loading the model"):
+        codec = engine.codec_id  # now, for what cannot be loaded should not cost the codes
         stream = engine.generate(request)
     signals.clean_up(saves=True)
     made: list[list[Codes]] = [[] for _ in range(request.num_samples)]
-    with stream, progress.Progress(engine, request, stream) as seen:
-        for frame in stream:
-            seen.saw(frame)
-            made[frame.sample].append(frame.codes)
-    for path, pieces in zip(files, made, strict=True):
-        codes.write(path, np.concatenate(pieces, axis=1))
+    with stream, outputs.replacing(files):
+        with progress.Progress(engine, request, stream) as seen:
+            for frame in stream:
+                seen.saw(frame)
+                made[frame.sample].append(frame.codes)
+        for path, pieces in zip(files, made, strict=True):
+            codes.write(path, np.concatenate(pieces, axis=1), codec)
     signals.saved()
-    progress.report(seen, request, outputs.paths(files), engine.model.name)
+    progress.report(seen, request, files, engine.model.name)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
+import dataclasses
 import os
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,11 +12,12 @@ import numpy as np
 
 from fishcli import audio, text
 from fishcli.cli import console
+from fishcli.cli.pipes import Input, is_stream, readable
 from fishcli.errors import InputError, SettingError
 from fishcli.files import open_regular
 
 if TYPE_CHECKING:
-    from fishcli.cli.options import SpeakingOptions, TextOptions, VoiceOptions
+    from fishcli.cli.options import ModelOptions, SpeakingOptions, TextOptions, VoiceOptions
     from fishcli.engine import Engine
     from fishcli.request import Codes, Reference, Script
 
@@ -47,6 +46,8 @@ def _source(argument: str | None, file: Path | None) -> str:
             raise SettingError("There is no text to speak; pass TEXT in quotes, --file FILE, or pipe a text in.")
         return piped
     if argument != "-":
+        if os.path.isfile(argument):
+            console.note(f"{argument} is a file; --file reads it.")
         return _utf8(argument)
     if sys.stdin is not None and sys.stdin.isatty():
         console.note(f"Type the text; end with {'Ctrl-Z and Enter' if os.name == 'nt' else 'Ctrl-D'}.")
@@ -63,28 +64,22 @@ def _utf8(argument: str) -> str:
 
 
 def _read_text(path: Path) -> str:
-    with readable(path, _MAX_TEXT) as file, open_regular(file) as stream:
+    with readable(path, _MAX_TEXT) as source, open_regular(source.path) as stream:
         data = stream.read(_MAX_TEXT + 1)
     if len(data) > _MAX_TEXT:
-        raise InputError(f"{path} has more than {text.MAX_CHARACTERS:,} characters; split it.")
+        raise InputError(f"{source.name} has more than {text.MAX_CHARACTERS:,} characters; split it.")
     try:
         return text.decode(data)
     except InputError as error:
-        raise InputError(f"{path}: {error}", field=error.field) from error
+        raise InputError(f"{source.name}: {error}", field=error.field) from error
 
 
-@contextlib.contextmanager
-def readable(path: Path, limit: int = audio.MAX_BYTES) -> Iterator[Path]:
-    """Yield a file to read: `path`, or for `-` a copy of stdin, of at most `limit` + 1 bytes."""
-    if str(path) != "-":
-        yield path
-        return
-    if sys.stdin is None:
-        raise InputError("There is no stdin; pass a file.")
-    with tempfile.TemporaryDirectory() as folder:
-        spooled = Path(folder) / "stdin"
-        spooled.write_bytes(sys.stdin.buffer.read(limit + 1))
-        yield spooled
+def codec_engine(model: ModelOptions) -> Engine:
+    """Load the engine of encode and decode. The documentation gives them the codec's file as the checkpoint."""
+    given = Path(model.checkpoint_path or "")
+    if given.suffix == ".pth" and given.name != "model.pth" and given.is_file() and model.codec_path is None:
+        model = dataclasses.replace(model, checkpoint_path=str(given.parent), codec_path=given)
+    return model.load()
 
 
 def references(engine: Engine, given: VoiceOptions) -> list[Reference]:
@@ -93,31 +88,57 @@ def references(engine: Engine, given: VoiceOptions) -> list[Reference]:
 
     paths = given.ref or []
     for path in paths:
-        if str(path) != "-":
+        if not is_stream(path):
             open_regular(path).close()  # a missing file is an error before its transcript is a warning
-    spoken = [_utf8(said) for said in given.ref_text or []] or [_transcript(path) for path in paths]
+    typed = [_utf8(said) for said in given.ref_text or []] or [""] * len(paths)
+    spoken = [_transcript(path, said) for path, said in zip(paths, typed, strict=True)]
     return [Reference(_codes(engine, path), said) for path, said in zip(paths, spoken, strict=True)]
 
 
 def _codes(engine: Engine, path: Path) -> Codes:
+    """Return the codes of a reference, which is a codes file or a recording."""
     from fishcli.audio import codes
 
-    if path.suffix == ".npy":
-        return codes.read(path, codebooks=engine.codec_settings.codebooks, size=engine.codec_settings.codes)
-    return encoded(engine, path)
+    with readable(path, audio.MAX_BYTES) as source:
+        if path.suffix == ".npy" or codes.is_codes_file(source.path):
+            return read_codes(engine, source)
+        return _encode(engine, source)
+
+
+def read_codes(engine: Engine, source: Input) -> Codes:
+    """Return the codes of a file, which must be of the engine's codec."""
+    from fishcli.audio import codes
+
+    layout = engine.codec_settings
+    return codes.read(
+        source.path,
+        codebooks=layout.codebooks,
+        size=layout.codes,
+        name=source.name,
+        codec=lambda: engine.codec_id,
+    )
 
 
 def encoded(engine: Engine, path: Path) -> Codes:
     """Return the codes of a recording."""
-    with console.status(f"Encoding {path.name}"), readable(path) as file:
-        samples = audio.read(file, engine.sample_rate)
+    with readable(path, audio.MAX_BYTES) as source:
+        return _encode(engine, source)
+
+
+def _encode(engine: Engine, source: Input) -> Codes:
+    with console.status(f"Encoding {Path(source.name).name}"):
+        samples = audio.read(source.path, engine.sample_rate, name=source.name)
         if not np.any(samples):
-            raise InputError(f"{path} contains only silence; use another file.")
+            raise InputError(f"{source.name} contains only silence; use another file.")
         return engine.encode(samples)
 
 
-def _transcript(path: Path) -> str:
-    """Return the text of the .lab or .txt file beside a recording; empty, with a warning, if there is none."""
+def _transcript(path: Path, typed: str) -> str:
+    """Return the transcript that was typed, else that in the .lab or .txt file beside a recording, else warn."""
+    if typed.strip():
+        if os.path.isfile(typed):
+            console.note(f"--ref-text {typed} is a file, and its name is taken as the transcript.")
+        return typed
     for beside in (path.with_suffix(".lab"), path.with_suffix(".txt")):
         if beside.is_file() and (said := _read_text(beside).strip()):
             return said

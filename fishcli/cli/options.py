@@ -85,6 +85,11 @@ def subtype_option() -> Any:
     )
 
 
+def force_option() -> Any:
+    """Return the option --force, for the derived names of several samples."""
+    return typer.Option("--force", help="Replace NAME-1.wav, ... of several samples.", rich_help_panel=OUTPUT)
+
+
 def dry_run_option(help: str = "Show the chunks and the output only.") -> Any:
     """Return the option -n, which writes nothing."""
     return typer.Option("-n", "--dry-run", help=help, rich_help_panel=OUTPUT)

@@ -1,42 +1,66 @@
 """The names of a command's outputs, and their checks before any work starts. `-` is stdout.
 
-One rule: a name that the user typed is replaced; a name that the program makes up is the next free one of its series,
-also among parallel runs: out.wav, out-1.wav; codes_0.npy, codes_1.npy; paimon.npy, paimon-1.npy; and take-1.wav,
-take-2.wav, ... for the further samples of `-o take.wav`. It is taken when the file is complete.
+The rule: a name that was typed (`-o`), and a name on which the documentation's next step relies (codes_0.npy, the
+NAME.npy of a recording, fake.npy), is replaced, and the latter is said. Audio without a name takes the next free one of
+out.wav, out-1.wav, ..., also among parallel runs, when it is complete. The names take-1.wav, ... of the further samples
+of `-o take.wav` replace nothing without --force.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
 from fishcli.cli import console, streams
+from fishcli.cli.pipes import is_stream
 from fishcli.errors import SettingError
-from fishcli.files import NextFree, check_writable, is_special, numbered, report_write_errors
+from fishcli.files import NextFree, check_writable, is_special, numbered, report_write_errors, reserved
 
 Output: TypeAlias = Path | NextFree
 
 
-def samples(typed: Path | None, default: Path, count: int) -> list[Output]:
-    """Return the outputs of `count` samples: the typed name and its next free siblings, else the default series."""
+def samples(typed: Path | None, default: Path, count: int, force: bool = False) -> list[Output]:
+    """Return the outputs of `count` samples: the typed name and names derived from it, else the default series.
+
+    Raises SettingError for a derived name that is taken, unless `force`.
+    """
     if typed is None:
         return [*NextFree.choose(numbered(default), count)]
-    return [typed, *(NextFree.choose(numbered(typed), count - 1, start=1) if count > 1 else [])]
+    derived = [numbered(typed)(number) for number in range(1, count)]
+    if not force and (taken := next(filter(os.path.lexists, derived), None)):
+        raise SettingError(f"{taken} exists; pass --force to replace it, or choose another -o.")
+    return [typed, *derived]
 
 
-def codes(folder: Path, count: int) -> list[NextFree]:
-    """Return the outputs codes_0.npy, codes_1.npy, ...: the next free numbers."""
-    return NextFree.choose(lambda number: folder / f"codes_{number}.npy", count)
+def codes(folder: Path, count: int) -> list[Path]:
+    """Return the outputs codes_0.npy, codes_1.npy, ..."""
+    return [folder / f"codes_{number}.npy" for number in range(count)]
 
 
-def codes_of(recording: Path) -> NextFree:
-    """Return the output for the codes of a recording: paimon.npy in the working folder, else paimon-1.npy, ..."""
-    name = "stdin.npy" if str(recording) == "-" else f"{recording.stem}.npy"
-    [output] = NextFree.choose(numbered(Path(name)))
-    return output
+def codes_of(recording: Path, old_spelling: bool) -> Path:
+    """Return the output for the codes of a recording: as the documentation expects it after `-i`, else of its name."""
+    if old_spelling:
+        return Path("fake.npy")
+    return Path("stdin.npy" if is_stream(recording) else f"{recording.stem}.npy")
+
+
+@contextlib.contextmanager
+def replacing(derived: Sequence[Path]) -> Iterator[None]:
+    """Hold derived names while their files are made, and say which of them are replaced.
+
+    Raises FishError if another run is making a file of the same name.
+    """
+    with contextlib.ExitStack() as stack:
+        for path in derived:
+            with report_write_errors(path):
+                stack.enter_context(reserved(path))
+            if path.exists():
+                console.note(f"{path} exists and will be replaced.")
+        yield
 
 
 def paths(outputs: Iterable[Output]) -> list[Path]:

@@ -28,6 +28,7 @@ def say(
     ] = None,
     subtype: Annotated[str | None, options.subtype_option()] = None,
     play: Annotated[bool, options.setting("say.play", options.OUTPUT, off=True)] = options.default("say.play"),
+    force: Annotated[bool, options.force_option()] = False,
     dry_run: Annotated[bool, options.dry_run_option()] = False,
 ) -> None:
     """Speak a text, in the voice of a recording if you have one.
@@ -42,7 +43,7 @@ def say(
     from fishcli.cli import inputs, outputs, progress
 
     script = inputs.script(text, speech)
-    files = _files(output, subtype, speech.num_samples, play)
+    files = _files(output, subtype, speech.num_samples, play, force)
     outputs.check(files, [*(voice.ref or []), text.file])
     if dry_run:
         progress.show_chunks(script, outputs.paths(files))
@@ -70,7 +71,7 @@ def say(
     progress.report(seen, request, outputs.paths(files), engine.model.name)
 
 
-def _files(output: Path | None, subtype: str | None, samples: int, play: bool) -> list[Output]:
+def _files(output: Path | None, subtype: str | None, samples: int, play: bool, force: bool) -> list[Output]:
     """One file for each sample; `-` is stdout; none when the speech is only played."""
     from fishcli.cli import outputs
 
@@ -80,7 +81,7 @@ def _files(output: Path | None, subtype: str | None, samples: int, play: bool) -
         return []
     default = Path("out.wav")
     outputs.check_sound([output or default], subtype)
-    return outputs.samples(output, default, samples)
+    return outputs.samples(output, default, samples, force)
 
 
 def _sinks(

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
+from fishcli.audio.codes import CodecId
 from fishcli.checkpoints import local
 from fishcli.checkpoints.convert import Progress
 from fishcli.checkpoints.tensor_cache import TensorCache
@@ -35,7 +36,7 @@ from fishcli.lm.model import Transformer
 from fishcli.lm.prompt import PromptBuilder
 from fishcli.lm.settings import LMSettings
 from fishcli.lm.tokenizer import Tokenizer
-from fishcli.request import Codes, Request, Samples, SamplingParams, TextFeed, check_codes
+from fishcli.request import Codes, Request, Samples, SamplingParams, TextFeed, as_codes, as_samples
 from fishcli.runners.base import Runner
 from fishcli.runners.native_codec import NativeDecoder
 from fishcli.runners.plan import Plan, kv_positions, make_plan
@@ -81,6 +82,12 @@ class Engine:
     def codec_settings(self) -> CodecSettings:
         """The dimensions of the codec."""
         return self._parts.codec_settings
+
+    @property
+    def codec_id(self) -> CodecId:
+        """The identity of the codec, for codes files. Loads the codec."""
+        self._load("codec_id")
+        return self._parts.codec_id
 
     @property
     def sample_rate(self) -> int:
@@ -135,7 +142,7 @@ class Engine:
 
     def encode(self, samples: Samples) -> Codes:
         """Return the codes (K, T) of a recording (N,) at `sample_rate`. They are cached. Raises InputError."""
-        samples = np.ascontiguousarray(samples, np.float32)
+        samples = as_samples(samples)
         described = f"{self._parts.codec_identity} {samples.shape}".encode()
         key = hashlib.sha256(described + samples.tobytes()).hexdigest()
         if (cached := _RECORDINGS.find(key)) is None:
@@ -146,10 +153,9 @@ class Engine:
 
     def decode(self, codes: Codes) -> Stream[Samples]:
         """Start to decode codes (K, T) and return their samples as a stream of pieces (n,). Raises InputError."""
-        codes = np.asarray(codes)
-        check_codes(codes, self.codec_settings.codebooks, self.codec_settings.codes)
+        codes = as_codes(codes, self.codec_settings.codebooks, self.codec_settings.codes)
         channel: Channel[Samples] = Channel(_BUFFER, self._worker.wake)
-        self._worker.submit(DecodeTask(codes.astype(np.int16), self._stream_decoder(), channel))
+        self._worker.submit(DecodeTask(codes, self._stream_decoder(), channel))
         return Stream(channel)
 
     # Lifecycle.

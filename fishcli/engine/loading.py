@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any, Generic, TypeVar, overload
 import torch
 
 import fishcli
+from fishcli.audio.codes import CodecId
 from fishcli.checkpoints import convert, local
 from fishcli.codec import CodecSettings, Firefly, amplify, canonical, shapes
 from fishcli.engine.prefix_cache import PrefixCache
@@ -107,6 +109,17 @@ class Model:
     def codec_identity(self) -> str:
         """All that the codes of a recording depend on besides its samples."""
         return f"{convert.identity(self._codec_path)} {self.codec_settings!r} {self.plan.device.type}"
+
+    @part
+    def codec_id(self) -> CodecId:
+        """A digest of the quantizer, by which codes have their meaning: it is in no file's name, date or format."""
+        quantizer = self.codec.quantizer.residual_fsq.state_dict()
+        digest = hashlib.sha256(repr(self.codec_settings.quantizer).encode())
+        for name in sorted(quantizer):
+            digest.update(name.encode() + quantizer[name].cpu().numpy().tobytes())
+        built_in = self._codec_path == local.built_in() / local.CODEC
+        name = "the built-in voice" if built_in else self._codec_path.resolve().parent.name
+        return CodecId(digest.hexdigest()[:16], name)
 
     @part
     def prefixes(self) -> PrefixCache:

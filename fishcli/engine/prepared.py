@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from fishcli import text
+from fishcli.engine.references import warn_about
 from fishcli.errors import InputError
 from fishcli.lm.prompt import Columns, PromptBuilder
 from fishcli.request import FISH_SPEECH, Codes, Request, SamplingParams, Script, Span, TextFeed
@@ -37,6 +38,7 @@ class Prepared:
         self._questions: dict[str, Columns] = {}  # each chunk, tokenized
         for span in self.spans or [Span(".", 0, 1)]:  # of a text to come, at least the references have to fit
             self.check(span)
+        warn_about(request.references, prompts.frame_rate)
 
     @property
     def spans(self) -> Sequence[Span]:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from fishcli.errors import InputError
 from fishcli.lm.tokenizer import Tokenizer
-from fishcli.request import Reference, check_codes
+from fishcli.request import Reference, as_codes
 from fishcli.text import clean
 
 Columns = npt.NDArray[np.int64]  # (K + 1, T)
@@ -41,6 +41,7 @@ class PromptBuilder:
         self.codes = codes
         self.max_seq_len = max_seq_len
         self.frame_rate = frame_rate
+        self._system = self._message("system", _SYSTEM)
 
     def prefix(self, references: Sequence[Reference]) -> Columns:
         """Return the columns (K + 1, T) that all prompts in one voice begin with: system message, references.
@@ -48,7 +49,7 @@ class PromptBuilder:
         Raises InputError for codes that the codec cannot have made.
         """
         turns = (self.turn(self.question(reference.text), reference.codes) for reference in references)
-        return np.concatenate([self._message("system", _SYSTEM), *turns], axis=1)
+        return np.concatenate([self._system, *turns], axis=1)
 
     def question(self, text: str) -> Columns:
         """Return the columns (K + 1, T) of a text and of the start of its answer, up to where the speech begins."""
@@ -94,6 +95,12 @@ class PromptBuilder:
     def _no_room(self, prefix: Columns, excess: int) -> str:
         semantic = self.tokenizer.semantic
         spoken = int(((prefix[0] >= semantic) & (prefix[0] < semantic + self.codes)).sum())  # frames of references
+        written = prefix.shape[1] - spoken - self._system.shape[1]
+        if spoken < written:  # a second of speech is 21 frames and about four tokens
+            return (
+                f"The transcripts of the references take {written:,} of the {self.max_seq_len:,} positions of this "
+                "model's context; a transcript is only what is said in its recording."
+            )
         if spoken <= excess:
             return (
                 f"The text is too long for one prompt of this model ({self.max_seq_len} positions); "
@@ -118,15 +125,8 @@ class PromptBuilder:
 
     def _speech(self, codes: npt.NDArray[np.integer]) -> Columns:
         """Return a column for each frame: the token id of its first code, then its codes."""
-        self._check(codes)
-        rows = codes.astype(np.int64)
+        rows = as_codes(codes, self.codebooks, self.codes).astype(np.int64)
         return np.concatenate([self.tokenizer.semantic + rows[:1], rows])
-
-    def _check(self, codes: npt.NDArray[np.integer]) -> None:
-        """Raise InputError unless these are codes (K, T) of at least one frame."""
-        check_codes(codes, self.codebooks, self.codes)
-        if not codes.shape[1]:
-            raise InputError("Codes of speech must have at least one frame.")
 
     def _text(self, text: str) -> Columns:
         return self._tokens(self.tokenizer.encode(text))
