@@ -1,6 +1,6 @@
 """Fuzz text that arrives over time: its chunks are the same however it is cut, and no letter is lost.
 
-Needs `pip install atheris` and Python 3.11. Run it on demand: `python tests/fuzz_incremental.py -runs=1000000`, with
+Needs `pip install atheris hypothesis` and Python 3.11. Run it on demand: `python tests/fuzz_incremental.py -runs=1000000`, with
 any option of libFuzzer.
 """
 
@@ -14,8 +14,7 @@ with atheris.instrument_imports():
     from fishcli.errors import InputError
     from fishcli.text import IncrementalScript, decode
 
-    # isort: split
-    from texts import check_kept
+from texts import check_kept
 
 CHUNK_LENGTHS = (1, 7, 60, 200)
 

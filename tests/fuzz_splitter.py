@@ -1,6 +1,6 @@
 """Fuzz the text: any bytes are chunks or one InputError, and no letter is lost, doubled or out of order.
 
-Needs `pip install atheris` and Python 3.11. Run it on demand: `python tests/fuzz_splitter.py -runs=1000000`, with
+Needs `pip install atheris hypothesis` and Python 3.11. Run it on demand: `python tests/fuzz_splitter.py -runs=1000000`, with
 any option of libFuzzer.
 """
 
@@ -14,8 +14,7 @@ with atheris.instrument_imports():
     from fishcli.errors import InputError
     from fishcli.text import check, clean, decode, finished, guess_language, normalize, prepare, split
 
-    # isort: split
-    from texts import check_kept
+from texts import check_kept
 
 LIMITS = (1, 7, 60, 200)
 

@@ -100,6 +100,17 @@ EXAMPLES = {
         "She met Mrs. Smith vs. Dr. Who of St. Louis, and it cost approx. 5 pounds of tea.",
         ["She met Mrs. Smith vs. Dr. Who of St. Louis,", "and it cost approx. 5 pounds of tea."],
     ),
+    "an abbreviation before a number is no end": (
+        "He plays Op. 27 by heart. Tel. 5 is mine, Fig. 3 is ours. It weighs 8 lbs. 3 oz. as pp. 5 and p. 7 show.",
+        [
+            "He plays Op. 27 by heart. Tel. 5 is mine, Fig. 3 is ours.",
+            "It weighs 8 lbs. 3 oz. as pp. 5 and p. 7 show.",
+        ],
+    ),
+    "an abbreviation before words is one": (
+        "She sang (b. 1910, d. eighty years on) op. twenty seven, and paid Rs. five hundred for it in all.",
+        ["She sang (b. 1910, d. eighty years on) op. twenty seven,", "and paid Rs. five hundred for it in all."],
+    ),
     "short sentences share a chunk": (
         "One. Two! Three? Four... Five.",
         ["One. Two! Three? Four... Five."],

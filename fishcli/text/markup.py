@@ -85,7 +85,7 @@ _DEFINITION = regex.compile(r"[ \t]{0,3}\[[^\[\]^\n]+\]:[ \t]+<?(?:https?://|www
 _QUOTED = regex.compile(r"[ \t]*(?:>[ \t]?)+(?!\s?[\d.$€£¥=])")
 _HEADING = regex.compile(r"[ \t]*+#{1,6}[ \t]++")
 _CLOSING_HASHES = regex.compile(r"(?<=\s)#++\Z")
-_ITEM = regex.compile(r"(?P<indent>[ \t]*)(?:[-*+•‣◦▪●–—]|(?P<number>\d{1,3})[.)])[ \t]+(?:\[[ xX]\][ \t]+)?(?=\S)")
+_ITEM = regex.compile(r"[ \t]*(?:[-*•‣◦▪●–—]|\+(?![ \t]+\d)|(?P<number>\d{1,3})[.)])[ \t]+(?:\[[ xX]\][ \t]+)?(?=\S)")
 _FOOTNOTE = regex.compile(r"[ \t]*\[\^[^\[\]\s]+\]:[ \t]*")
 
 
@@ -113,7 +113,7 @@ def _line(line: str, end: str) -> str:
     return line + end
 
 
-_CITED = r"(?:\d{1,3}(?:[,–-]\s?\d{1,3})*|\p{Ll}|note \d{1,3}|citation needed|edit)"
+_CITED = r"(?:\d{1,3}(?:[,–-]\s?\d{1,3})*|(?<=[.,;:!?”\"]\[)\p{Ll}|note \d{1,3}|citation needed|edit)"
 _LINKS = (
     (
         r"!?\[((?:[^\[\]\n]|\[[^\[\]\n]{0,200}+\]){0,1000}+)\]"
