@@ -1,7 +1,7 @@
 """Fuzz text that arrives over time: its chunks are the same however it is cut, and no letter is lost.
 
-Needs `pip install atheris hypothesis` and Python 3.11. Run it on demand: `python tests/fuzz_incremental.py -runs=1000000`, with
-any option of libFuzzer.
+Needs `pip install atheris hypothesis` and Python 3.11. Run it on demand, with any option of libFuzzer:
+`python tests/fuzz_incremental.py -runs=1000000`
 """
 
 import contextlib

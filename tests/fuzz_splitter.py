@@ -1,7 +1,7 @@
 """Fuzz the text: any bytes are chunks or one InputError, and no letter is lost, doubled or out of order.
 
-Needs `pip install atheris hypothesis` and Python 3.11. Run it on demand: `python tests/fuzz_splitter.py -runs=1000000`, with
-any option of libFuzzer.
+Needs `pip install atheris hypothesis` and Python 3.11. Run it on demand, with any option of libFuzzer:
+`python tests/fuzz_splitter.py -runs=1000000`
 """
 
 import contextlib

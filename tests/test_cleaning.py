@@ -70,6 +70,7 @@ SILENT = {
         ("我在看《红楼梦》。", "我在看红楼梦。"),
         ("``Hello,'' he said.", "Hello, he said."),
         ('He said"no"again.', "He said no again."),
+        ("—Hola —dijo ella.", "Hola —dijo ella."),
     ],
     "brackets around a sentence": [
         ("(Hi)", "Hi."),

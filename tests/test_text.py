@@ -23,6 +23,7 @@ from fishcli.text import (
     speakable,
     split,
 )
+from fishcli.text.chunks import ends_sentence
 
 
 def test_clean_is_the_reference(golden_text):
@@ -193,6 +194,24 @@ EXAMPLES = {
 @pytest.mark.parametrize(("text", "chunks"), EXAMPLES.values(), ids=EXAMPLES)
 def test_split(text, chunks):
     assert [span.text for span in split(text, 60)] == chunks
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "ends"),
+    [
+        ("He said no. ", "5 people left.", True),
+        ("He lives at no. ", "5 now.", False),
+        ("He plays Op. ", "27.", False),
+        ("It costs Rs. ", "500.", False),
+        ("It costs Rs. ", "five hundred.", False),
+        ("Ann (b. ", "1910) sang.", False),
+        ("See Abb. ", "3.", False),
+        ("It is in vol. ", "Then he left.", True),
+        ("He saw the lab. ", "5 people left.", True),
+    ],
+)
+def test_an_abbreviation_before_a_number(before, after, ends):
+    assert ends_sentence(before + after, len(before)) == ends
 
 
 def test_a_limit_that_cuts_nothing_is_refused():

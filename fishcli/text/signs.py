@@ -48,18 +48,20 @@ _LONE = regex.compile(rf"‘|(?<!{_LETTER})['’]")  # "'tis" sounds as "tis"; "
 _BRACKETED = regex.compile(
     r"(\A|(?<=[.!?…]\s))[(（\[]([^()（）\[\]]*+)[)）\]]([.。!?！？]?\Z|(?<=[.。!?！？…].)(?=\s))"
 )
+_DASHES_AT_START = regex.compile(r"\A[-–—―]+\s*+(?=\p{L})")  # of an utterance, an author, an option
 _REPEATED = regex.compile(r",{2,}")
 _SPACES = regex.compile(r"\s+")
 
 
 def drop_quotes(text: str) -> str:
-    """Return the text without quotation marks, and without the brackets around a whole sentence.
+    """Return the text without quotation marks, dashes at its start and brackets around a whole sentence.
 
     Apostrophes stay, and are straight. What is left is what the model gets (`cleaning.clean` changes nothing in it).
     """
     text = _DOUBLE.sub("", _BETWEEN_WORDS.sub(" ", text))
     text = _LONE.sub("", _SINGLE.sub(r"\1", text)).replace("’", "'")
-    return _REPEATED.sub(",", _BRACKETED.sub(r"\1\2\3", text.strip()))
+    text = _DASHES_AT_START.sub("", text.strip())
+    return _REPEATED.sub(",", _BRACKETED.sub(r"\1\2\3", text))
 
 
 def without_quotes(text: str, spans: list[Span]) -> tuple[str, list[Span]]:
