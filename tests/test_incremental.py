@@ -277,6 +277,11 @@ def test_cuts_do_not_matter(text, data, options):
     assert spans_of(text, data.draw(places), flushes, **options) == whole
 
 
+def test_spaces_before_a_blank_line_do_not_move_positions():
+    text = "one* \n\ntwo* "
+    assert spans_of(text, range(len(text))) == spans_of(text, [])
+
+
 @settings(max_examples=300, deadline=None)
 @given(LONG_TEXTS, st.sampled_from([1, 20, 200]), st.data())
 def test_everything_is_kept_in_order(text, limit, data):

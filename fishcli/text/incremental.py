@@ -142,12 +142,13 @@ class IncrementalScript:
 
     def _end_sentence(self, end: int) -> list[Span]:
         """Return the chunks of the current sentence and start the next one."""
-        sentence, language = self._text[self._start : end], self._language_at(end)
+        sentence, language = self._text[self._start : end].rstrip(), self._language_at(end)
+        spaces = end - self._start - len(sentence)
         if self._normalize:
             sentence = end_lines(written_out(readable(sentence, self._column), language))
         sentence, spans = finished_chunks(sentence, self._chunk_length, language, self._normalize)
         position = self._position
-        self._position += len(sentence)
+        self._position += len(sentence) + spaces
         self._advance(end)
         return [span._replace(start=position + span.start, end=position + span.end) for span in spans]
 
