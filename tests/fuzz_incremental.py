@@ -1,7 +1,7 @@
 """Fuzz text that arrives over time: its chunks are the same however it is cut, and no letter is lost.
 
-Needs `pip install atheris` and Python 3.11. Run it on demand: `python tests/fuzz_incremental.py -runs=1000000`, with
-any option of libFuzzer.
+Needs `pip install atheris hypothesis` and Python 3.11. Run it on demand, with any option of libFuzzer:
+`python tests/fuzz_incremental.py -runs=1000000`
 """
 
 import contextlib
@@ -12,7 +12,9 @@ import atheris
 
 with atheris.instrument_imports():
     from fishcli.errors import InputError
-    from fishcli.text import IncrementalScript, decode, speakable
+    from fishcli.text import IncrementalScript, decode
+
+from texts import check_kept
 
 CHUNK_LENGTHS = (1, 7, 60, 200)
 
@@ -31,7 +33,7 @@ def one_input(data: bytes) -> None:
         assert _spans(text, cuts, flushes, options) == whole, repr((text, cuts, flushes, options))
         assert _spans(text, set(range(len(text))), flushes, options) == whole, repr((text, flushes, options))
         if not data[0] & 4:
-            _check_kept(text, whole)
+            check_kept(text, whole)
 
 
 def _spans(text: str, cuts: set[int], flushes: set[int], options: tuple[int, None, bool]) -> list:
@@ -42,15 +44,6 @@ def _spans(text: str, cuts: set[int], flushes: set[int], options: tuple[int, Non
         if place in flushes:
             spans += script.flush()
     return spans + script.close()
-
-
-def _check_kept(text: str, spans: list) -> None:
-    end = 0
-    for span in spans:
-        assert speakable(span.text), repr(text)
-        assert not speakable(text[end : span.start]), repr(text)
-        end = span.end
-    assert not speakable(text[end:]), repr(text)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Fuzz the text: any bytes are chunks or one InputError, and no letter is lost, doubled or out of order.
 
-Needs `pip install atheris` and Python 3.11. Run it on demand: `python tests/fuzz_splitter.py -runs=1000000`, with
-any option of libFuzzer.
+Needs `pip install atheris hypothesis` and Python 3.11. Run it on demand, with any option of libFuzzer:
+`python tests/fuzz_splitter.py -runs=1000000`
 """
 
 import contextlib
@@ -12,7 +12,9 @@ import regex
 
 with atheris.instrument_imports():
     from fishcli.errors import InputError
-    from fishcli.text import check, clean, decode, guess_language, normalize, speakable, split
+    from fishcli.text import check, clean, decode, finished, guess_language, normalize, prepare, split
+
+from texts import check_kept
 
 LIMITS = (1, 7, 60, 200)
 
@@ -22,22 +24,26 @@ def one_input(data: bytes) -> None:
     choice = data[0] if data else 0
     with contextlib.suppress(InputError):
         text = clean(check(decode(data[1:])))
+        _prepare(text, LIMITS[choice & 3])
         if choice & 4:
             text = normalize(text, "en")
             assert not any(digit in text for digit in "0123456789"), repr(text)
         _split(text, LIMITS[choice & 3])
 
 
+def _prepare(text: str, limit: int) -> None:
+    script = prepare(text, limit)
+    check_kept(script.text, script.spans)
+    for span in script.spans:
+        assert clean(span.text) == finished(span.text) == span.text, repr(text)
+
+
 def _split(text: str, limit: int) -> None:
     spans = split(text, limit)
     assert guess_language(text)
-    end = 0
+    check_kept(text, spans)
     for span in spans:
         assert span.text == regex.sub(r"\s+", " ", text[span.start : span.end]) == span.text.strip(), repr(text)
-        assert speakable(span.text), repr(text)
-        assert not speakable(text[end : span.start]), repr(text)
-        end = span.end
-    assert not speakable(text[end:]), repr(text)
 
 
 if __name__ == "__main__":

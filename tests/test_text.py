@@ -7,22 +7,23 @@ import pytest
 import regex
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from texts import TEXTS
+from texts import TEXTS, check_kept
 
 from fishcli.errors import InputError, SettingError
 from fishcli.text import (
     MAX_CHARACTERS,
+    IncrementalScript,
     check,
     clean,
     decode,
     finished,
     guess_language,
-    normalize,
     prepare,
     seconds,
     speakable,
     split,
 )
+from fishcli.text.chunks import ends_sentence
 
 
 def test_clean_is_the_reference(golden_text):
@@ -99,6 +100,17 @@ EXAMPLES = {
     "a title is no end": (
         "She met Mrs. Smith vs. Dr. Who of St. Louis, and it cost approx. 5 pounds of tea.",
         ["She met Mrs. Smith vs. Dr. Who of St. Louis,", "and it cost approx. 5 pounds of tea."],
+    ),
+    "an abbreviation before a number is no end": (
+        "He plays Op. 27 by heart. Tel. 5 is mine, Fig. 3 is ours. It weighs 8 lbs. 3 oz. as pp. 5 and p. 7 show.",
+        [
+            "He plays Op. 27 by heart. Tel. 5 is mine, Fig. 3 is ours.",
+            "It weighs 8 lbs. 3 oz. as pp. 5 and p. 7 show.",
+        ],
+    ),
+    "an abbreviation before words is one": (
+        "She sang (b. 1910, d. eighty years on) op. twenty seven, and paid Rs. five hundred for it in all.",
+        ["She sang (b. 1910, d. eighty years on) op. twenty seven,", "and paid Rs. five hundred for it in all."],
     ),
     "short sentences share a chunk": (
         "One. Two! Three? Four... Five.",
@@ -184,6 +196,24 @@ def test_split(text, chunks):
     assert [span.text for span in split(text, 60)] == chunks
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "ends"),
+    [
+        ("He said no. ", "5 people left.", True),
+        ("He lives at no. ", "5 now.", False),
+        ("He plays Op. ", "27.", False),
+        ("It costs Rs. ", "500.", False),
+        ("It costs Rs. ", "five hundred.", False),
+        ("Ann (b. ", "1910) sang.", False),
+        ("See Abb. ", "3.", False),
+        ("It is in vol. ", "Then he left.", True),
+        ("He saw the lab. ", "5 people left.", True),
+    ],
+)
+def test_an_abbreviation_before_a_number(before, after, ends):
+    assert ends_sentence(before + after, len(before)) == ends
+
+
 def test_a_limit_that_cuts_nothing_is_refused():
     with pytest.raises(SettingError, match="at least 1"):
         split("a", 0)
@@ -197,16 +227,13 @@ def graphemes(text):
 @given(TEXTS, st.sampled_from([1, 5, 20, 60, 200]))
 def test_split_keeps_everything_in_order(text, limit):
     spans = split(text, limit)
-    ends, position = {0, *graphemes(text)}, 0
+    ends = {0, *graphemes(text)}
+    check_kept(text, spans)
     for span in spans:
         assert span.text == regex.sub(r"\s+", " ", text[span.start : span.end]) == span.text.strip()
-        assert speakable(span.text)
         assert len(span.text.encode()) <= limit or len(graphemes(span.text)) == 1
-        assert not speakable(text[position : span.start])  # nothing to speak lies between two chunks
         for edge in (span.start, span.end):
             assert edge in ends or text[edge - 1].isspace() or text[edge].isspace()
-        position = span.end
-    assert not speakable(text[position:])
 
 
 @settings(max_examples=200, deadline=None)
@@ -299,17 +326,6 @@ def test_every_script_that_is_told_has_a_character():
 
 
 @pytest.mark.parametrize(
-    ("text", "ended"),
-    [
-        ("Hi", "Hi."), ("Hi.", "Hi."), ("Why?", "Why?"), ("No. 5", "No. 5."), ("你好", "你好。"),
-        ("です", "です。"), ("नमस्ते", "नमस्ते।"), ("Привет", "Привет."), ("and,", "and,"), ("", ""),
-    ],
-)  # fmt: skip
-def test_a_text_is_finished(text, ended):
-    assert finished(text) == ended
-
-
-@pytest.mark.parametrize(
     ("text", "language", "chunks"),
     [
         ("I paid $5. Why?", None, ["I paid five dollars. Why?"]),
@@ -354,12 +370,48 @@ def test_prepare_refuses(text, chunk_length, error):
 
 
 @settings(max_examples=200, deadline=None)
-@given(TEXTS.filter(speakable), st.sampled_from([1, 20, 200]), st.sampled_from([None, "en", "zh"]), st.booleans())
-def test_prepare_is_its_steps(text, limit, language, normalized):
-    """What the command line did step by step before there was a Script."""
-    words = check(text)
-    if normalized:
-        words = normalize(words, language or guess_language(words))
-    script = prepare(text, limit, language, normalized)
-    assert script.text == words
-    assert list(script.spans) == [s._replace(text=finished(s.text)) for s in split(words, limit, language)]
+@given(TEXTS.filter(speakable), st.sampled_from([1, 20, 200]), st.sampled_from([None, "en", "zh"]))
+def test_without_normalisation_a_chunk_gets_its_mark_alone(text, limit, language):
+    script = prepare(text, limit, language, normalize=False)
+    assert script.text == check(text)
+    assert list(script.spans) == [s._replace(text=finished(s.text)) for s in split(check(text), limit, language)]
+
+
+@settings(max_examples=200, deadline=None)
+@given(TEXTS.filter(speakable), st.sampled_from([1, 20, 200]), st.sampled_from([None, "en", "zh"]))
+def test_positions_are_those_of_the_script(text, limit, language):
+    script = prepare(text, limit, language)
+    check_kept(script.text, script.spans)
+    for span in script.spans:
+        assert span.text == finished(regex.sub(r"\s+", " ", script.text[span.start : span.end]))
+
+
+@pytest.mark.parametrize(
+    ("language", "meant"),
+    [
+        ("english", "en"), ("eng", "en"), ("German", "de"), ("deutsch", "de"), ("ger", "de"), ("englsh", "en"),
+        ("chinese", "zh"), ("jp", "ja"), ("cn", "zh"), ("español", "es"), ("xx", ""), ("", ""), ("en english", "en"),
+        ("e", ""), ("klingon", ""),
+    ],
+)  # fmt: skip
+def test_an_unknown_language_is_refused(language, meant):
+    with pytest.raises(SettingError, match=f"did you mean '{meant}'" if meant else "give two letters") as error:
+        prepare("Hi", language=language)
+    assert error.value.field == "language"
+    with pytest.raises(SettingError):
+        IncrementalScript(language=language)
+
+
+@pytest.mark.parametrize("language", ["en", "EN", "en-GB", "pt_BR", "zh-Hant-TW", "yue", "sr"])
+def test_a_language_code_is_taken(language):
+    assert prepare("Hi", language=language).language == language
+
+
+def test_an_undecoded_byte_names_the_locale(monkeypatch):
+    """Under a locale such as C, Python keeps each byte of an argument that is not ASCII as a surrogate."""
+    monkeypatch.setattr("sys.getfilesystemencoding", lambda: "ascii")
+    with pytest.raises(InputError, match=r"locale, ascii: byte 0xc3 at character 3; set a UTF-8 locale"):
+        check("Caf\udcc3\udca9")
+    monkeypatch.setattr("sys.getfilesystemencoding", lambda: "utf-8")
+    with pytest.raises(InputError, match="not UTF-8: byte 0xc3 at character 3"):
+        check("Caf\udcc3\udca9")

@@ -8,6 +8,7 @@ from fishcli.text.chunks import split
 from fishcli.text.cleaning import MAX_CHARACTERS, check, clean, decode, finished, seconds, speakable
 from fishcli.text.incremental import IncrementalScript
 from fishcli.text.language import guess_language
+from fishcli.text.language_codes import check_language
 from fishcli.text.normalize import can_normalize, needs_extra, normalize
 from fishcli.text.script import prepare
 
@@ -18,6 +19,7 @@ __all__ = [
     "Span",
     "can_normalize",
     "check",
+    "check_language",
     "clean",
     "decode",
     "finished",

@@ -69,6 +69,12 @@ _ABBREVIATION = regex.compile(
     r"(?<![\w.])(?:Mr|Mrs|Ms|Dr|Prof|St|Mt|Gen|Col|Capt|Lt|Sgt|Rev|Hon|Gov|Sen|Rep|vs|approx|ca|cf|e\.g|i\.e)\.\s*\Z",
     regex.IGNORECASE,
 )
+_BEFORE_NUMBER = regex.compile(
+    r"(?<![\w.])(?:op|tel|rs|b|d|c|ca|lbs?|oz|ft|yd|figs?|nos|vols?|pp?|pg|chap|ch|secs?|eq|art|ext|rm|apt|par|ed|est|"
+    r"cat|ver|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec|nr|bd|abb|kap|abs|núm|pág|cap|"
+    r"(?<!\b(?:said|say|says|answered|replied|is|was|but|oh),?\s+)no)\.\s*\Z",
+    regex.IGNORECASE,
+)
 
 
 def _sentence_ends(text: str, start: int, end: int, language: str) -> Iterator[int]:
@@ -98,6 +104,8 @@ def ends_sentence(text: str, position: int) -> bool:
         return False
     if before.isascii() and not before.isspace() and not after.isspace() and (before == "." or after.isascii()):
         return False
+    if (after.isdigit() or after.islower()) and _BEFORE_NUMBER.search(text[max(0, position - 24) : position]):
+        return False  # Op. 27
     return _ABBREVIATION.search(text[max(0, position - 12) : position]) is None
 
 

@@ -8,10 +8,14 @@ import regex
 
 from fishcli.errors import SettingError
 from fishcli.request import Span
-from fishcli.text.chunks import CHUNK_BYTES, UNSPACED, ends_sentence, even_cuts, segmented, split
-from fishcli.text.cleaning import check_length, finished, legible, speakable
+from fishcli.text.chunks import CHUNK_BYTES, UNSPACED, ends_sentence, even_cuts, segmented
+from fishcli.text.cleaning import check_length, legible, speakable
 from fishcli.text.language import guess_language
+from fishcli.text.language_codes import check_language
+from fishcli.text.lines import end_lines
+from fishcli.text.markup import plain
 from fishcli.text.normalize import normalize as written_out
+from fishcli.text.script import finished_chunks, readable
 
 _LOOKAHEAD = 64  # characters; a longer next word, such as an address, is judged by its start
 _LOOKBACK = 400  # characters of the sentence that are searched for open quotes
@@ -19,13 +23,15 @@ _SAMPLE = 1000  # characters at the start of the text that tell its language
 _SHORTEST_BOUND, _LONGEST_BOUND = 256, 4000  # characters after which a sentence without an end is cut
 
 _WORD = regex.compile(r"\S")
-_CLOSING = r"""[\p{M}\p{Pe}\p{Pf}\p{Sentence_Terminal}…．，,،;؛:"'\u200d]"""
+_CLOSING = r"""[\p{M}\p{Pe}\p{Pf}\p{Sentence_Terminal}…．，,،;؛:"'*_~¹²³⁰⁴-⁹\u200d]"""
 _POSSIBLE_END = regex.compile(rf"(?<={_CLOSING})(?!{_CLOSING})(?=.)|(?=[\n\u2029])", regex.DOTALL)
-_TERMINAL_MARK = regex.compile(rf"[\p{{Sentence_Terminal}}…．](?:{_CLOSING}|\s){{0,16}}\Z")
+_TERMINAL_MARK = regex.compile(rf"[\p{{Sentence_Terminal}}…．](?:{_CLOSING}|\s|\[\^?\w{{1,3}}){{0,16}}\Z")
+_SILENT = regex.compile(rf"(?<={_CLOSING})(?:\[\^?\w{{1,3}}\]|[*_~¹²³⁰⁴-⁹])+\Z")  # markup and footnotes after the end
 _CLOSING_QUOTE = regex.compile(r"""["'\p{Pf}\p{Pe}]\Z""")
 _BLANK_LINE = regex.compile(r"[^\S\n]*\n[^\S\n]*\n|\s*\u2029")
 _NEXT_WORD = regex.compile(r"""(\s*)([\p{Pi}\p{Ps}"']*)(\S*)(\s?)""")
-_LIST_ITEM = regex.compile(r"\s*\n\s*(?:\p{N}{1,3}[.)]|[-*•‣])(?:\s|\Z)")
+_LINE_START = regex.compile(r"\s*\n\s*(?:(?:\p{N}{1,3}[.)]|[-*+•‣]|#{1,6})(?:\s|\Z)|\|)")  # of a list, heading, table
+_HEADING = regex.compile(r"[^\S\n]*#{1,6}\s")
 _LABEL = regex.compile(r"(?:\A|\n)\s*\p{N}{1,3}[.)]\Z")
 
 
@@ -44,12 +50,14 @@ class IncrementalScript:
     def __init__(self, chunk_length: int = CHUNK_BYTES, language: str | None = None, normalize: bool = True) -> None:
         if chunk_length < 1:
             raise SettingError(f"The chunk length is {chunk_length} bytes and must be at least 1.")
+        check_language(language)
         self._chunk_length, self._language, self._normalize = chunk_length, language, normalize
         self._bound = min(max(_SHORTEST_BOUND, 4 * chunk_length), _LONGEST_BOUND)
         self._sample = ""  # the start of all that was fed
         self._text = ""  # what was fed and is not yet returned
         self._before = 0  # characters that were fed before `_text`
         self._start = 0  # of the current sentence, in `_text`
+        self._column = 0  # of the current sentence, in its line
         self._scanned = 0  # the sentence does not end before this place, in `_text`
         self._position = 0  # of the current sentence, in the normalised text
 
@@ -105,7 +113,7 @@ class IncrementalScript:
         word = _WORD.search(self._text, self._start)
         start = word.start() if word else len(self._text)
         self._position += start - self._start
-        self._start = start
+        self._advance(start)
 
     def _ends_at(self, place: int, ended: bool) -> bool | None:
         """Return whether the current sentence ends at a place, None if that is not known yet."""
@@ -120,26 +128,35 @@ class IncrementalScript:
         word = _next_word(ahead, ended)
         if word is None:
             return None
-        if _LIST_ITEM.match(ahead):
+        if _LINE_START.match(ahead) or (ahead[0] == "\n" and _HEADING.match(sentence)):
             return True
         return terminal and not _LABEL.search(sentence) and _separate(sentence, *word, self._language_at(place))
 
     def _language_at(self, place: int) -> str:
         """Return the language of a sentence that ends at a place in `_text`."""
-        language = self._language or guess_language(self._sample[: self._before + place])
+        sample = self._sample[: self._before + place]
+        language = self._language or guess_language(plain(sample) if self._normalize else sample)
         if self._before + place >= _SAMPLE:
             self._language = language
         return language
 
     def _end_sentence(self, end: int) -> list[Span]:
         """Return the chunks of the current sentence and start the next one."""
-        sentence, language = self._text[self._start : end], self._language_at(end)
+        sentence, language = self._text[self._start : end].rstrip(), self._language_at(end)
+        spaces = end - self._start - len(sentence)
         if self._normalize:
-            sentence = written_out(sentence, language)
+            sentence = end_lines(written_out(readable(sentence, self._column), language))
+        sentence, spans = finished_chunks(sentence, self._chunk_length, language, self._normalize)
         position = self._position
-        self._start, self._position = end, position + len(sentence)
-        spans = split(sentence, self._chunk_length, language)
-        return [Span(finished(span.text), position + span.start, position + span.end) for span in spans]
+        self._position += len(sentence) + spaces
+        self._advance(end)
+        return [span._replace(start=position + span.start, end=position + span.end) for span in spans]
+
+    def _advance(self, start: int) -> None:
+        """Let the current sentence start at a later place in `_text`."""
+        newline = self._text.rfind("\n", self._start, start)
+        self._column = start - newline - 1 if newline >= 0 else self._column + start - self._start
+        self._start = start
 
     def _forget(self) -> None:
         """Drop the text that was returned."""
@@ -166,7 +183,7 @@ def _separate(sentence: str, spaces: str, word: str, language: str) -> bool:
         return True
     if word[0].islower() and _CLOSING_QUOTE.search(sentence):  # “Why?” he asked.
         return False
-    before = sentence[-_LOOKBACK:] + spaces
+    before = _SILENT.sub("", sentence[-_LOOKBACK:]) + spaces
     return len(before) in segmented(before + word, language) and ends_sentence(before + word, len(before))
 
 

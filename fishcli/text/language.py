@@ -2,6 +2,8 @@
 
 import regex
 
+from fishcli.text.frequent_words import FORMS, LETTERS, PARTICLES, WORDS
+
 _SAMPLE = 5000  # characters at the start of the text
 _SCRIPTS = {
     "ko": "Hangul", "ar": "Arabic", "ru": "Cyrillic", "hi": "Devanagari", "th": "Thai",
@@ -11,57 +13,70 @@ _SCRIPTS = {
 }  # fmt: skip
 _BY_SCRIPT = {code: regex.compile(rf"\p{{{script}}}[\p{{{script}}}\p{{M}}]*") for code, script in _SCRIPTS.items()}
 _BY_SCRIPT |= {"zh": regex.compile(r"\p{Han}"), "ja": regex.compile(r"[\p{Hiragana}\p{Katakana}]")}
-_ADDRESS = regex.compile(r"\S+[@/]\S+")
+_ADDRESS = regex.compile(r"[!-~]+[@/][!-~]+")  # ASCII: it ends where Chinese goes on without a space
 _LATIN_WORDS = regex.compile(r"\p{Latin}[\p{Latin}\p{M}]*(?:['’]\p{Latin}+)*")
-_FREQUENT = {
-    code: frozenset(words.split())
-    for code, words in {
-        "en": "the of and to in is that it for was with as his on be at by i this had not are but from or have an they "
-        "which one you were all her she there would their we him been has when who will no more if out so said what up "
-        "its about than into them can only other time new some could these two may first then do any like my now over "
-        "such our me even most made after did many before must hello please thank yes a it's don't i'm how where why "
-        "your he am good morning does us very here see go get just know let",
-        "de": "der das und ist nicht ein eine einen mit auf für ich sie wir zu im von auch wie sich dem den es bei "
-        "nach sind wird haben hallo welt guten tag morgen danke bitte sehr über aber oder heute dass kann hat wenn",
-        "fr": "le la les des du et est une un dans pour pas que qui sur avec vous nous je il elle ne au ce cette mais "
-        "bonjour monde merci être très c'est d'un j'ai où aujourd'hui ça sont plus tout comme",
-        "es": "el la los las y es un una en de del que por para con no se su al lo como más pero hola mundo gracias "
-        "buenos días está muy cómo yo qué mi son hoy este esta",
-        "it": "il la gli le di che è un una per con non si del della sono ciao mondo grazie molto questo come anche "
-        "oggi buongiorno ma io più nel alla ho",
-        "pt": "o os as um uma de do da que é não para com em por se no na mais como mas olá mundo obrigado bom dia "
-        "muito está eu você isso são hoje ao",
-        "nl": "de het een en van is niet dat op te zijn met voor ik je hij wij ook maar als aan er hallo wereld dank "
-        "goede morgen heel wat naar bij deze",
-        "pl": "i w nie na się jest to z że do jak ale za co tak dzień dobry świat cześć dziękuję ja ty jego dla są",
-        "sv": "och att det är som en på jag inte av för med han den till har du hej världen tack mycket ett vi var",
-        "tr": "bir ve bu da de için ne çok o ile gibi ben sen merhaba dünya teşekkürler değil var güzel bugün",
-        "vi": "là và của không có một tôi bạn được người này cho trong đã xin chào cảm ơn thế giới rất",
-        "id": "yang dan di ini itu tidak untuk dengan saya anda ada dari akan halo dunia terima kasih selamat pagi",
-    }.items()
-}
+_FORMS = {code: regex.compile(pattern) for code, pattern in FORMS.items()}
+_ENGLISH_FORM = regex.compile(r"(?:wh|th).{2,}|.{3,}(?:ing|ed|ght|tion|ly|ness|ck|['’]s|n['’]t)")
 
 
 def guess_language(text: str) -> str:
     """Return the ISO 639-1 code of the most likely language, "en" in doubt.
 
     The script with the most words decides (characters, in scripts without spaces); kana among Chinese characters mean
-    Japanese. A dozen languages in Latin script are recognised by their most frequent words: one of them needs at least
-    two different words of its list in the text, and more than English has. So a text with a few foreign names stays
-    English, as does one in a language without a list.
+    Japanese. In Latin script frequent words and letters decide: a language needs more evidence than English has. So
+    a text with a few foreign names stays English, and so do a name alone and a text in a language without a list.
     """
-    sample = _ADDRESS.sub("", text[:_SAMPLE])
+    sample = _ADDRESS.sub(" ", text[:_SAMPLE])
     counts = {code: len(pattern.findall(sample)) for code, pattern in _BY_SCRIPT.items()}
-    words = [word.lower().replace("’", "'") for word in _LATIN_WORDS.findall(sample)]
+    words = [word.replace("’", "'") for word in _LATIN_WORDS.findall(sample)]
     if counts["ja"] * 10 > counts["zh"]:
         counts["ja"] += counts["zh"]
     best = max(counts, key=counts.__getitem__)
-    return best if counts[best] > len(words) else _guess_latin(frozenset(words), sample)
+    return best if counts[best] > len(words) else _guess_latin(words, sample)
 
 
-def _guess_latin(words: frozenset[str], sample: str) -> str:
+def _guess_latin(words: list[str], sample: str) -> str:
     if "¿" in sample or "¡" in sample:
         return "es"
-    hits = {code: len(words & frequent) for code, frequent in _FREQUENT.items()}
-    best = max(hits, key=hits.__getitem__)  # English is first and wins a tie
-    return best if hits[best] >= 2 else "en"
+    # A word counts as written in lower case if it is anywhere, or starts the text.
+    written = dict.fromkeys(word for word in words if word.islower()) | dict.fromkeys(words[:1])
+    known = {word.lower() for word in written}
+    written |= dict.fromkeys(word for word in words if word.lower() not in known)
+    known_to_english = sum(_evidence(word, "en", words[0]) for word in written)
+    evidence = {"en": known_to_english}
+    for code in WORDS.keys() - {"en"}:
+        evidence[code] = sum(_evidence(word, code, words[0]) for word in written)
+        own = any(word.lower() in WORDS[code] - WORDS["en"] for word in written if len(word) > 1)
+        if own or not known_to_english:
+            evidence[code] += sum(_form_evidence(word, code) for word in written)
+    best = max(WORDS, key=evidence.__getitem__)  # English is first and wins a tie
+    return best if evidence[best] >= _ENOUGH else "en"
+
+
+_ENOUGH = 0.75
+
+
+def _evidence(word: str, code: str, first: str) -> float:
+    """Return how much a word speaks for a language, from 0 to 1; names, parts of names and letters say little."""
+    lower = word.lower()
+    name = not word.islower() and (word != first or word[1:].isupper())
+    if lower in WORDS[code]:
+        return 0.5 if lower in PARTICLES or name or (len(word) == 1 and code != "en") else 1
+    if code == "en":
+        return 0.5 if _ENGLISH_FORM.fullmatch(lower) else 0
+    foreign = [letter for letter in lower if letter > "z"]
+    if foreign and all(letter in LETTERS.get(code, "") for letter in foreign):
+        return 1 if word.islower() else 0.35
+    return 0
+
+
+def _form_evidence(word: str, code: str) -> float:
+    """Return 0.25 for a word of no list that looks like one of the language."""
+    form = _FORMS.get(code)
+    if form is None or not word.islower() or word in WORDS[code] or _is_english(word):
+        return 0
+    return 0.25 if form.fullmatch(word) else 0
+
+
+def _is_english(word: str) -> bool:
+    return word in WORDS["en"] or _ENGLISH_FORM.fullmatch(word) is not None

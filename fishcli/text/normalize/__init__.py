@@ -7,9 +7,8 @@ fifty point five" and "1990s" as seconds. Its Chinese and Japanese grammars are 
 
 from importlib.util import find_spec
 
-import regex
-
 from fishcli.text.language import guess_language
+from fishcli.text.language_codes import primary_code
 from fishcli.text.normalize.cjk import in_characters
 from fishcli.text.normalize.english import in_words
 
@@ -18,12 +17,12 @@ _NEEDS_EXTRA = ("zh", "ja")
 
 def can_normalize(language: str) -> bool:
     """Return whether `normalize` has rules for a language here; Chinese and Japanese need the extra."""
-    return _primary(language) in ("en", *_NEEDS_EXTRA) and not needs_extra(language)
+    return primary_code(language) in ("en", *_NEEDS_EXTRA) and not needs_extra(language)
 
 
 def needs_extra(language: str) -> bool:
     """Return whether a language, such as "zh-CN", can be normalised only with the extra, which is not installed."""
-    return _primary(language) in _NEEDS_EXTRA and find_spec("wetext") is None
+    return primary_code(language) in _NEEDS_EXTRA and find_spec("wetext") is None
 
 
 def normalize(text: str, language: str | None = None) -> str:
@@ -31,12 +30,7 @@ def normalize(text: str, language: str | None = None) -> str:
 
     Without `language` (ISO 639-1, or a tag such as "en-GB") it is guessed.
     """
-    primary = _primary(language or guess_language(text))
+    primary = primary_code(language or guess_language(text))
     if primary == "en":
         return in_words(text)
     return in_characters(text, primary) if can_normalize(primary) else text
-
-
-def _primary(language: str) -> str:
-    """Return the primary subtag: "zh" of "zh-TW"."""
-    return regex.split("[-_]", language.lower(), maxsplit=1)[0]
