@@ -142,7 +142,7 @@ CASES = {
     ),
     "quantization without the native runner": (
         lambda folder: plan.pick_quantize("int8", CPU, 0, False),
-        "int8 on a CPU needs the native runner, which is not available; `fish doctor` shows why.",
+        "int8 on a CPU needs compiled code, which is not available; `fish doctor` shows why.",
         " Choose another with --quantize.",
     ),
     "an unknown subtype": (

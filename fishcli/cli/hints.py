@@ -11,6 +11,7 @@ OPTIONS = {
     "device": "choose another with --device",
     "dtype": "choose another with --dtype",
     "quantize": "choose another with --quantize",
+    "compile": "use --compile, --no-compile or neither",
     "threads": "set them with --threads N",
     "kv_memory": "set it with --kv-memory MB",
     "references": "pass another recording with --ref AUDIO",
