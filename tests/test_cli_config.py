@@ -65,7 +65,13 @@ def test_path_and_get_are_one_line(fish, own, tmp_path):
     assert fish("config", "path").out == f"{own}\n"
     assert fish("config", "path", "--local").out == f"{tmp_path / 'fishcli.toml'}\n"
     assert json.loads(fish("config", "path", "--local", "--json").out)["exists"] is False
-    for key, value in (("device", "cpu"), ("generate.top_p", "0.7"), ("normalize", "true"), ("compile", ""), ("threads", "")):
+    for key, value in (
+        ("device", "cpu"),
+        ("generate.top_p", "0.7"),
+        ("normalize", "true"),
+        ("compile", ""),
+        ("threads", ""),
+    ):
         assert fish("config", "get", key).out == f"{value}\n"
     assert json.loads(fish("config", "get", "device", "--json").out) == {
         "key": "device",

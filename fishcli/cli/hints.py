@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from fishcli.errors import FishError
 
 # What to do about an error in a field of a request, or in a setting.
@@ -42,9 +44,11 @@ def message(error: FishError) -> str:
 
 
 def _repair(error: FishError) -> str | None:
-    """Return the command that repairs an incomplete model."""
-    from fishcli.checkpoints.local import IncompleteModel
+    """Return the command that repairs an incomplete model, or fetches one into a folder that does not exist."""
+    from fishcli.checkpoints.local import IncompleteModel, NoSuchFolder
 
+    if isinstance(error, NoSuchFolder):
+        return f"`fish download --local-dir {shlex.quote(error.name)}` fetches Fish Speech 1.5 into it"
     if not isinstance(error, IncompleteModel) or error.found is None:
         return None
     from fishcli.doctor.check import repair_command

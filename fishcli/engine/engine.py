@@ -259,6 +259,7 @@ def load(
     `kv_memory` (MB) bounds the KV cache, and so how many sequences run at once. Raises ModelMissing, InputError or
     SettingError.
     """
+    codec = codec or local.codec_of(model)
     found = local.find(model, tuple(name for name in local.NEEDED if codec is None or name != local.CODEC))
     codec_path = Path(codec) if codec else found.path / local.CODEC
     if not codec_path.is_file():
