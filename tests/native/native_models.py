@@ -90,7 +90,9 @@ def need(march: str) -> None:
 
 def flag(march: str) -> str:
     """Return the compiler's flag for an instruction set."""
-    return compiler.tuning() if march == "native" else f"-march={march}"
+    if march == "native":
+        return compiler.tuning()
+    return f"-march={march.replace('-', '_')}" if "ziglang" in build.found_compiler() else f"-march={march}"
 
 
 @contextlib.contextmanager
