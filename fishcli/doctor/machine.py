@@ -130,7 +130,7 @@ def _why(dtype: torch.dtype, device: torch.device, compiled: bool) -> str:
 
 
 def _quantize(chosen: Resolved, device: torch.device, size: int, compiled: bool, compile: bool | None) -> Check:
-    from fishcli.runners.plan import pick_quantize
+    from fishcli.runners.plan import SMALL, pick_quantize
 
     try:
         kind = pick_quantize(str(chosen.value), device, size, compiled, compile)
@@ -142,7 +142,7 @@ def _quantize(chosen: Resolved, device: torch.device, size: int, compiled: bool,
         return Check("quantize", "int8, which halves the memory traffic of a CPU")
     if device.type != "cpu":
         return Check("quantize", f"none, because the memory of {device.type} is fast enough")
-    return Check("quantize", "none, for a small model" if compiled or not size else "none (needs compiled code)")
+    return Check("quantize", "none, for a small model" if size <= SMALL else "none, because int8 needs compiled code")
 
 
 def threads(chosen: Resolved, environ: Mapping[str, str], cores: int, quota: float | None, own: int) -> Iterator[Check]:

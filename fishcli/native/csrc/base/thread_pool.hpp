@@ -85,10 +85,10 @@ public:
             return;
         }
         PoolThread& me = self;
-        for (int waits = 0; generation.load(std::memory_order_acquire) == now;)
+        for (int spins = 0, yields = 0; generation.load(std::memory_order_acquire) == now; spins++)
             if (me.prefetched < me.prefetch_end) __builtin_prefetch(me.prefetched, 0, 2), me.prefetched += 64;
-            else if (waits++ < SPINS) spin_pause();
-            else if (waits < SPINS + YIELDS) std::this_thread::yield();
+            else if (spins < SPINS) spin_pause();
+            else if (yields++ < YIELDS) std::this_thread::yield();
             else sleep_until_after(now);
     }
 
@@ -115,7 +115,7 @@ private:
 
     static inline thread_local PoolThread self;
     static constexpr int SPINS = 4000;  // about 100 microseconds
-    static constexpr int YIELDS = 500;  // as long where nothing else runs, many times as long where something does
+    static constexpr int YIELDS = 500;  // about as long again where nothing else runs
 
     void sleep_until_after(unsigned now) {
         std::unique_lock<std::mutex> held(mutex);
