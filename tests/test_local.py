@@ -10,6 +10,7 @@ import pytest
 from fishcli.checkpoints import local
 from fishcli.checkpoints.local import File, Found, IncompleteModel, Record
 from fishcli.doctor.check import repair_command
+from fishcli.engine import load
 from fishcli.errors import InputError, ModelMissing
 
 
@@ -97,6 +98,13 @@ def test_a_weights_file_names_its_folder(tmp_path):
         assert local.find(folder / name).path == folder
         assert local.codec_of(folder / name) == codec
     assert local.codec_of(None) is local.codec_of("built-in") is local.codec_of("absent.pth") is None
+
+
+def test_the_codec_of_the_documentation_loads_its_folder(micro):
+    assert load(micro / local.CODEC, device="cpu") is load(micro, device="cpu")
+    assert load(micro / local.CODEC, codec=local.built_in() / local.CODEC, device="cpu") is not load(
+        micro, device="cpu"
+    )
 
 
 def incomplete(name: str | Path | None, reason: str) -> Found:

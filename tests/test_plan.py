@@ -61,7 +61,7 @@ def test_threads_follow_the_cores_and_the_quota(monkeypatch, caplog, wanted, lar
     monkeypatch.setattr(plan, "log", logging.getLogger("test_plan"))
     assert plan.pick_threads(wanted, 2 * plan.SMALL if large else plan.SMALL // 2) == threads
     capped = wanted is not None and wanted > threads
-    assert [each.args for each in caplog.records] == ([(wanted, threads, threads)] if capped else [])
+    assert [each.args for each in caplog.records] == ([(wanted, threads)] if capped else [])
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def cpu_has_bfloat16() -> bool:
 def pick_threads(wanted: int | None, size: int) -> int:
     """Return the number of threads for a model of `size` bytes; by default one for a small model, else `usable_cores`.
 
-    More than `usable_cores` are refused with a warning: they wait for each other, and nothing is ever said.
+    More than `usable_cores` are not used, with a warning: they would wait for each other far longer than they work.
     The matrices of a small model take less time than it takes two threads to synchronize, and on a busy machine these
     wait far longer than they work (built-in voice, one of two cores busy: one thread is 5 to 15 times as fast).
     """
@@ -102,8 +102,7 @@ def pick_threads(wanted: int | None, size: int) -> int:
     if wanted is None:
         return usable if size > SMALL else 1
     if wanted > usable:
-        log.warning("%d threads would be slower than %d, all that this machine can run at once; using %d.",
-                    wanted, usable, usable)  # fmt: skip
+        log.warning("%d threads are more than can run at once here, and would be slower; using %d.", wanted, usable)
     return min(wanted, usable)
 
 
