@@ -167,6 +167,30 @@ def zipped_anew(draw: random.Random, state: State, path: Path) -> None:
         path.write_bytes(data)
 
 
+def two_archives(draw: random.Random, state: State, path: Path) -> None:
+    """Write an archive for `zipfile`, which shifts offsets by what stands before it, and another one for torch."""
+    other = {key: tensor + draw.choice([0.5, 1]) for key, tensor in state.items()}
+    first, second = draw.sample([zipped(path, state), zipped(path, other)], 2)
+    path.write_bytes(joined(first, second))
+
+
+def zipped(path: Path, content: object, **replaced: bytes) -> bytes:
+    """Return the plain archive of a content; `replaced` are other contents of records, such as `pkl`."""
+    write_zip(path, content)
+    with zipfile.ZipFile(path) as archive:
+        parts = [(member.filename, archive.read(member)) for member in archive.infolist()]
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in parts:
+            archive.writestr(zipfile.ZipInfo(name), replaced.get(name.rpartition(".")[2], data))
+    return path.read_bytes()
+
+
+def joined(torchs: bytes, zipfiles: bytes) -> bytes:
+    """Join two archives of one size. The end has the offset of the first directory, and stands behind the second."""
+    assert len(torchs) == len(zipfiles)
+    return torchs[:-22] + zipfiles
+
+
 def of_a_wrong_type(draw: random.Random, state: State, path: Path) -> None:
     key, w = draw.choice([*state]), torch.ones(4, 4)
     values = [
@@ -238,7 +262,8 @@ def tokens(draw: random.Random, state: State, path: Path) -> None:
 
 
 WAYS: list[Callable[[random.Random, State, Path], None]] = [
-    *(runs_code, runs_code, never_ends, cut, flipped, flipped_old, zipped_anew, of_a_wrong_type, of_a_wrong_structure),
+    *(runs_code, runs_code, never_ends, cut, flipped, flipped_old, zipped_anew, two_archives, of_a_wrong_type),
+    of_a_wrong_structure,
     *(of_wrong_numbers, of_wrong_numbers, settings, tokens),
 ]
 

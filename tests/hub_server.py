@@ -27,7 +27,8 @@ class Fault:
     """A fault of a file (or of `api`), injected `times` times.
 
     cut: the connection closes half way. truncate: half the file, declared as all of it. corrupt: right size,
-    wrong bytes. longer: a byte too many. whole: the Range is ignored. slow: 20 ms before each block.
+    wrong bytes. longer: a byte too many. whole: the Range is ignored. slow: 20 ms before each block. trickle: a byte
+    each 2 ms.
     A number is a status, with `headers`.
     """
 
@@ -168,11 +169,12 @@ class _Handler(BaseHTTPRequestHandler):
         return self.send(name, body[: len(body) // 2] if fault.kind == "cut" else body, fault)
 
     def send(self, name: str, body: bytes, fault: Fault) -> None:
-        for at in range(0, len(body), BLOCK):
-            if fault.kind == "slow":
-                time.sleep(0.02)
-            self.wfile.write(body[at : at + BLOCK])
-            self.hub.sent[name] += len(body[at : at + BLOCK])
+        block = 1 if fault.kind == "trickle" else BLOCK
+        for at in range(0, len(body), block):
+            if fault.kind in ("slow", "trickle"):
+                time.sleep(0.02 if fault.kind == "slow" else 0.002)
+            self.wfile.write(body[at : at + block])
+            self.hub.sent[name] += len(body[at : at + block])
         self.close_connection = fault.kind == "cut"
 
     def answer(self, status: int, body: bytes = b"", **headers: str) -> None:

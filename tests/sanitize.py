@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 from fishcli.native import build
+from fishcli.native.compiler import Command, find, tuning
 
 NATIVE = Path(__file__).parent / "native"
 # The sanitizers reserve more addresses than a limit leaves, keep freed memory, and stop a thread that lives at exit.
@@ -22,13 +24,13 @@ LEFT_OUT = "not memory_that_runs_out and not threads_that_do_not_start and not e
 FLAGS = ["-O1", "-g", "-fno-omit-frame-pointer"]
 
 
-def address(compiler: str, folder: Path) -> bool:
+def address(compiler: Command, folder: Path) -> bool:
     """Run the native tests with a compiler that adds the sanitizers. Return whether they pass without a report."""
     wrapper, reports = folder / "c++", folder / "report"
     flags = " ".join([*FLAGS, "-fsanitize=address,undefined", "-fno-sanitize-recover=all"])
-    wrapper.write_text(f'#!/bin/sh\nexec {compiler} "$@" {flags}\n')
+    wrapper.write_text(f'#!/bin/sh\nexec {shlex.join(compiler)} "$@" {flags}\n')
     wrapper.chmod(0o755)
-    runtime = subprocess.run([compiler, "-print-file-name=libasan.so"], capture_output=True, text=True, check=True)
+    runtime = subprocess.run([*compiler, "-print-file-name=libasan.so"], capture_output=True, text=True, check=True)
     environment = {
         **os.environ,
         "CXX": str(wrapper),
@@ -45,11 +47,11 @@ def address(compiler: str, folder: Path) -> bool:
     return done.returncode == 0 and not found
 
 
-def thread(compiler: str, folder: Path) -> bool:
+def thread(compiler: Command, folder: Path) -> bool:
     """Compile and run the driver. Return whether it ends without a report."""
     program, source = str(folder / "driver"), str(NATIVE / "driver.cpp")
-    flags = [*build._FLAGS, *FLAGS, "-fsanitize=thread", build._tuned(), f"-I{build._SOURCES}"]
-    subprocess.run([compiler, *flags, source, "-o", program], check=True)
+    flags = [*build._FLAGS, *FLAGS, "-fsanitize=thread", tuning(), f"-I{build._SOURCES}"]
+    subprocess.run([*compiler, *flags, source, "-o", program], check=True)
     # The runtime of GCC 12 does not start where the system draws addresses at random from 32 bits.
     fixed = ["setarch", platform.machine(), "-R"] if shutil.which("setarch") else []
     done = subprocess.run([*fixed, program], check=False)
@@ -59,7 +61,7 @@ def thread(compiler: str, folder: Path) -> bool:
 
 def main() -> int:
     """Run the sanitizers that are named, or both."""
-    compiler, results = build.compiler(), []
+    compiler, results = find(), []
     if compiler is None:
         raise SystemExit("There is no C++ compiler.")
     for run in (address, thread):

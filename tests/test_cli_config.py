@@ -65,7 +65,7 @@ def test_path_and_get_are_one_line(fish, own, tmp_path):
     assert fish("config", "path").out == f"{own}\n"
     assert fish("config", "path", "--local").out == f"{tmp_path / 'fishcli.toml'}\n"
     assert json.loads(fish("config", "path", "--local", "--json").out)["exists"] is False
-    for key, value in (("device", "cpu"), ("generate.chunk_length", "200"), ("compile", "false")):
+    for key, value in (("device", "cpu"), ("generate.chunk_length", "200"), ("normalize", "true")):
         assert fish("config", "get", key).out == f"{value}\n"
     assert fish("config", "get", "threads")[:2] == (1, "")  # has no value
     assert fish("config", "get", "threads", "--json").code == 1

@@ -256,6 +256,50 @@ def test_retry_after_is_honoured(server, folder, form):
     assert time.monotonic() - start > 0.9
 
 
+@pytest.mark.parametrize(
+    "when",
+    [
+        "Mon, 1 Jan 99999 00:00:00 GMT",
+        "Mon, 1 Jan 0 00:00:00 GMT",
+        "Mon, 99 Foo 2026 99:99:99 GMT",
+        "soon",
+        "-1",
+        "1.5",
+    ],
+)
+def test_a_time_to_wait_that_is_none_is_ignored(server, folder, when):
+    server.fault("config.json", 503, times=1, Retry_After=when)
+    run(folder)
+
+
+def test_a_hub_that_trickles_is_given_up(server, folder, monkeypatch):
+    """Each of its bytes comes in time, and each try makes some progress."""
+    monkeypatch.setattr(hub, "PATIENCE", 0.2)
+    monkeypatch.setattr(hub, "LEAST_RATE", 1_000_000)
+    server.fault("tokenizer.tiktoken", "trickle")
+    with pytest.raises(NetworkError, match=r"sent only \d+ bytes in 0 s; check the connection"):
+        run(folder)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "warned"),
+    [
+        ("http://hub.test", True),
+        ("http://10.0.0.7:8080/hf", True),
+        ("http://localhost.hub.test", True),
+        ("http://localhost:8080", False),
+        ("http://127.0.0.1", False),
+        ("http://[::1]:80", False),
+        ("https://hub.test", False),
+    ],
+)
+def test_a_token_over_plain_http_is_a_warning(caplog, endpoint, warned):
+    hub._warn_of_plain_http.cache_clear()
+    hub._warn_of_plain_http(endpoint)
+    hub._warn_of_plain_http(endpoint)
+    assert [endpoint in each.getMessage() for each in caplog.records] == [True] * warned
+
+
 def test_a_hub_that_asks_for_an_hour_is_an_error_at_once(server, folder):
     server.fault("api", 429, Retry_After="3600")
     with pytest.raises(NetworkError, match="answered 429 and asks to wait 3600 s"):

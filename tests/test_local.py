@@ -10,6 +10,7 @@ import pytest
 from fishcli.checkpoints import local
 from fishcli.checkpoints.local import File, Found, IncompleteModel, Record
 from fishcli.doctor.check import repair_command
+from fishcli.engine import load
 from fishcli.errors import InputError, ModelMissing
 
 
@@ -60,7 +61,19 @@ def test_a_folder_or_a_name_leads_to_a_model(data, tmp_path):
             "owner/absent",
             "no downloaded model of that name; run `fish download owner/absent`",
         ),
-        ("absent", "no folder absent and no downloaded model of that name; run `fish download OWNER/NAME`"),
+        (
+            "absent",
+            "no folder absent and no downloaded model of that name; there is first/twice, second/twice, built-in.",
+        ),
+        ("fish-speech-1.5", "no downloaded model of that name; run `fish download`."),
+        ("checkpoints/fish-speech-1.5", "There is no folder checkpoints/fish-speech-1.5."),
+        ("models/mine", "There is no folder models/mine."),
+        ("here/mine", "There is no folder here/mine."),
+        ("./ck", "There is no folder ./ck."),
+        ("/no/such", "There is no folder /no/such."),
+        ("a/b/c", "There is no folder a/b/c."),
+        ("there/", "There is no folder there/."),
+        ("absent.pth", "no folder absent.pth and no downloaded model"),
         ("../../etc", "no folder ../../etc"),
         ("..\0", "no folder"),
         ("~nobody", "no folder ~nobody"),
@@ -74,8 +87,24 @@ def test_an_unknown_name_is_one_clear_sentence(name, message, data):
     make(data / "first" / "twice")
     make(data / "second" / "twice")
     Path("file").write_text("")
+    Path("here").mkdir()
     with pytest.raises(ModelMissing, match=re.escape(message)):
         local.find(name)
+
+
+def test_a_weights_file_names_its_folder(tmp_path):
+    folder = make(tmp_path / "mine")
+    for name, codec in (("model.pth", None), (local.CODEC, folder / local.CODEC), ("", None)):
+        assert local.find(folder / name).path == folder
+        assert local.codec_of(folder / name) == codec
+    assert local.codec_of(None) is local.codec_of("built-in") is local.codec_of("absent.pth") is None
+
+
+def test_the_codec_of_the_documentation_loads_its_folder(micro):
+    assert load(micro / local.CODEC, device="cpu") is load(micro, device="cpu")
+    assert load(micro / local.CODEC, codec=local.built_in() / local.CODEC, device="cpu") is not load(
+        micro, device="cpu"
+    )
 
 
 def incomplete(name: str | Path | None, reason: str) -> Found:

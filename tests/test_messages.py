@@ -107,8 +107,18 @@ CASES = {
     ),
     "no model": (
         lambda folder: local.find("absent"),
-        "There is no folder absent and no downloaded model of that name; run `fish download OWNER/NAME`.",
+        "There is no folder absent and no downloaded model of that name; there is built-in.",
         " Choose another model with --checkpoint-path.",
+    ),
+    "no such folder": (
+        lambda folder: local.find("checkpoints/fish-speech-1.5"),
+        "There is no folder checkpoints/fish-speech-1.5.",
+        "; `fish download --local-dir checkpoints/fish-speech-1.5` fetches Fish Speech 1.5 into it.",
+    ),
+    "a folder with a space": (
+        lambda folder: local.find("./my models"),
+        "There is no folder ./my models.",
+        "; `fish download --local-dir './my models'` fetches Fish Speech 1.5 into it.",
     ),
     "a file for a model": (
         named_file,
@@ -142,7 +152,7 @@ CASES = {
     ),
     "quantization without the native runner": (
         lambda folder: plan.pick_quantize("int8", CPU, 0, False),
-        "int8 on a CPU needs the native runner, which is not available; `fish doctor` shows why.",
+        "int8 on a CPU needs compiled code, which is not available; `fish doctor` shows why.",
         " Choose another with --quantize.",
     ),
     "an unknown subtype": (

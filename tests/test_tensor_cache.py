@@ -1,5 +1,8 @@
 """The tensor cache: bounded in memory and on disk, and never a damaged entry."""
 
+import os
+import time
+
 import pytest
 import torch
 
@@ -59,6 +62,15 @@ def test_no_damaged_or_foreign_file_is_used(folder):
             assert found is None or same(found, 1), i
     path.with_name("2.safetensors").write_bytes(whole)
     assert TensorCache("entries", 10_000, 10_000).find("2") is None
+
+
+def test_temporary_files_of_killed_writers_go(folder):
+    folder.mkdir()
+    for name, age in ((".1.safetensors.ab.tmp", 7200), (".2.safetensors.cd.tmp", 60)):
+        (folder / name).write_bytes(b"half")
+        os.utime(folder / name, (0, time.time() - age))
+    TensorCache("entries", memory=10_000, disk=10_000).keep("1", entry(1))
+    assert {path.name for path in folder.iterdir()} == {"1.safetensors", ".2.safetensors.cd.tmp"}
 
 
 def test_a_read_only_disk(monkeypatch, tmp_path):

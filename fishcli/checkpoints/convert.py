@@ -87,8 +87,21 @@ def load(
                 _write(target, convert(_read(path)), dtype, identity, shown and partial(shown, path.name))
                 tensors = _mapped(target, identity)
     except OSError as error:
-        log.warning("The converted checkpoint cannot be cached (%s); each start converts it again.", error)
+        _warn_of_no_cache(target.parent, error)
     return dict(_cast(convert(_read(path)), dtype)) if tensors is None else tensors
+
+
+_not_cached: set[Path] = set()  # folders that a warning has named
+
+
+def _warn_of_no_cache(folder: Path, error: OSError) -> None:
+    """Warn once, not for each part of a model."""
+    if folder not in _not_cached:
+        _not_cached.add(folder)
+        reason = error.strerror or error
+        log.warning(
+            "Converted checkpoints cannot be cached in %s (%s); each start converts them again.", folder, reason
+        )
 
 
 def converted_file(path: Path, dtype: torch.dtype, variant: str = "") -> Path:

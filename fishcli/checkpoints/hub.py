@@ -7,6 +7,7 @@ for example one that was resumed after a damaged beginning.
 
 import contextlib
 import email.utils
+import functools
 import json
 import logging
 import re
@@ -14,7 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from fishcli import __version__
 from fishcli.checkpoints import local
@@ -29,6 +30,8 @@ logger = logging.getLogger(__name__)
 TRIES = 5  # in a row that make no progress
 FIRST_WAIT = 0.5  # seconds; doubles with each try
 MAX_ANSWER = 16_000_000  # bytes; each file of a repository takes about 300
+LEAST_RATE = 1000  # bytes per second
+PATIENCE = 30.0  # seconds that the rate may be lower
 LONGEST_WAIT = 120.0  # seconds; a hub that asks for more is a failure
 
 
@@ -63,7 +66,7 @@ def fill(part: Path, record: Record, file: File) -> Iterator[int]:
         try:
             yield from _append(part, record, file)
         except _Retryable as failure:
-            if size(part) > most:
+            if size(part) > most and not failure.slow:
                 backoff, most = _Backoff(), size(part)
             backoff.wait(failure)
 
@@ -80,7 +83,7 @@ def _get_bytes(url: str, repo: str, revision: str | None) -> bytes:
         text = bytearray()
         try:
             with _get(url, repo, revision) as response:
-                for block in response.iter_bytes():
+                for block in _blocks(response):
                     text += block
                     if len(text) > MAX_ANSWER:
                         break
@@ -97,7 +100,7 @@ def _append(part: Path, record: Record, file: File) -> Iterator[int]:
         if response.status_code != 206:  # the whole file, although the rest was asked for
             out.truncate(0)
             done = 0
-        for block in response.iter_bytes():
+        for block in _blocks(response):
             out.write(block)
             done += len(block)
             yield min(done, file.size)
@@ -107,12 +110,27 @@ def _append(part: Path, record: Record, file: File) -> Iterator[int]:
         raise _Retryable(f"{_endpoint()} sent {done} of {file.size} bytes of {file.name}")
 
 
-class _Retryable(Exception):
-    """A failure that may not repeat; `wait` is the delay in seconds that the hub asks for, if any."""
+def _blocks(response: "Response") -> Iterator[bytes]:
+    """Yield the content as it arrives. Raises _Retryable where it arrives too slowly: a byte resets each timeout."""
+    start, arrived = time.monotonic(), 0
+    for block in response.iter_bytes():
+        yield block
+        arrived += len(block)
+        if time.monotonic() - start >= PATIENCE:
+            if arrived < PATIENCE * LEAST_RATE:
+                raise _Retryable(f"{_endpoint()} sent only {arrived} bytes in {PATIENCE:.0f} s", slow=True)
+            start, arrived = time.monotonic(), 0
 
-    def __init__(self, reason: str, wait: float | None = None) -> None:
+
+class _Retryable(Exception):
+    """A failure that may not repeat; `wait` is the delay in seconds that the hub asks for, if any.
+
+    `slow`: what arrived is too little to count as progress.
+    """
+
+    def __init__(self, reason: str, wait: float | None = None, slow: bool = False) -> None:
         super().__init__(reason)
-        self.wait = wait
+        self.wait, self.slow = wait, slow
 
 
 class _Backoff:
@@ -156,6 +174,7 @@ def _get(url: str, repo: str, revision: str | None, headers: dict[str, str] | No
     sent = {"User-Agent": f"fishcli/{__version__}", "Accept-Encoding": "identity", **(headers or {})}
     if not constants.HF_HUB_DISABLE_IMPLICIT_TOKEN and (token := get_token()):
         sent["Authorization"] = f"Bearer {token}"
+        _warn_of_plain_http(constants.ENDPOINT)
     timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT
     try:
         with get_session().stream("GET", url, headers=sent, timeout=timeout) as response:
@@ -168,6 +187,14 @@ def _get(url: str, repo: str, revision: str | None, headers: dict[str, str] | No
     except HTTPError as error:
         reason = str(error) or type(error).__name__
         raise _Retryable(f"The connection to {constants.ENDPOINT} failed ({reason})") from error
+
+
+@functools.cache  # once
+def _warn_of_plain_http(endpoint: str) -> None:
+    """Warn that anybody on the way can read the token, unless the hub is on this machine."""
+    url = urlsplit(endpoint)
+    if url.scheme == "http" and url.hostname not in ("localhost", "127.0.0.1", "::1"):
+        logger.warning("HF_ENDPOINT is %s, so your token is sent unencrypted; use https, or unset HF_TOKEN.", endpoint)
 
 
 def _require_success(response: "Response", repo: str, revision: str | None) -> None:
@@ -205,5 +232,8 @@ def _retry_after(response: "Response") -> float | None:
     value = response.headers.get("Retry-After", "")
     if value.isascii() and value.isdigit():
         return float(value)
-    date = email.utils.parsedate_tz(value)
-    return max(0.0, email.utils.mktime_tz(date) - time.time()) if date else None
+    try:
+        date = email.utils.parsedate_tz(value)
+        return max(0.0, email.utils.mktime_tz(date) - time.time()) if date else None
+    except (ValueError, OverflowError):  # a year that no calendar has
+        return None

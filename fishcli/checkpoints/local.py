@@ -54,6 +54,14 @@ class IncompleteModel(ModelMissing):
         self.found = found
 
 
+class NoSuchFolder(ModelMissing):
+    """A model is named by a folder that does not exist: `name`."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is no folder {name}.", field=FIELD)
+        self.name = name
+
+
 @dataclass(frozen=True)
 class File:
     """A file of a checkpoint as recorded by the hub.
@@ -125,8 +133,8 @@ def home(repo: str) -> Path:
 def find(name: str | Path | None = None, needed: tuple[str, ...] = NEEDED) -> Found:
     """Return the checkpoint folder of a name, with at least the files `needed` in it.
 
-    name: a folder; `owner/name`, or `name` alone, of a downloaded repository; `built-in`; or None for
-    `./checkpoints/fish-speech-1.5`, else the downloaded one, else the built-in voice.
+    name: a folder, or a weights file in it; `owner/name`, or `name` alone, of a downloaded repository; `built-in`; or
+    None for `./checkpoints/fish-speech-1.5`, else the downloaded one, else the built-in voice.
 
     Raises ModelMissing if there is no such model, and IncompleteModel if it lacks files.
     """
@@ -134,6 +142,12 @@ def find(name: str | Path | None = None, needed: tuple[str, ...] = NEEDED) -> Fo
     if reason := fault(found.path, needed):
         raise IncompleteModel(f"{found.name} cannot be used: {reason}.", found=found)
     return found
+
+
+def codec_of(name: str | Path | None) -> Path | None:
+    """Return the codec that a model's name is the file of, as in the documentation; None for any other name."""
+    path = _weights_file(str(name)) if name else None
+    return path if path and path.name != "model.pth" else None
 
 
 def models() -> list[Found]:
@@ -178,11 +192,15 @@ def _named(name: str) -> Found:
         return Found(Path(path), name)
     if name == BUILT_IN:
         return Found(built_in(), BUILT_IN, built_in=True)
+    if file := _weights_file(name):
+        return Found(file.parent, str(file.parent))
     if os.path.exists(path):
         raise ModelMissing(f"{name} is a file, and a model is a folder.", field=FIELD)
+    if REPO_NAME.fullmatch(name) and os.path.isdir(home(name)):
+        return Found(home(name), name)
+    if _is_meant_as_a_folder(name):
+        raise NoSuchFolder(name)
     if REPO_NAME.fullmatch(name):
-        if os.path.isdir(home(name)):
-            return Found(home(name), name)
         raise ModelMissing(
             f"There is no folder {name} and no downloaded model of that name; run `fish download {name}`.", field=FIELD
         )
@@ -196,11 +214,26 @@ def _bare(name: str) -> Found:
         owners = " or ".join(_downloaded(path).name for path in same)
         raise ModelMissing(f"Several downloaded models are called {name}: name one as {owners}.", field=FIELD)
     if not same:
-        raise ModelMissing(
-            f"There is no folder {name} and no downloaded model of that name; run `fish download OWNER/NAME`.",
-            field=FIELD,
-        )
+        remedy = "run `fish download`" if name == REPO.partition("/")[2] else f"there is {_names_here()}"
+        raise ModelMissing(f"There is no folder {name} and no downloaded model of that name; {remedy}.", field=FIELD)
     return _downloaded(same[0])
+
+
+def _weights_file(name: str) -> Path | None:
+    path = os.path.expanduser(name)
+    return Path(path) if path.endswith(".pth") and os.path.isfile(path) else None
+
+
+def _is_meant_as_a_folder(name: str) -> bool:
+    """Return whether a name is no `owner/name`, or starts with a folder that models usually lie in."""
+    first = name.partition("/")[0]
+    if not REPO_NAME.fullmatch(name):
+        return "/" in name or name.startswith(("~", "."))
+    return first in ("checkpoints", "models", "weights") or os.path.isdir(first)
+
+
+def _names_here() -> str:
+    return ", ".join(found.name for found in models())
 
 
 def _library() -> Path:

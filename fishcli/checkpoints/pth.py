@@ -6,9 +6,12 @@ being mapped as raw data, or a damaged file from being used: torch does not veri
 
 import io
 import pickletools
+import struct
 import zipfile
 from pathlib import Path
 from typing import IO, Any
+
+import torch
 
 _MAX_PICKLE = 1 << 20  # bytes; real ones, with the names and shapes of tensors, have at most 100,000
 _MAX_TUPLE = 1000  # items, nested ones included; real ones have at most 20
@@ -27,6 +30,7 @@ def inspect(path: Path) -> bool:
     if start.startswith(b"PK\3\4"):
         with zipfile.ZipFile(path) as archive:
             _inspect_archive(archive, path.stat().st_size)
+            _inspect_what_torch_reads(path, archive)
         return True
     pickles = io.BytesIO(start)
     for _ in range(5):  # magic number, version, system, state dict, names of the storages; then the data
@@ -49,6 +53,29 @@ def _inspect_archive(archive: zipfile.ZipFile, size: int) -> None:
             if member.file_size > _MAX_PICKLE:
                 raise ValueError(f"{member.filename} is too large")
             _inspect_pickle(io.BytesIO(archive.read(member)))
+
+
+def _inspect_what_torch_reads(path: Path, archive: zipfile.ZipFile) -> None:
+    """Raise ValueError where torch finds other records in the file than `zipfile` does, which were inspected.
+
+    The two differ about bytes before an archive, so a file can hold one for each.
+    """
+    reader: Any = torch._C.PyTorchFileReader(str(path))
+    _inspect_pickle(io.BytesIO(reader.get_record("data.pkl")))
+    folder = archive.namelist()[0].partition("/")[0]
+    places = {member.filename: member.header_offset for member in archive.infolist()}
+    with path.open("rb") as file:
+        for name in reader.get_all_records():
+            start = places.get(f"{folder}/{name}")
+            if start is None or reader.get_record_offset(name) != start + _header_size(file, start):
+                raise ValueError("it holds two archives")
+
+
+def _header_size(file: IO[bytes], start: int) -> int:
+    """Return the size of the local header of a record: 30 bytes, its name and its extra field."""
+    file.seek(start + 26)
+    name, extra = struct.unpack("<HH", file.read(4))
+    return 30 + name + extra
 
 
 def _inspect_pickle(file: IO[bytes]) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 import threading
+import time
 import weakref
 from collections import OrderedDict
 from pathlib import Path
@@ -20,6 +21,8 @@ from fishcli import files
 log = logging.getLogger(__name__)
 
 Tensors = dict[str, Tensor]
+
+_HOUR = 3600  # seconds; nobody writes an entry for that long
 
 
 _caches: weakref.WeakSet[TensorCache] = weakref.WeakSet()
@@ -81,6 +84,9 @@ class TensorCache:
         return files.folder("cache") / self._name / f"{key}.safetensors"
 
     def _trim(self, folder: Path) -> None:
+        for path in folder.glob(".*.tmp"):  # of a process that was killed
+            if time.time() - path.stat().st_mtime > _HOUR:
+                path.unlink(missing_ok=True)
         kept = sorted(((path.stat(), path) for path in folder.glob("*.safetensors")), key=lambda each: each[0].st_mtime)
         excess = sum(status.st_size for status, _ in kept) - self._disk
         for status, path in kept:

@@ -25,7 +25,7 @@ _FISH_SPEECH_OPTIONS: dict[str, str | None] = {
     "--input-path": None,
     "-i": None,
 }
-_WITHOUT_SETTINGS = {"config", "completion", "doctor"}
+_WITHOUT_SETTINGS = {"cache", "config", "completion", "doctor"}
 _CODEC_CONFIG = "firefly_gan_vq"
 _INPUT_OPTIONS = {"-i", "--input-path"}
 _OLD_SPELLING = "fishcli.old_spelling"  # in the meta data of a context

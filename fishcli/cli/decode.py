@@ -41,7 +41,7 @@ def decode(
     outputs.check(files, codes)
     outputs.check_sound(files, subtype)
     outputs.check_writable_all(files)
-    engine = inputs.codec_engine(model)
+    engine = model.load()
     done = []
     signals.clean_up(saves=str(output) != "-")
     for path, file in zip(codes, files, strict=True):

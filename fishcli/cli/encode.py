@@ -51,7 +51,7 @@ def encode(
     outputs.check_codes(files)
     outputs.check_sound(again)
     outputs.check_writable_all([*files, *again])
-    engine = inputs.codec_engine(model)
+    engine = model.load()
     done = []
     signals.clean_up(saves=str(output) != "-")
     with outputs.replacing([] if output else files):

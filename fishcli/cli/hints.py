@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from fishcli.errors import FishError
 
 # What to do about an error in a field of a request, or in a setting.
@@ -11,6 +13,7 @@ OPTIONS = {
     "device": "choose another with --device",
     "dtype": "choose another with --dtype",
     "quantize": "choose another with --quantize",
+    "compile": "use --compile, --no-compile or neither",
     "threads": "set them with --threads N",
     "kv_memory": "set it with --kv-memory MB",
     "references": "pass another recording with --ref AUDIO",
@@ -41,9 +44,11 @@ def message(error: FishError) -> str:
 
 
 def _repair(error: FishError) -> str | None:
-    """Return the command that repairs an incomplete model."""
-    from fishcli.checkpoints.local import IncompleteModel
+    """Return the command that repairs an incomplete model, or fetches one into a folder that does not exist."""
+    from fishcli.checkpoints.local import IncompleteModel, NoSuchFolder
 
+    if isinstance(error, NoSuchFolder):
+        return f"`fish download --local-dir {shlex.quote(error.name)}` fetches Fish Speech 1.5 into it"
     if not isinstance(error, IncompleteModel) or error.found is None:
         return None
     from fishcli.doctor.check import repair_command

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import sys
 from pathlib import Path
@@ -17,7 +16,7 @@ from fishcli.errors import InputError, SettingError
 from fishcli.files import open_regular
 
 if TYPE_CHECKING:
-    from fishcli.cli.options import ModelOptions, SpeakingOptions, TextOptions, VoiceOptions
+    from fishcli.cli.options import SpeakingOptions, TextOptions, VoiceOptions
     from fishcli.engine import Engine
     from fishcli.request import Codes, Reference, Script
 
@@ -72,14 +71,6 @@ def _read_text(path: Path) -> str:
         return text.decode(data)
     except InputError as error:
         raise InputError(f"{source.name}: {error}", field=error.field) from error
-
-
-def codec_engine(model: ModelOptions) -> Engine:
-    """Load the engine of encode and decode. The documentation gives them the codec's file as the checkpoint."""
-    given = Path(model.checkpoint_path or "")
-    if given.suffix == ".pth" and given.name != "model.pth" and given.is_file() and model.codec_path is None:
-        model = dataclasses.replace(model, checkpoint_path=str(given.parent), codec_path=given)
-    return model.load()
 
 
 def references(engine: Engine, given: VoiceOptions) -> list[Reference]:

@@ -124,7 +124,7 @@ class ModelOptions:
     half: Annotated[
         bool, typer.Option("--half", help="Same as --dtype float16.", callback=_half, rich_help_panel=MODEL)
     ] = False
-    compile: Annotated[bool, setting("compile", MODEL, off=True)] = default("compile")
+    compile: Annotated[bool | None, setting("compile", MODEL, off=True)] = None
     threads: Annotated[int | None, setting("threads", MODEL, "N")] = None
     kv_memory: Annotated[int | None, setting("kv_memory", MODEL, "MB")] = None
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fishcli.config import Settings
@@ -15,7 +17,14 @@ __all__ = ["Check", "State", "examine"]
 
 
 def examine(cwd: Path, environ: Mapping[str, str], verify: bool = False) -> list[Check]:
-    """Run all checks. With `verify`, also verify the checksums of the models and measure the speed."""
+    """Run all checks, each with a name of its own.
+
+    With `verify`, also verify the checksums of the models and measure the speed.
+    """
+    return _with_unique_names(_all(cwd, environ, verify))
+
+
+def _all(cwd: Path, environ: Mapping[str, str], verify: bool) -> list[Check]:
     settings, found = _settings(cwd, environ)
     checks = [*install.libraries()]
     has_torch = install.usable("torch")
@@ -24,7 +33,18 @@ def examine(cwd: Path, environ: Mapping[str, str], verify: bool = False) -> list
     checks += [*models.checks(settings, verify), *storage.checks(verify), *install.extras(settings), *found]
     if has_torch and all(check.state != "fail" for check in checks):
         checks += models.trial(settings, verify)
-    return checks
+    return [*checks, storage.cached()]
+
+
+def _with_unique_names(checks: Sequence[Check]) -> list[Check]:
+    """Number the checks that have one name, such as that of each model: `on disk`, `on disk 2`."""
+    seen: Counter[str] = Counter()
+    unique = []
+    for check in checks:
+        seen[check.name] += 1
+        number = seen[check.name]
+        unique.append(check if number == 1 else dataclasses.replace(check, name=f"{check.name} {number}"))
+    return unique
 
 
 def _settings(cwd: Path, environ: Mapping[str, str]) -> tuple[Settings, list[Check]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 from fishcli.config import Resolved, Settings
 from fishcli.doctor.check import Check, unset
 from fishcli.errors import SettingError
-from fishcli.native import build
+from fishcli.native import build, compiler
 
 if TYPE_CHECKING:
     import torch
@@ -45,10 +46,11 @@ def checks(settings: Settings, environ: Mapping[str, str], size: int) -> Iterato
         device = pick_device("auto")
     yield _device(device)
     dtype, quantize = str(settings.find("dtype").value), str(settings.find("quantize").value)
-    wanted = pick_native(device, dtype, quantize, size, bool(settings.find("compile").value))
-    compiled = wanted and build.why_not() is None
+    chosen_compile = settings.find("compile").value
+    compile = None if chosen_compile is None else bool(chosen_compile)
+    compiled = pick_native(device, dtype, quantize, size, compile) and build.why_not() is None
     yield _dtype(settings.find("dtype"), device, size, compiled)
-    yield _quantize(settings.find("quantize"), device, size, compiled)
+    yield _quantize(settings.find("quantize"), device, size, compiled, compile)
     cores, quota = physical_cores(), cpu_quota()
     yield from threads(settings.find("threads"), environ, cores, quota, own=pick_threads(None, size))
     yield from other_processes(environ, cores, os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0)
@@ -123,24 +125,24 @@ def _why(dtype: torch.dtype, device: torch.device, compiled: bool) -> str:
     if "bfloat16" in str(dtype):
         return "which halves the memory traffic" if compiled else "which this CPU supports"
     if compiled or cpu_has_bfloat16():
-        return "the fastest for a small model"
+        return "the fastest for a model this small"
     return "because this CPU has neither AMX nor AVX512-BF16"
 
 
-def _quantize(chosen: Resolved, device: torch.device, size: int, compiled: bool) -> Check:
-    from fishcli.runners.plan import pick_quantize
+def _quantize(chosen: Resolved, device: torch.device, size: int, compiled: bool, compile: bool | None) -> Check:
+    from fishcli.runners.plan import SMALL, pick_quantize
 
     try:
-        kind = pick_quantize(str(chosen.value), device, size, compiled)
+        kind = pick_quantize(str(chosen.value), device, size, compiled, compile)
     except SettingError as error:
         return Check("quantize", str(error), "fail", unset(chosen))
     if chosen.value != "auto":
         return Check("quantize", f"{kind}, from {chosen.source}")
     if kind == "int8":
-        return Check("quantize", "int8, because decoding on a CPU is memory-bound")
+        return Check("quantize", "int8, which halves the memory traffic of a CPU")
     if device.type != "cpu":
         return Check("quantize", f"none, because the memory of {device.type} is fast enough")
-    return Check("quantize", "none, for a small model" if compiled or not size else "none, without the native runner")
+    return Check("quantize", "none, for a small model" if size <= SMALL else "none, because int8 needs compiled code")
 
 
 def threads(chosen: Resolved, environ: Mapping[str, str], cores: int, quota: float | None, own: int) -> Iterator[Check]:
@@ -148,19 +150,21 @@ def threads(chosen: Resolved, environ: Mapping[str, str], cores: int, quota: flo
 
     `quota`: CPUs' worth of time in the control group, None: unlimited; `own`: the default for the model.
     """
-    count = int(chosen.value or own)
     usable = cores if quota is None else min(cores, max(1, int(quota)))
+    count = min(int(chosen.value or own), usable)
     default = "for a small model" if own < usable else "the CPU quota" if own < cores else "the physical cores"
-    yield Check("threads", f"{count}, {f'from {chosen.source}' if chosen.value else default}")
-    if count > cores:
-        yield Check("threads", f"{count} on {cores} physical cores are slower than {cores}", "warn", unset(chosen))
+    if chosen.value and int(chosen.value) > usable:
+        value = f"{chosen.value}, from {chosen.source}, are more than can run at once here: {count} are used"
+        yield Check("threads", value, "warn", unset(chosen))
+    else:
+        yield Check("threads", f"{count}, {f'from {chosen.source}' if chosen.value else default}")
     for name in _THREAD_VARIABLES:
         if (wanted := environ.get(name)) and wanted != str(count):
             remedy = f"unset {name}, or run `fish config set threads {wanted}`"
-            yield Check("threads", f"{name} is {wanted}, but {count} threads are used", "warn", remedy)
+            yield Check(name, f"{wanted}, but {count} threads are used", "warn", remedy)
     if quota is not None and quota < count:
-        fitting = f"run `fish config set threads {max(1, int(quota))}`, or raise the limit of the container"
-        yield Check("threads", f"the control group allows {quota:g} CPUs' worth of time", "warn", fitting)
+        value = f"this container may use {quota:g} of a CPU"
+        yield Check("CPU quota", value, "warn", "raise the limit of the container")
 
 
 def other_processes(environ: Mapping[str, str], cores: int, load: float) -> Iterator[Check]:
@@ -168,25 +172,33 @@ def other_processes(environ: Mapping[str, str], cores: int, load: float) -> Iter
     if load > cores + 1 and environ.get("OMP_WAIT_POLICY", "").upper() != "PASSIVE":
         # Spinning threads waste the time that the others leave: 5 times slower at a load of 6 on two cores.
         remedy = "wait for the other processes, or set OMP_WAIT_POLICY=PASSIVE"
-        yield Check("threads", f"the CPU is busy: a load of {load:.1f} on {cores} cores", "warn", remedy)
+        yield Check("load", f"other processes keep the CPU busy: a load of {load:.1f} on {cores} cores", "warn", remedy)
     total = os.cpu_count() or 1
     ours = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else total
     if ours < total:
         remedy = "run it without taskset, or raise the limit of the container"
-        yield Check("threads", f"this process may use {ours} of {total} CPUs", "warn", remedy)
+        yield Check("CPUs", f"this process may use {ours} of {total}", "warn", remedy)
 
 
 def _compile(device: torch.device) -> Check:
     """Check the compiler: for C++ on a CPU, for Triton and C on CUDA."""
     if device.type == "mps":
         return Check("compile", "not supported on mps")
+    if compiler.find() is None:
+        remedy = "run `pip install 'fishcli[native]'`, which brings one, or install g++; it works without, more slowly"
+        return Check("compile", _sentence(compiler.why_missing()), "warn", remedy)
     if reason := build.why_not():
-        return Check("compile", reason, "warn", f"install {os.environ.get('CXX') or 'g++'}; the rest works without it")
+        remedy = "mend the compiler, or name another in CXX, then run `fish cache clear native`"
+        return Check("compile", _sentence(reason), "warn", remedy)
     if device.type == "cuda" and not (Path(sysconfig.get_path("include")) / "Python.h").exists():
         return Check("compile", "Python's headers are missing", "warn", "install them, for example as python3-dev")
     if device.type == "cpu" and build.is_built():
         return Check("compile", "done for this CPU")
-    return Check("compile", f"possible with {build.compiler()}")
+    return Check("compile", f"possible with {shlex.join(build.found_compiler())}")
+
+
+def _sentence(clause: str) -> str:
+    return clause[0].upper() + clause[1:]
 
 
 def _text(path: Path) -> str:

@@ -134,7 +134,7 @@ def _load(settings: Settings) -> Engine:
         device=str(values["device"]),
         dtype=str(values["dtype"]),
         quantize=str(values["quantize"]),
-        compile=bool(values["compile"]),
+        compile=None if values["compile"] is None else bool(values["compile"]),
         threads=_integer(values["threads"]),
         kv_memory=_integer(values["kv_memory"]),
     )

@@ -1,4 +1,4 @@
-"""Checks of the data and cache folders: free space, and the converted copies of models."""
+"""Checks of the data and cache folders: free space, the converted copies of models, and the size of the cache."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from typing import Literal
 
+from fishcli.doctor import cache
 from fishcli.doctor.check import Check
 from fishcli.doctor.install import usable
 from fishcli.files import folder
@@ -19,16 +20,23 @@ def checks(verify: bool) -> Iterator[Check]:
     """Check the free space, and the converted models in the cache."""
     yield _room("data", "models")
     yield _room("cache", "converted models")
-    converted = sorted((folder("cache") / "converted").glob("*.safetensors"))
-    size = sum(path.stat().st_size for path in converted)
-    yield Check("cache", f"{len(converted)} converted files, {size / 1e6:,.0f} MB")
     if verify and usable("torch"):
         from fishcli.checkpoints import convert
 
-        for path in converted:
+        for path in sorted((folder("cache") / "converted").glob("*.safetensors")):
             if not convert.verify(path):
                 remedy = f"run `rm {shlex.quote(str(path))}`; the next start converts it again"
-                yield Check("cache", f"{path.name} is damaged", "fail", remedy)
+                yield Check("converted model", f"{path.name} is damaged", "fail", remedy)
+
+
+def cached() -> Check:
+    """Return the size of the cache, and the command that clears it."""
+    size = sum(kind.bytes for kind in cache.contents())
+    return Check(
+        "cached files",
+        f"{size / 1e6:,.0f} MB",
+        remedy="`fish cache show` lists them, `fish cache clear` frees the space",
+    )
 
 
 def _room(kind: Literal["cache", "data"], content: str) -> Check:

@@ -267,7 +267,7 @@ def load(
     device: str = "auto",
     dtype: str = "auto",
     quantize: str = "auto",
-    compile: bool = False,
+    compile: bool | None = None,
     threads: int | None = None,
     kv_memory: int | None = None,
     progress: Progress | None = None,
@@ -275,11 +275,14 @@ def load(
     """Return the Engine of a checkpoint; the same one for the same files and settings.
 
     `model` is a folder or the name of a downloaded model; without it the first of `./checkpoints/fish-speech-1.5`,
-    the downloaded 1.5 model and the built-in voice. `codec` is the file of a codec that lies elsewhere. `threads`
-    (default: the physical cores, one for a small model) holds for the whole process. `kv_memory` (MB) bounds the KV
-    cache, and so how many sequences run at once. `progress` is called with a file's name and the bytes done and in all
-    while a large checkpoint is converted, from any thread. Raises ModelMissing, InputError or SettingError.
+    the downloaded 1.5 model and the built-in voice. `codec` is the file of a codec that lies elsewhere. `compile` is
+    False for PyTorch alone, True to compile for this machine now, None to do so for a large model and to use what is
+    there for a small one. `threads` (default: the physical cores, one for a small model) holds for the whole process.
+    `kv_memory` (MB) bounds the KV cache, and so how many sequences run at once. `progress` is called with a file's
+    name and the bytes done and in all while a large checkpoint is converted, from any thread. Raises ModelMissing,
+    InputError or SettingError.
     """
+    codec = codec or local.codec_of(model)
     found = local.find(model, tuple(name for name in local.NEEDED if codec is None or name != local.CODEC))
     codec_path = Path(codec) if codec else found.path / local.CODEC
     if not codec_path.is_file():

@@ -24,6 +24,7 @@ from fishcli import files
 from fishcli.lm.kv_cache import KVCache, KVIndex
 from fishcli.lm.model import Transformer
 from fishcli.lm.sampling import SamplingTensors
+from fishcli.native import trust
 from fishcli.runners.base import Batch
 from fishcli.runners.eager import Eager, decode_step
 
@@ -111,8 +112,9 @@ class Compiled(Eager):
     def _compile(self, cache: KVCache, inputs: Batch, context: int) -> tuple[Tensor, Tensor]:
         """Run the first step of a bucket: compiled now, or found compiled in the cache folder."""
         # torch keeps there what it compiles, under its own keys; its default folder is lost at a restart.
-        folder = files.folder("cache") / "compiled"
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
+        folder = Path(os.path.realpath(files.folder("cache")), "compiled")
+        if trust.is_private(folder):  # torch runs what it finds there
+            os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
         mark = folder / f"{self._key(cache, inputs, context)}.done"
         if not mark.exists():
             log.info("Compiling the decode step for this GPU: about a minute, once. The next run starts without it.")

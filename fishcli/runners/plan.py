@@ -36,14 +36,15 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def pick_native(device: torch.device, dtype: str, quantize: str, size: int, compile: bool) -> bool:
+def pick_native(device: torch.device, dtype: str, quantize: str, size: int, compile: bool | None) -> bool:
     """Return whether the native runner runs a model of `size` bytes. Its library may have to be compiled first.
 
-    A small model is fast enough in PyTorch: the library is compiled for it only if `compile` or the quantization
-    requires it.
+    `compile` False: never; None: a small model is fast enough in PyTorch, and the library is compiled for it only if
+    the quantization requires it.
     """
-    wanted = compile or quantize in ("int8", "int4") or size > SMALL
-    return device.type == "cpu" and dtype != "float16" and (wanted or build.is_built())
+    if device.type != "cpu" or dtype == "float16" or compile is False:
+        return False
+    return compile is True or quantize in ("int8", "int4") or size > SMALL or build.is_built()
 
 
 def pick_dtype(name: str, device: torch.device, size: int, compiled: bool) -> torch.dtype:
@@ -65,16 +66,20 @@ def pick_dtype(name: str, device: torch.device, size: int, compiled: bool) -> to
     return torch.float16
 
 
-def pick_quantize(name: str, device: torch.device, size: int, compiled: bool) -> Quantize:
-    """Return the quantization of a name; `auto`: int8 if a CPU reads the weights (`size` bytes) from memory."""
+def pick_quantize(name: str, device: torch.device, size: int, compiled: bool, compile: bool | None = None) -> Quantize:
+    """Return the quantization of a name; `auto`: int8 if a CPU reads the weights (`size` bytes) from memory.
+
+    `compiled`: the native runner runs the model; `compile`: the setting, which may be the reason why it does not.
+    """
     if name == "auto":
         return "int8" if device.type == "cpu" and compiled and size > SMALL else "none"
     if name not in ("none", "int8", "int4"):
         raise SettingError(f"quantize must be auto, none, int8 or int4, not {name!r}.", field="quantize")
     if name != "none" and device.type == "cpu" and not compiled:
+        if compile is False:
+            raise SettingError(f"{name} on a CPU needs compiled code, and compile is false.", field="quantize")
         raise SettingError(
-            f"{name} on a CPU needs the native runner, which is not available; `fish doctor` shows why.",
-            field="quantize",
+            f"{name} on a CPU needs compiled code, which is not available; `fish doctor` shows why.", field="quantize"
         )
     return name  # type: ignore[return-value]  # a Quantize, as checked above
 
@@ -89,10 +94,16 @@ def cpu_has_bfloat16() -> bool:
 def pick_threads(wanted: int | None, size: int) -> int:
     """Return the number of threads for a model of `size` bytes; by default one for a small model, else `usable_cores`.
 
+    More than `usable_cores` are not used, with a warning: they would wait for each other far longer than they work.
     The matrices of a small model take less time than it takes two threads to synchronize, and on a busy machine these
     wait far longer than they work (built-in voice, one of two cores busy: one thread is 5 to 15 times as fast).
     """
-    return wanted or (usable_cores() if size > SMALL else 1)
+    usable = usable_cores()
+    if wanted is None:
+        return usable if size > SMALL else 1
+    if wanted > usable:
+        log.warning("%d threads are more than can run at once here, and would be slower; using %d.", wanted, usable)
+    return min(wanted, usable)
 
 
 def usable_cores() -> int:
@@ -141,9 +152,16 @@ class Plan:
 
 
 def make_plan(
-    size: int, device: str, dtype: str, quantize: str, compile: bool, threads: int | None, kv_memory: int | None = None
+    size: int,
+    device: str = "auto",
+    dtype: str = "auto",
+    quantize: str = "auto",
+    compile: bool | None = None,
+    threads: int | None = None,
+    kv_memory: int | None = None,
 ) -> Plan:
     """Return how a model of `size` bytes runs, for the arguments of `load`. Raises SettingError."""
+    check_arguments(compile, threads, kv_memory)
     where = pick_device(device)
     compiled = pick_native(where, dtype, quantize, size, compile)
     if compiled:
@@ -151,18 +169,30 @@ def make_plan(
             build.load()
         except build.Unavailable as error:
             compiled = False
-            log.warning("The C++ kernels cannot be used, so the model runs slower in PyTorch: %s.", error)
-    elif compile and where.type != "cuda":
-        log.warning("compile has no effect for %s in %s.", where.type, dtype)
+            log.warning("The model runs more slowly, in PyTorch: %s.", error)
+    elif where.type == "cpu" and dtype == "float16" and compile is not False:
+        log.warning("float16 on a CPU runs without the compiled code, several times slower; leave dtype at auto.")
+    elif compile and where.type not in ("cpu", "cuda"):
+        log.warning("compile has no effect on %s.", where.type)
     return Plan(
         device=where,
         dtype=pick_dtype(dtype, where, size, compiled),
-        quantize=pick_quantize(quantize, where, size, compiled),
+        quantize=pick_quantize(quantize, where, size, compiled, compile),
         native=compiled,
-        compile=compile and where.type == "cuda",
+        compile=compile is True and where.type == "cuda",
         threads=pick_threads(threads, size),
         kv_memory=kv_memory,
     )
+
+
+def check_arguments(compile: object, threads: object, kv_memory: object) -> None:
+    """Raise SettingError for an argument of `load` of another type, or out of range."""
+    if compile is not None and type(compile) is not bool:
+        raise SettingError(f"compile must be true, false or None, not {compile!r}.", field="compile")
+    if threads is not None and (type(threads) is not int or threads < 1):
+        raise SettingError(f"threads must be a whole number of at least 1, not {threads!r}.", field="threads")
+    if kv_memory is not None and (type(kv_memory) is not int or kv_memory < 1):
+        raise SettingError(f"kv_memory must be a whole number of megabytes, not {kv_memory!r}.", field="kv_memory")
 
 
 _CONTEXTS = 8  # that the KV cache holds by default: what the sequences of a batch may reserve

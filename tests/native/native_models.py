@@ -18,7 +18,7 @@ from fishcli.lm.model import Transformer
 from fishcli.lm.quantize import QuantizedLinear, quantize
 from fishcli.lm.sampling import SamplingTensors
 from fishcli.lm.settings import LMSettings
-from fishcli.native import build
+from fishcli.native import build, compiler
 from fishcli.request import SamplingParams
 from fishcli.runners.base import Batch
 
@@ -90,7 +90,9 @@ def need(march: str) -> None:
 
 def flag(march: str) -> str:
     """Return the compiler's flag for an instruction set."""
-    return build._tuned() if march == "native" else f"-march={march}"
+    if march == "native":
+        return compiler.tuning()
+    return f"-march={march.replace('-', '_')}" if "ziglang" in build.found_compiler() else f"-march={march}"
 
 
 @contextlib.contextmanager
@@ -112,7 +114,7 @@ def instruction_set(march: str) -> Iterator[None]:
 def _compiled(march: str) -> ctypes.CDLL:
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder, "fish.so")
-        build._compile(target, Path(folder, "objects"), flag(march))
+        build.compile_sources(build.found_compiler(), target, Path(folder), flag(march))
         return build._opened(target)
 
 

@@ -17,7 +17,7 @@ from fishcli.native import build
 from fishcli.runners.native_codec import NativeDecoder
 
 pytestmark = [
-    pytest.mark.skipif(build.compiler() is None, reason="there is no C++ compiler"),
+    pytest.mark.skipif(build.why_not() is not None, reason="there is no C++ compiler"),
     pytest.mark.usefixtures("one_thread"),  # PyTorch's would be in the way of ours
 ]
 

@@ -48,7 +48,7 @@ def kernels(request, tmp_path_factory):
     library = tmp_path_factory.mktemp("kernels") / "kernels.so"
     sources = [Path(__file__).parent / "kernels.cpp", build._SOURCES / "base" / "system.cpp"]
     flags = [*build._FLAGS, flag(request.param), f"-I{build._SOURCES}", "-shared"]
-    subprocess.run([build.compiler(), *flags, *map(str, sources), "-o", str(library)], check=True)
+    subprocess.run([*build.found_compiler(), *flags, *map(str, sources), "-o", str(library)], check=True)
     return Kernels(library)
 
 

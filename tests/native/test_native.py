@@ -2,10 +2,7 @@
 
 import copy
 import json
-import logging
-import os
 import resource
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -174,46 +171,3 @@ def test_quantized_weights(kind, error, inp):
     back = dequantize(stored, scales, inp, torch.float32)
     assert (back - weight).norm() / weight.norm() < error
     assert (back[3] == 0).all()
-
-
-def test_what_no_compiler_leaves(monkeypatch, micro, caplog, tmp_path):
-    """Without a compiler PyTorch does the work, and a line says why it is slower."""
-    logging.getLogger("fishcli.engine").addHandler(caplog.handler)
-    monkeypatch.setenv("CXX", "no-such-compiler")
-    build.load.cache_clear()
-    engine = load(micro, device="cpu", compile=True)
-    assert isinstance(engine.runner, Eager)
-    assert "no-such-compiler" in caplog.text
-    build.load.cache_clear()
-
-
-def test_a_compiler_that_fails(monkeypatch, tmp_path):
-    compiler = tmp_path / "broken"
-    compiler.write_text("#!/bin/sh\n[ $1 = --version ] && exit\necho step.cpp:1: error: no >&2\nexit 1\n")
-    compiler.chmod(0o755)
-    monkeypatch.setenv("CXX", str(compiler))
-    monkeypatch.setenv("FISHCLI_CACHE_DIR", str(tmp_path / "cache"))
-    build.load.cache_clear()
-    with pytest.raises(build.Unavailable, match=r"step\.cpp:1: error: no"):
-        build.load()
-    build.load.cache_clear()
-    assert [path.suffix for path in (tmp_path / "cache" / "native").iterdir()] == [".lock"]
-
-
-def test_a_cache_that_cannot_be_written(monkeypatch, tmp_path):
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("FISHCLI_CACHE_DIR", str(tmp_path / "file"))
-    build.load.cache_clear()
-    with pytest.raises(build.Unavailable, match="cannot be made"):
-        build.load()
-    build.load.cache_clear()
-
-
-def test_two_at_once_compile_once(tmp_path):
-    environment = {**os.environ, "FISHCLI_CACHE_DIR": str(tmp_path)}
-    program = "import logging; logging.basicConfig(level='INFO'); from fishcli.native import build; build.load()"
-    both = [subprocess.Popen([sys.executable, "-c", program], env=environment, stderr=-1, text=True) for _ in range(2)]
-    said = "".join(process.communicate(timeout=300)[1] for process in both)
-    assert [process.returncode for process in both] == [0, 0]
-    assert said.count("Compiling for this processor") == 1
-    assert len(list((tmp_path / "native").glob("*.so"))) == 1

@@ -9,7 +9,7 @@ import pytest
 import torch
 from native_models import FORMATS, INSTRUCTION_SETS, batch, columns, instruction_set, random_lm
 
-from fishcli.native import build
+from fishcli.native import build, compiler
 from fishcli.runners.native_lm import Native
 
 pytestmark = pytest.mark.skipif(build.why_not() is not None, reason="there is no C++ compiler")
@@ -96,11 +96,11 @@ def test_other_instruction_sets(model, march):
         check_steps(model, 1)
 
 
-def driven(compiler, tuning, folder, *emulator):
+def driven(command, tuning, folder, *emulator):
     """Return the means of hidden states by format, which driver.cpp prints; it fails where bits differ."""
     program, source = folder / "driver", Path(__file__).parent / "driver.cpp"
     flags = [*build._FLAGS, *tuning, f"-I{build._SOURCES}"]
-    subprocess.run([compiler, *flags, str(source), "-o", str(program)], check=True)
+    subprocess.run([*command, *flags, str(source), "-o", str(program)], check=True)
     done = subprocess.run([*emulator, str(program)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
     return {int(format): float(mean) for format, mean in map(str.split, done.stdout.splitlines())}
@@ -109,11 +109,11 @@ def driven(compiler, tuning, folder, *emulator):
 @pytest.mark.parametrize("march", ["armv8-a", "armv8.2-a+dotprod"])
 def test_64_bit_arm(tmp_path, march):
     """The same without Python, under an emulator; with the numbers that this processor finds."""
-    compiler = shutil.which("aarch64-linux-gnu-g++")
+    cross = shutil.which("aarch64-linux-gnu-g++")
     emulator = shutil.which("qemu-aarch64") or shutil.which("qemu-aarch64-static")
-    if not compiler or not emulator:
+    if not cross or not emulator:
         pytest.skip("there is no aarch64-linux-gnu-g++ or no qemu-aarch64")
-    got = driven(compiler, [f"-march={march}", "-static"], tmp_path, emulator)
-    here = driven(build.compiler(), [build._tuned()], tmp_path)
+    got = driven([cross], [f"-march={march}", "-static"], tmp_path, emulator)
+    here = driven(build.found_compiler(), [compiler.tuning()], tmp_path)
     # The decoder's random weights depend on the width of a vector.
     assert [got[format] for format in range(4)] == pytest.approx([here[format] for format in range(4)], rel=2e-3)

@@ -7,23 +7,11 @@ constexpr int REGISTERS = 16;   // vector registers
 constexpr int MAX_COLUMNS = 6;  // columns whose products with four rows are accumulated in registers
 }  // namespace fish
 
-#include "base/simd/types.hpp"
+#include "base/simd/portable.hpp"
 
 namespace fish {
 
 inline V fma(V a, V b, V c) { return a * b + c; }
-
-// W bfloat16 as float32.
-inline V from_bf16(const void* p) {
-    typedef uint16_t Half __attribute__((vector_size(2 * W)));
-    return (V)(__builtin_convertvector(load<Half>(p), Vu) << 16);
-}
-
-// 2 W int8 as int16.
-inline Vi16 from_int8(const void* p) {
-    typedef int8_t Bytes __attribute__((vector_size(2 * W)));
-    return __builtin_convertvector(load<Bytes>(p), Vi16);
-}
 
 // total + the products of 2 W pairs of int16, two in each lane.
 inline Vi add_products(Vi total, Vi16 a, Vi16 b) {
@@ -36,8 +24,5 @@ inline Vi add_nibble_products(Vi total, Vu8 a, Vi8 b) {
     for (int i = 0; i < 4 * W; i++) total[i / 4] += a[i] * b[i];
     return total;
 }
-
-// The sums of four vectors; out is 4 floats.
-inline void sums(V a, V b, V c, V d, float* out) { out[0] = sum(a), out[1] = sum(b), out[2] = sum(c), out[3] = sum(d); }
 
 }  // namespace fish
