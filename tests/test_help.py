@@ -77,7 +77,7 @@ def test_defaults_are_words(page):
     text = re.sub(r"\s+", " ", page("fish say", 80))
     for words in (
         "-o, --output FILE .wav .flac .mp3 .ogg .opus; - is standard output [default: out.wav, then out-1.wav, ...]",
-        "--no-normalize Do not read numbers",
+        "--no-normalize Speak numbers and markup",
         "--no-iterative-prompt Speak each chunk without",
         "--seed N Repeat a result [default: random, shown]",
         "--temperature X Randomness, 0 to 2; 0 is greedy [default: that of the model]",

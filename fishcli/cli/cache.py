@@ -10,7 +10,7 @@ from fishcli.cli import console
 from fishcli.cli.app import Commands, app, command
 from fishcli.files import folder
 
-home = typer.Typer(cls=Commands, no_args_is_help=True)
+home = typer.Typer(cls=Commands, rich_markup_mode=None)
 app.add_typer(
     home,
     name="cache",

@@ -21,6 +21,7 @@ OPTIONS = {
     "chunk_length": "set it with --chunk-length BYTES",
     "max_new_tokens": "set it with --max-new-tokens N",
     "num_samples": "set it with --num-samples N",
+    "check": "choose another with --check",
     "seed": "choose another with --seed N",
     "temperature": "set it with --temperature",
     "top_p": "set it with --top-p",

@@ -60,7 +60,7 @@ def is_stream(path: Path) -> bool:
 def _stdin() -> Iterator[bytes]:
     if sys.stdin is None:
         raise InputError("There is no stdin; pass a file.")
-    return iter(lambda: sys.stdin.buffer.read(_BLOCK), b"")
+    return iter(lambda: sys.stdin.buffer.read1(_BLOCK), b"")
 
 
 def _pipe(path: Path) -> Iterator[bytes]:

@@ -23,6 +23,7 @@ KINDS = {
     "voices": "keys and values of references",
     "recordings": "codes of recordings",
     "bench": "random checkpoints for benchmarks",
+    "notes": "marks of notes that are shown once",
 }
 _HOUR = 3600  # seconds; a temporary file that is older was left by a process that was killed
 
