@@ -91,7 +91,7 @@ def test_json_is_all_of_stdout(fish, brief):
     assert [(each["output"], each["seed"]) for each in result["files"]] == [("out.wav", 3), ("out-1.wav", 4)]
     assert sum(each["seconds"] for each in result["files"]) == pytest.approx(result["seconds"], abs=0.002)
     assert result["model"] == str(brief[1])
-    assert {"frames_per_second", "time_to_first_frame", "real_time_factor"} <= result.keys()
+    assert {"tokens_per_second", "time_to_first_frame", "real_time_factor"} <= result.keys()
 
 
 def test_samples_of_a_batch_are_those_of_their_seeds(fish, brief, tmp_path):
@@ -243,7 +243,7 @@ def test_an_internal_error_is_one_line(fish, monkeypatch):
 def test_verbose_prints_debug_messages(fish, brief):
     err = fish("say", "Hi.", "-v", *brief).err
     assert re.search(r"^model: .*, cpu, float32, .*, \d+ threads?$", err, re.MULTILINE)
-    assert re.search(r"^\d+\.\d frames/s, real-time factor ", err, re.MULTILINE)
+    assert re.search(r"^\d+\.\d tokens/s, real-time factor ", err, re.MULTILINE)
     assert "prompt of" in err
 
 

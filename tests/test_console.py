@@ -123,7 +123,7 @@ def test_progress_says_what_it_counts(terminal, capfd, width):
     assert "chunk 12/15" in row
     assert "about 0:15 left" in row
     assert ("━" in row) is (width >= 40)
-    assert ("frames/s" in row) is (width >= 80)
+    assert ("tokens/s" in row) is (width >= 80)
 
 
 @pytest.mark.parametrize("width", WIDTHS)

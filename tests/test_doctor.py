@@ -200,7 +200,7 @@ def test_a_complete_model_is_verified_and_speaks(doctor, micro):
     code, checks = doctor("--verify")
     assert code == 0, checks
     assert any(check["value"].endswith("checksums verified") for check in checks["on disk"])
-    assert "frames/s" in checks["speed"][0]["value"]
+    assert "tokens/s" in checks["speed"][0]["value"]
     flip_last_byte(folder / "model.pth")
     assert doctor()[0] == 0  # the size is right
     code, checks = doctor("--verify")

@@ -237,6 +237,8 @@ SENTENCES = {
         "Hits: 5",
         "Scores: 10/10",
         "Op. 27, No. 2",
+        "Sen. Smith voted.",
+        "Smith et al. 2020 agree.",
         "Bach wrote 6 cello suites.",
         "Peter has 2 dogs.",
         "Man wins 5 medals",

@@ -80,7 +80,7 @@ class Sentence:
     frames: int  # the median
     seconds: Spread
     real_time_factor: Spread
-    frames_per_second: Spread
+    tokens_per_second: Spread
 
 
 def warm_up(task: Task) -> float:

@@ -176,8 +176,8 @@ def _speed(speed: Speed) -> Iterator[_Line]:
     yield _timed("time to first audio, cached voice", speed.first_audio.cached)
     yield _timed("time to first audio, new voice", speed.first_audio.new)
     for sentence in speed.sentence:
-        factor, frames = sentence.real_time_factor.median, sentence.frames_per_second.median
-        whole = f"{frames:.1f} frames/s, real-time factor {factor:.2f}"
+        factor, tokens = sentence.real_time_factor.median, sentence.tokens_per_second.median
+        whole = f"{tokens:.1f} tokens/s, real-time factor {factor:.2f}"
         voice = "cached" if sentence.cached_voice else "new"
         yield _timed(f"sentence of {_counted(sentence.frames, 'frame')}, {voice} voice", sentence.seconds, whole)
     yield from _start(speed)

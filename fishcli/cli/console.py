@@ -127,7 +127,7 @@ def converting(name: str, done: int, size: int) -> None:
 
 @contextlib.contextmanager
 def speaking_bar(expected: int, state: Callable[[], tuple[int, str, float]]) -> Iterator[None]:
-    """Show a bar of about `expected` frames. `state` returns the frames so far, a description and frames/s.
+    """Show a bar of about `expected` frames. `state` returns the frames so far, a description and tokens/s.
 
     A narrow terminal gets the description and the time that is left, a wide one the figures as well.
     """
@@ -157,7 +157,7 @@ def _times(elapsed: float, left: float, rate: float) -> str:
     if stderr.width >= 56:
         parts.insert(0, _clock(elapsed))
     if stderr.width >= 72:
-        parts.append(f"{rate:.0f} frames/s")
+        parts.append(f"{rate:.0f} tokens/s")
     return ", ".join(parts)
 
 

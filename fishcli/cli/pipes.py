@@ -60,7 +60,8 @@ def is_stream(path: Path) -> bool:
 def _stdin() -> Iterator[bytes]:
     if sys.stdin is None:
         raise InputError("There is no stdin; pass a file.")
-    return iter(lambda: sys.stdin.buffer.read1(_BLOCK), b"")
+    # As it comes: `read` would ask a terminal for a second Ctrl-D.
+    return iter(lambda: sys.stdin.buffer.read1(_BLOCK), b"")  # type: ignore[union-attr]
 
 
 def _pipe(path: Path) -> Iterator[bytes]:

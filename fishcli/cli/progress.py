@@ -89,17 +89,17 @@ class Progress:
         return [frames / self._engine.frame_rate for frames in self.frames]
 
     def figures(self) -> dict[str, float]:
-        """Seconds of audio (of all samples), frames/s, seconds to the first frame, real-time factor."""
+        """Seconds of audio (of all samples), tokens (frames) a second, seconds to the first frame, real-time factor."""
         seconds, first = sum(self.seconds()), self._stream.first_step
         return {
             "seconds": round(seconds, 3),
-            "frames_per_second": round(self._stream.steps / self.elapsed, 2),
+            "tokens_per_second": round(self._stream.steps / self.elapsed, 2),
             "time_to_first_frame": round(max(0.0, first - self._start) if first else 0.0, 3),
             "real_time_factor": round(self.elapsed / seconds, 3) if seconds else 0.0,
         }
 
     def _state(self) -> tuple[int, str, float]:
-        """Return the frames so far, the chunk in progress, and frames/s."""
+        """Return the frames so far, the chunk in progress, and tokens/s."""
         chunks = len(self._spans)
         place = f"chunk {min(self._place + 1, chunks)}/{chunks}" if chunks > 1 else "speaking"
         return self._stream.steps, place if self._stream.steps else "starting", self._rate()
@@ -117,7 +117,7 @@ class Progress:
         self._announced, rate = True, self._rate()
         if rate and (left := (self._expected - self._stream.steps) / rate) > _WORTH_TELLING:
             seconds = self._expected / self._engine.frame_rate
-            console.note(f"About {seconds:.0f} s of speech at {rate:.0f} frames/s: about {left:.0f} s left.")
+            console.note(f"About {seconds:.0f} s of speech at {rate:.0f} tokens/s: about {left:.0f} s left.")
 
     def _time(self, frames: int) -> str:
         return f"{frames / self._engine.frame_rate:.1f} s"
@@ -135,7 +135,7 @@ def report(seen: Progress, request: Request, outputs: Sequence[Path], model: str
         if not console.flags.json:
             console.saved(path, seconds, seed if drawn else None)
     if console.flags.verbose and not console.flags.json:
-        speed = f"{figures['frames_per_second']:.1f} frames/s, real-time factor {figures['real_time_factor']:.2f}"
+        speed = f"{figures['tokens_per_second']:.1f} tokens/s, real-time factor {figures['real_time_factor']:.2f}"
         console.note(f"{speed}, first frame after {figures['time_to_first_frame']:.2f} s")
     names = [str(path) for path in outputs]
     checks = {"retries": seen.retries, "faults": seen.faults}

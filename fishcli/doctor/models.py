@@ -120,7 +120,7 @@ def trial(settings: Settings, verify: bool) -> Iterator[Check]:
         reason = str(error).split("\n", 1)[0]
         yield Check("speed", "the model does not work", "fail", reason)
         return
-    yield Check("speed", f"{rate:.1f} frames/s, real-time factor {engine.frame_rate / rate:.2f}")
+    yield Check("speed", f"{rate:.1f} tokens/s, real-time factor {engine.frame_rate / rate:.2f}")
 
 
 def _load(settings: Settings) -> Engine:

@@ -70,7 +70,8 @@ _ABBREVIATION = regex.compile(
     regex.IGNORECASE,
 )
 _BEFORE_NUMBER = regex.compile(
-    r"(?<![\w.])(?:op|tel|rs|b|d|c|ca|lbs?|oz|ft|yd|figs?|nos|vols?|pp?|pg|chap|ch|secs?|eq|art|ext|rm|apt|par|ed|est|"
+    r"(?<![\w.])(?:op|tel|rs|b|d|c|ca|lbs?|oz|ft|yd|figs?|nos|vols?|pp?|pg|chap|ch|secs?|eq|art|ext|rm|apt|paras?|par|ed|est|"
+    r"max|min|tabs?|temp|fn|rte|fl|qty|rev|bldg|ste|ph|pt|(?-i:Mon|Tues?|Wed|Thurs?|Fri|Sat|Sun)|"
     r"cat|ver|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec|nr|bd|abb|kap|abs|núm|pág|cap|"
     r"(?<!\b(?:said|say|says|answered|replied|is|was|but|oh),?\s+)no)\.\s*\Z",
     regex.IGNORECASE,

@@ -14,6 +14,7 @@ _SCRIPTS = {
 _BY_SCRIPT = {code: regex.compile(rf"\p{{{script}}}[\p{{{script}}}\p{{M}}]*") for code, script in _SCRIPTS.items()}
 _BY_SCRIPT |= {"zh": regex.compile(r"\p{Han}"), "ja": regex.compile(r"[\p{Hiragana}\p{Katakana}]")}
 _ADDRESS = regex.compile(r"[!-~]+[@/][!-~]+")  # ASCII: it ends where Chinese goes on without a space
+_ABBREVIATION = regex.compile(r"\b(?:Sen|Rep|Gov|et al)\.(?=\s)")  # English, though "sen" and "et" are words elsewhere
 _LATIN_WORDS = regex.compile(r"\p{Latin}[\p{Latin}\p{M}]*(?:['’]\p{Latin}+)*")
 _FORMS = {code: regex.compile(pattern) for code, pattern in FORMS.items()}
 _ENGLISH_FORM = regex.compile(r"(?:wh|th).{2,}|.{3,}(?:ing|ed|ght|tion|ly|ness|ck|['’]s|n['’]t)")
@@ -26,7 +27,7 @@ def guess_language(text: str) -> str:
     Japanese. In Latin script frequent words and letters decide: a language needs more evidence than English has. So
     a text with a few foreign names stays English, and so do a name alone and a text in a language without a list.
     """
-    sample = _ADDRESS.sub(" ", text[:_SAMPLE])
+    sample = _ABBREVIATION.sub(" ", _ADDRESS.sub(" ", text[:_SAMPLE]))
     counts = {code: len(pattern.findall(sample)) for code, pattern in _BY_SCRIPT.items()}
     words = [word.replace("’", "'") for word in _LATIN_WORDS.findall(sample)]
     if counts["ja"] * 10 > counts["zh"]:
