@@ -3,7 +3,9 @@
 The ordinary run speaks every sentence of the card once; all the card's utterances wait behind `slow`.
 """
 
+import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from listening import SEEDS, card_word_error_rate, speaker_similarity
 
 from fishcli import Reference, Request, SamplingParams, audio, load
 from fishcli.bench.listening import sentences, transcribe, word_error_rate, word_errors, words
-from fishcli.text import normalize
+from fishcli.text import normalize, seconds
 
 WITH_NUMBERS = [
     "On 3/4/2024 at 7:30 pm Dr. Smith paid $1,250.50 for 12 kg.",
@@ -120,6 +122,43 @@ def test_word_error_rate_of_the_card(engine):
         for sound in speak(engine, sentence, SEEDS[0], len(SEEDS))
     ]
     assert word_error_rate(pairs) <= card_word_error_rate() + 0.05, pairs
+
+
+@pytest.mark.slow
+def test_the_first_sentence_of_the_readme_is_heard_right(engine):
+    """On 40 seeds, as the README's first command says it."""
+    sentence = re.search(r'fish say "([^"]+)"', (Path(__file__).parents[1] / "README.md").read_text("utf-8"))[1]
+    heard = [words(transcribe(sound, engine.sample_rate)) for sound in speak(engine, sentence, 5_000, num_samples=40)]
+    assert sum(each == words(sentence) for each in heard) >= 38, heard  # 40
+
+
+BABBLE = [  # texts on which the voice babbled before they were cleaned
+    "Shopping list:",
+    '"Thanks for coming."',
+    "“Where are you going?”",
+    "(Hi)",
+    "Hi 😀",
+    "**Hi**",
+    "Hi,",
+    "Dear Sam,",
+    "Chapter One:",
+    "Wait…",
+    "Beyond the river, where the road turns away from the old mill and climbs between two rows of tall poplars, a man "
+    "in a grey coat stood beside a cart with broken wheels, and he waited there until the evening came.",
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("text", BABBLE)
+def test_no_chunk_is_far_too_long(engine, text):
+    """Over seeds 0 to 9, without a retry: at most 1.6 times the expected duration."""
+    frames: dict[tuple[int, str], int] = {}
+    for frame in engine.generate(Request(text, sampling=SamplingParams(seed=0), num_samples=10)):
+        key = frame.sample, frame.text_span.text
+        frames[key] = frames.get(key, 0) + frame.codes.shape[1]
+    assert len(frames) >= 10
+    for (_, said), count in frames.items():
+        assert count / engine.frame_rate <= 1.6 * (0.4 + seconds(said)), said
 
 
 def test_a_reference_brings_its_voice(engine, recording, second_voice):
