@@ -15,7 +15,7 @@ from fishcli.engine.streams import Channel, Stream
 from fishcli.engine.tasks import PieceTask, SpeechTask
 from fishcli.engine.vocoder import FIRST_PIECE, LONGEST_PIECE, Playback, Vocoder, piece_size
 from fishcli.engine.worker import Worker
-from fishcli.request import Request, SamplingParams, Script, Span
+from fishcli.request import FISH_SPEECH, Request, SamplingParams, Script, Span
 
 CODEBOOKS, CODES, CONTEXT = 2, 50, 400
 
@@ -66,13 +66,12 @@ class FakeRunner:
 class FakePrompts:
     """Stands in for `Prepared`: the prompt of a chunk ends with the number of frames that its text names."""
 
-    codebooks, codes = CODEBOOKS, CODES
+    codebooks, codes, frame_rate = CODEBOOKS, CODES, 21.5
     cached, prefix = None, np.zeros((CODEBOOKS + 1, 0), np.int64)
 
     def __init__(self, chunks, samples=1, iterative=True, width=20):
-        self.request = Request(
-            "Some text.", num_samples=samples, iterative_prompt=iterative, sampling=SamplingParams(seed=1)
-        )
+        sampling = SamplingParams(seed=1).over(FISH_SPEECH)
+        self.request = Request("Some text.", num_samples=samples, iterative_prompt=iterative, sampling=sampling)
         self.spans = [Span(str(frames), 0, 0) for frames in chunks]
         self.script = Script("", tuple(self.spans), "en", 1.0)
         self.width = width

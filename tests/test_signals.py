@@ -86,7 +86,7 @@ def test_ctrl_c_after_the_first_of_several_results_does_not_say_that_nothing_was
     command = [sys.executable, "-c", WHEN_A_FILE_EXISTS, ".out-1.wav.*.tmp", "decode", "few.npy", "many.npy"]
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert ran.returncode == 130, ran.stderr
-    assert ran.stderr.endswith("-> out.wav\nInterrupted.\n")
+    assert ran.stderr.endswith("Saved out.wav (0.1 s)\nInterrupted.\n")
     assert {path.name for path in tmp_path.iterdir()} == {"few.npy", "many.npy", "out.wav"}
 
 

@@ -32,7 +32,7 @@ CLOSED = {
     "fish -h >&-": (0, ""),
     "fish config show >&-": (0, ""),
     "fish completion bash >&- <&-": (0, ""),
-    "fish say Hi. --dry-run >&-": (0, "-> out.wav\n"),
+    "fish say Hi. --dry-run >&-": (0, "for out.wav.\n"),
     "fish say Hi. --dry-run --json >&-": (0, ""),
     "fish say Hi. --dry-run >&- 2>&-": (0, ""),
     "fish say Hi. --dry-run <&- >&- 2>&-": (0, ""),
@@ -64,17 +64,17 @@ NOT_UTF8 = {
 
 @pytest.mark.parametrize("encoding", NOT_UTF8)
 def test_a_stdout_that_is_not_utf_8_takes_any_text(tmp_path, encoding):
-    ran = run(tmp_path, "fish say 'Héllo → 音.' --dry-run", **NOT_UTF8[encoding])
+    ran = run(tmp_path, "fish say 'Héllo Ж 音.' --dry-run", **NOT_UTF8[encoding])
     assert ran.returncode == 0, ran.stderr
-    assert "\\u2192 \\u97f3" in ran.stdout
+    assert "\\u0416 \\u97f3" in ran.stdout
 
 
 @pytest.mark.parametrize("encoding", NOT_UTF8)
 def test_json_is_the_same_in_any_encoding(tmp_path, encoding):
-    ran = run(tmp_path, "fish say 'Héllo → 音.' --dry-run --json", **NOT_UTF8[encoding])
+    ran = run(tmp_path, "fish say 'Héllo Ж 音.' --dry-run --json", **NOT_UTF8[encoding])
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.isascii()
-    assert json.loads(ran.stdout)["chunks"][0]["text"] == "Héllo → 音."
+    assert json.loads(ran.stdout)["chunks"][0]["text"] == "Héllo Ж 音."
 
 
 def test_json_in_utf_8_is_legible(tmp_path):

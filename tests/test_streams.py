@@ -241,9 +241,9 @@ def test_command_in_lines(fish):
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        (["--streams", "0"], "greater than or equal to 1"),
-        (["--streams", "65"], "less than or equal to 64"),
-        (["--streams", "2", "--references", "x"], "'codes', 'audio', 'cached'"),
+        (["--streams", "0"], "--streams must be a whole number from 1 to 64, not 0."),
+        (["--streams", "65"], "--streams must be a whole number from 1 to 64, not 65."),
+        (["--streams", "2", "--references", "x"], "--references must be one of codes, audio, cached, not x."),
         *(
             (["--streams", "2", "--arrivals", rate], "--arrivals must be from 0.001 to 1000")
             for rate in ("0", "nan", "1e9")

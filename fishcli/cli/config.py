@@ -78,7 +78,7 @@ def get(key: Key) -> None:
     """Print the value of a setting; the exit code is 1 if it has none.
 
     Examples:
-      fish config get generate.top_p
+      fish config get generate.chunk_length
     """
     found = config.load_settings(Path.cwd(), os.environ).find(key)
     if console.flags.json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import re
@@ -86,7 +87,8 @@ def _report(error: BaseException) -> int:
         return _stray_variable()
     message, kind, code = _described(error)
     console.error(message)
-    console.result({"error": message, "code": kind, "exit": code})
+    with contextlib.suppress(OSError, FishError):  # it may be stdout that cannot be written
+        console.result({"error": message, "code": kind, "exit": code})
     return code
 
 

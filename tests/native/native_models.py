@@ -71,7 +71,12 @@ def batch(model: Transformer, slots: Tensor, positions: Tensor) -> Batch:
     """Return the input of a decode step whose sequences each sample in their own way."""
     count, k = len(slots), model.settings.codebooks
     generator = torch.Generator().manual_seed(2)
-    params = [SamplingParams(0.7, 0.7, 1.2), SamplingParams(1, 1, 1), SamplingParams(0), SamplingParams(1.5, 0.95, 0.8)]
+    params = [
+        SamplingParams(0.7, 0.7, 1.2),
+        SamplingParams(1, 1, 1),
+        SamplingParams(0, 0.7, 1.2),
+        SamplingParams(1.5, 0.95, 0.8),
+    ]
     return Batch(
         columns(model, count),
         slots,

@@ -93,7 +93,7 @@ def rows(model, golden, count):
     samplings = [
         SamplingParams(0.7, 0.7, 1.2),
         SamplingParams(1, 1, 1),
-        SamplingParams(0),
+        SamplingParams(0, 0.7, 1.2),
         SamplingParams(1.5, 0.95, 0.8),
     ] * 2
     k = model.settings.codebooks
