@@ -240,7 +240,6 @@ def script(path: Path, *lines: str) -> str:
 
 def test_what_no_compiler_leaves(monkeypatch, micro, caplog):
     """Without a compiler PyTorch does the work, and a line says why it is slower."""
-    logging.getLogger("fishcli.engine").addHandler(caplog.handler)
     monkeypatch.setenv("CXX", "no-such-compiler")
     engine = load(micro, device="cpu", compile=True)
     assert isinstance(engine.runner, Eager)
