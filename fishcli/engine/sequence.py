@@ -128,16 +128,16 @@ class Sequence:
         if kept.codes.shape[1] and self.prepared.request.iterative_prompt:
             self._turns.append(self.prepared.turn(span, kept.codes))
         self._width = 0
-        frames = self._frames(span, kept)
+        frames = self._final_frames(span, kept)
         self._attempts.begin_chunk()
-        return frames if self._attempts.retries else frames[-1:]
+        return frames
 
-    def _frames(self, span: Span, kept: Attempt) -> list[Frame]:
-        """Return the frames of a complete chunk; the last one tells how it ended."""
-        count = kept.codes.shape[1]
-        frames = [Frame(self.sample, span, kept.codes[:, i : i + 1], None) for i in range(count)]
-        last = Frame(self.sample, span, kept.codes[:, count:], kept.ended, kept.fault, self._attempts.count)
-        return [*frames, last] if kept.ended else [*frames[:-1], last._replace(codes=kept.codes[:, -1:])]
+    def _final_frames(self, span: Span, kept: Attempt) -> list[Frame]:
+        """Return the last frame of a complete chunk, which tells how it ended, after those that waited for it."""
+        last = kept.codes.shape[1] - (not kept.ended)  # the end of speech is a frame without codes
+        waiting = range(last if self._attempts.retries else 0)
+        frames = [Frame(self.sample, span, kept.codes[:, i : i + 1], None) for i in waiting]
+        return [*frames, Frame(self.sample, span, kept.codes[:, last:], kept.ended, kept.fault, self._attempts.count)]
 
     def _codes(self, start: int) -> Codes:
         return self.columns[1:, start : self.length].astype(np.int16)
