@@ -16,8 +16,7 @@ from fishcli.cli import console
 from fishcli.errors import FishError
 
 if TYPE_CHECKING:
-    from fishcli.engine import Engine
-    from fishcli.engine.streams import AudioStream, FrameStream
+    from fishcli.engine import AudioStream, Engine, FrameStream
     from fishcli.request import AudioChunk, Frame, Request, Script
 
 log = logging.getLogger(__name__)
@@ -36,7 +35,7 @@ class Progress:
         self._expected = max(1, round(seconds * engine.frame_rate * request.num_samples))  # frames
         self.frames = [0] * request.num_samples
         self._chunk = [0] * request.num_samples  # frames of the chunk in progress
-        self._place = 0  # of the chunk in progress
+        self._done = [0] * request.num_samples  # chunks
         self._announced = False
         self.retries = 0
         self.faults: list[dict[str, object]] = []
@@ -60,12 +59,12 @@ class Progress:
         """Count the frames of an event, announce long work, and warn of a chunk that came out wrong."""
         self.frames[event.sample] += event.codes.shape[1]
         self._chunk[event.sample] += event.codes.shape[1]
-        self._place = self._spans.index(event.text_span) + (event.ended is not None)
         if not console.is_live() and not self._announced and self._elapsed > _SETTLED:
             self._announce()
         if event.ended is not None:
             self._judge(event)
             self._chunk[event.sample] = 0
+            self._done[event.sample] += 1
 
     def _judge(self, event: Frame | AudioChunk) -> None:
         """Warn of a chunk that came out wrong, and say with -v that one was generated again."""
@@ -101,7 +100,7 @@ class Progress:
     def _state(self) -> tuple[int, str, float]:
         """Return the frames so far, the chunk in progress, and tokens/s."""
         chunks = len(self._spans)
-        place = f"chunk {min(self._place + 1, chunks)}/{chunks}" if chunks > 1 else "speaking"
+        place = f"chunk {min(min(self._done) + 1, chunks)}/{chunks}" if chunks > 1 else "speaking"
         return self._stream.steps, place if self._stream.steps else "starting", self._rate()
 
     @property
