@@ -9,6 +9,8 @@ from fishcli.cli import console, options, signals
 from fishcli.cli.app import app, command
 
 if TYPE_CHECKING:
+    from fishcli.cli.progress import Progress
+    from fishcli.engine import FrameStream
     from fishcli.request import Codes
 
 
@@ -28,8 +30,6 @@ def generate(
       fish generate "Thank you for coming." --num-samples 2 --output-dir codes
       fish decode codes/codes_1.npy
     """
-    import numpy as np
-
     from fishcli.audio import codes
     from fishcli.cli import inputs, outputs, progress
     from fishcli.files import report_write_errors
@@ -51,13 +51,21 @@ def generate(
         codec = engine.codec_id  # now, for what cannot be loaded should not cost the codes
         stream = engine.generate(request)
     signals.clean_up(saves=True)
-    made: list[list[Codes]] = [[] for _ in range(request.num_samples)]
     with stream, outputs.replacing(files):
         with progress.Progress(engine, request, stream) as seen:
-            for frame in stream:
-                seen.saw(frame)
-                made[frame.sample].append(frame.codes)
-        for path, pieces in zip(files, made, strict=True):
-            codes.write(path, np.concatenate(pieces, axis=1), codec)
+            made = _collected(stream, seen, request.num_samples)
+        for path, sample in zip(files, made, strict=True):
+            codes.write(path, sample, codec)
     signals.saved()
     progress.report(seen, request, files, engine.model.name)
+
+
+def _collected(stream: FrameStream, seen: Progress, samples: int) -> list[Codes]:
+    """Return the codes (K, T) of each sample, while `seen` follows their frames."""
+    import numpy as np
+
+    pieces: list[list[Codes]] = [[] for _ in range(samples)]
+    for frame in stream:
+        seen.saw(frame)
+        pieces[frame.sample].append(frame.codes)
+    return [np.concatenate(each, axis=1) for each in pieces]
