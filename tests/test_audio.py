@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
+from sounds import encoded
 
 from fishcli import audio
 from fishcli.audio import Encoder, output_format
@@ -23,16 +24,6 @@ from fishcli.errors import FishError, InputError, SettingError
 def tone(seconds: float, rate: int, hertz: float = 440) -> np.ndarray:
     time = np.arange(round(seconds * rate)) / rate
     return (0.5 * np.sin(2 * np.pi * hertz * time)).astype(np.float32)
-
-
-def encoded(samples: np.ndarray, rate: int, format: str = "WAV", subtype: str | None = None, **options) -> bytes:
-    """`samples` (n,) or (n, channels) as libsndfile writes them, a second at a time."""
-    file = io.BytesIO()
-    channels = samples.shape[1] if samples.ndim > 1 else 1
-    with soundfile.SoundFile(file, "w", rate, channels, subtype, format=format, **options) as sound:
-        for start in range(0, len(samples), rate):
-            sound.write(samples[start : start + rate])
-    return file.getvalue()
 
 
 def correlation(a: np.ndarray, b: np.ndarray) -> float:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
+import sounds
 import soxr
 from conftest import TINY
 
@@ -26,12 +26,7 @@ SPEECH = audio.read(TINY / "reference.wav", RATE)[: 4 * RATE]
 
 
 def encoded(samples: np.ndarray, format: str = "WAV", subtype: str | None = None, rate: int = RATE, **options) -> bytes:
-    file = io.BytesIO()
-    channels = samples.shape[1] if samples.ndim > 1 else 1
-    with soundfile.SoundFile(file, "w", rate, channels, subtype, format=format, **options) as sound:
-        for start in range(0, len(samples), rate):
-            sound.write(samples[start : start + rate])
-    return file.getvalue()
+    return sounds.encoded(samples, rate, format, subtype, **options)
 
 
 @pytest.fixture
