@@ -1,4 +1,4 @@
-"""Decode audio files and bytes into mono float32 samples: the one door for recordings, whoever sends them.
+"""Decode audio files and bytes into mono float32 samples. Every recording, of any client, is decoded here.
 
 No header is trusted: audio is decoded block by block, and reading stops as soon as it is too long. Faults that a
 listener may hear, but a file may have (cut off, very quiet, nothing but noise), are logged as warnings.

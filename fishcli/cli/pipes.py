@@ -52,7 +52,7 @@ def is_stream(path: Path) -> bool:
         return True
     try:
         mode = os.stat(path).st_mode
-    except (OSError, ValueError):  # whoever opens it says why it cannot be read
+    except (OSError, ValueError):  # opening it raises the error that says why
         return False
     return (stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)) and hasattr(select, "poll")
 

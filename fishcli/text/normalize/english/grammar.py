@@ -1,4 +1,4 @@
-"""What stands around a number: the end of a sentence after an abbreviation, a noun after a measure."""
+"""The grammar around a number: an abbreviation that ends a sentence, an amount that modifies a noun."""
 
 import regex
 from regex import Match
