@@ -14,10 +14,7 @@ ORDER = [
     ["testing"],
     ["doctor"],
     ["config"],
-    ["jobs"],
-    ["webui"],
-    ["client"],
-    ["server"],
+    ["client", "jobs", "server", "webui"],
     ["voices"],
     ["engine"],
     ["runners"],
@@ -36,6 +33,9 @@ ONLY_IN = {
     "torch": {"checkpoints", "lm", "codec", "native", "runners", "engine", "doctor", "bench", "testing"},
     "typer": {"cli"},
     "rich": {"cli"},
+    "fastapi": {"server"},
+    "starlette": {"server"},
+    "uvicorn": {"server"},
 }
 
 

@@ -1,0 +1,37 @@
+"""Errors as the clients of each API expect them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.responses import JSONResponse
+
+from fishcli.errors import FishError
+
+# The routes of OpenAI's API; all others have Fish Speech's.
+_OPENAI = ("/v1/audio/", "/v1/models", "/v1/voices")
+_KINDS = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
+
+
+class Refused(FishError):
+    """The server does not take a request: `status` is its HTTP status, `retry_after` the seconds to wait."""
+
+    def __init__(self, status: int, message: str, *, field: str = "", retry_after: int | None = None) -> None:
+        super().__init__(message, field=field)
+        self.status = status
+        self.retry_after = retry_after
+
+
+def refusal(path: str, error: FishError) -> JSONResponse:
+    """Return the answer to a request to a path that failed with an error."""
+    retry_after = getattr(error, "retry_after", None)
+    headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
+    return JSONResponse(body(path, error), error.status, headers)
+
+
+def body(path: str, error: FishError) -> dict[str, Any]:
+    """Return the body of an error: Fish Speech's, which has exactly two keys, or OpenAI's."""
+    if not path.startswith(_OPENAI):
+        return {"status": error.status, "message": str(error)}
+    kind = _KINDS.get(error.status, "server_error" if error.status >= 500 else "invalid_request_error")
+    return {"error": {"message": str(error), "type": kind, "param": error.field or None, "code": None}}

@@ -1,0 +1,1 @@
+"""The routes, by the API that they belong to."""

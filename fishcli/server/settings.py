@@ -1,0 +1,31 @@
+"""What the person who runs the server decides: who may reach it, and how much it takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MAX_DEPTH = 32  # of a body: lists in lists, maps in maps
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """The limits of a server, in seconds, bytes, characters and requests.
+
+    `key` is required of every client where it is set. Beyond IP addresses, localhost and the name of this machine, the
+    names in `allowed_hosts` are served; pages from `cors_origins` may send requests, and pages from elsewhere may not.
+    """
+
+    key: str | None = None
+    allowed_hosts: tuple[str, ...] = ()
+    cors_origins: tuple[str, ...] = ()
+    max_text_length: int = 20_000  # characters of a request
+    max_queue: int = 64  # requests that wait for their turn; a further one gets 429
+    max_live: int = 64  # open WebSockets
+    max_body: int = 64 * 2**20
+    max_audio_seconds: float = 300.0  # of a recording
+    head_timeout: float = 10.0  # for the head of a request to arrive
+    body_timeout: float = 60.0  # for its body
+    send_timeout: float = 60.0  # for a client to take what was sent to it
+    request_timeout: float = 1800.0  # from the request to the end of the answer
+    live_idle: float = 30.0  # without an utterance in progress
+    drain: float = 25.0  # for answers in progress to end after SIGTERM
