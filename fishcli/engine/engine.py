@@ -126,6 +126,11 @@ class Engine:
         return self._parts.sampling
 
     @property
+    def max_batch(self) -> int:
+        """Sequences that are generated at once; others wait."""
+        return self._worker.scheduler.max_batch
+
+    @property
     def kv_positions(self) -> int:
         """Positions of the KV cache, for all sequences together."""
         return kv_positions(self.lm_settings, self.plan)
@@ -162,13 +167,16 @@ class Engine:
         self._submit(prepared, stream.channel, [None] * prepared.request.num_samples)
         return stream
 
-    def encode(self, samples: Samples) -> Codes:
-        """Return the codes (K, T) of a recording (N,) at `sample_rate`. They are cached. Raises InputError."""
+    def encode(self, samples: Samples, stopped: threading.Event | None = None) -> Codes:
+        """Return the codes (K, T) of a recording (N,) at `sample_rate`. They are cached. Raises InputError.
+
+        Another thread may set `stopped`; the work then ends with EngineClosed after the piece in progress.
+        """
         samples = as_samples(samples)
         described = f"{self._parts.codec_identity} {samples.shape}".encode()
         key = hashlib.sha256(described + samples.tobytes()).hexdigest()
         if (cached := _RECORDINGS.find(key)) is None:
-            codes = np.concatenate(self._on_model_thread(lambda: self._encode_pieces(samples)), axis=1)
+            codes = np.concatenate(self._on_model_thread(lambda: self._encode_pieces(samples), stopped), axis=1)
             cached = {"codes": torch.from_numpy(np.ascontiguousarray(codes))}
             _RECORDINGS.keep(key, cached)
         return cached["codes"].numpy().copy()
@@ -256,12 +264,17 @@ class Engine:
         if not self._parts.has(name):
             self._on_model_thread(lambda: iter([getattr(self._parts, name)]))
 
-    def _on_model_thread(self, start: Callable[[], Iterator[T]]) -> list[T]:
+    def _on_model_thread(self, start: Callable[[], Iterator[T]], stopped: threading.Event | None = None) -> list[T]:
         """Return the results of some work that is done piece by piece on the model thread."""
         channel: Channel[T] = Channel(1, self._worker.wake)
         self._worker.submit(PieceTask(start, channel))
+        results = []
         with Stream(channel) as stream:
-            return list(stream)
+            for result in stream:
+                results.append(result)
+                if stopped is not None and stopped.is_set():
+                    raise EngineClosed("The work was cancelled.")
+        return results
 
     def _stream_decoder(self) -> Decode:
         """Return a streaming decoder of one sample: the next codes (K, t) -> their samples."""

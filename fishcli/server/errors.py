@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from fishcli.errors import FishError
+from fishcli.errors import FishError, is_out_of_memory
 
 # The routes of OpenAI's API; all others have Fish Speech's.
 _OPENAI = ("/v1/audio/", "/v1/models", "/v1/voices")
@@ -74,7 +74,17 @@ def add_handlers(app: Starlette) -> None:
 
 def body(path: str, error: FishError) -> dict[str, Any]:
     """Return the body of an error: Fish Speech's, which has exactly two keys, or OpenAI's."""
+    message = str(error).encode("utf-8", "backslashreplace").decode()  # a name may hold half of a character
     if not path.startswith(_OPENAI):
-        return {"status": error.status, "message": str(error)}
+        return {"status": error.status, "message": message}
     kind = _KINDS.get(error.status, "server_error" if error.status >= 500 else "invalid_request_error")
-    return {"error": {"message": str(error), "type": kind, "param": error.field or None, "code": None}}
+    return {"error": {"message": message, "type": kind, "param": error.field or None, "code": None}}
+
+
+def shown(error: BaseException) -> FishError:
+    """Return an error as a client may see it. Raises those that nobody expected again: they are ours."""
+    if isinstance(error, FishError):
+        return error
+    if is_out_of_memory(error):
+        return Refused(503, "The server is out of memory; try a shorter text, or later.", retry_after=5)
+    raise error
