@@ -23,6 +23,15 @@ class Server:
     def __init__(self, url: str, engine: Engine, library: Library) -> None:
         self.url, self.engine, self.library = url, engine, library
 
+    def idle(self, seconds: float = 5.0) -> bool:
+        """Whether the engine has nothing to do, now or after some seconds at most."""
+        end = time.monotonic() + seconds
+        while (now := self.engine.stats).running or now.waiting or now.kv_used:
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.01)
+        return True
+
 
 @contextlib.contextmanager
 def serving(engine: Engine, folder: Path, settings: ServerSettings | None = None) -> Iterator[Server]:

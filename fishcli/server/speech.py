@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_HELD_BACK = 0.2  # seconds of sound that prosody, resampler and encoder hold back together, at most
+
 
 @dataclass
 class Service:
@@ -117,7 +119,10 @@ class Utterance:
         if self._stream is None:
             raise EngineClosed("The utterance was not started.")
         for chunk in self._stream:
-            yield Piece(self._encoder.encode(self._prosody.process(chunk.samples)), chunk)
+            samples = chunk.samples
+            if chunk.ended is not None:
+                samples = np.concatenate([samples, self._pause])
+            yield Piece(self._encoder.encode(self._prosody.process(samples)), chunk)
         yield Piece(self._encoder.encode(self._prosody.finish()) + self._encoder.finish(), None)
 
     def close(self) -> None:
@@ -125,6 +130,21 @@ class Utterance:
         self._closed.set()
         if self._stream is not None:
             self._stream.close()
+
+    @property
+    def _pause(self) -> Samples:
+        """Silence behind a chunk of a text that arrives over time: with it the encoder gives the end of the chunk.
+
+        Else the last syllable of a sentence would be heard with the next one, which may never come.
+        """
+        held = isinstance(self._order.text, TextFeed) and not self._exact
+        return np.zeros(int(_HELD_BACK * self._service.engine.sample_rate) if held else 0, np.float32)
+
+    @property
+    def _exact(self) -> bool:
+        """Whether samples leave as they come, neither resampled, stretched nor compressed."""
+        sound, rate = self._order.sound, self._service.engine.sample_rate
+        return sound.name in ("wav", "pcm") and sound.rate_for(rate) == rate and self._order.speed == 1
 
     def _references(self) -> list[Reference]:
         service, order = self._service, self._order
