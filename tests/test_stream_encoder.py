@@ -262,6 +262,27 @@ def test_what_an_encoder_holds_back(format, first, behind):
     assert held <= behind + 0.1
 
 
+OFFERED = [
+    *(requested(name, rate, codec_rate=RATE) for name in ("wav", "flac") for rate in FORMATS[name].offered),
+    *(requested("mp3", rate, codec_rate=RATE, mp3_bitrate=bits) for rate in (32_000, 44_100) for bits in (64, 192)),
+    requested("opus", codec_rate=RATE),
+]
+
+
+@pytest.mark.parametrize("rate", [22_050, 44_100])
+@pytest.mark.parametrize("format", OFFERED, ids=str)
+def test_the_latency_is_an_upper_bound(speech, format, rate):
+    """Of speech that ends in silence too, when an MP3 fills the frames before."""
+    spoken = soxr.resample(speech[0], speech[1], rate)[: rate // 2]
+    samples = np.concatenate([spoken, np.zeros(rate // 2, np.float32)])
+    encoder, data, step = StreamEncoder(format, rate), b"", rate // 50
+    for start in range(0, len(samples), step):
+        data += encoder.encode(samples[start : start + step])
+        came = min(start + step, len(samples)) / rate
+        if came > encoder.latency + 0.05:  # libsndfile takes an MP3 for broken before its second frame
+            assert came - len(decodable(data)) / encoder.rate <= encoder.latency
+
+
 # Many
 
 
