@@ -77,7 +77,7 @@ def fields() -> set[str]:
     }
 
 
-API_ONLY = {"format", "sample_rate"}  # fields of the HTTP API without an option here
+API_ONLY = {"format", "sample_rate", "cover_image"}  # fields of the HTTP API without an option here
 
 
 def test_every_field_has_a_hint_and_every_hint_an_option():

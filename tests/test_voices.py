@@ -16,7 +16,7 @@ from conftest import TESTS, TINY
 from fishcli import audio, load
 from fishcli.engine import engine as engine_module
 from fishcli.errors import FishError, InputError, SettingError
-from fishcli.voices import Library, VoiceExists, VoiceMissing, check_id
+from fishcli.voices import Library, VoiceExists, VoiceMissing, VoiceReadOnly, check_id
 from fishcli.voices import library as library_module
 
 RATE = 22_050
@@ -142,8 +142,9 @@ def test_a_voice_of_the_library_hides_one_that_is_only_read(library, tmp_path):
     library.remove("fox")
     assert library.find("fox").folder == tmp_path / "references" / "fox"
     for change in (library.remove, library.update):
-        with pytest.raises(InputError, match=r"The voice fox lies in .*references, which is only read"):
+        with pytest.raises(VoiceReadOnly, match=r"The voice fox lies in .*references, which is only read") as refused:
             change("fox")
+        assert refused.value.status == 403
     assert library.find("fox")
 
 

@@ -14,7 +14,7 @@ from fishcli.errors import FishError
 from fishcli.server import bodies
 from fishcli.server.admission import Admission
 from fishcli.server.errors import Refused, refusal
-from fishcli.server.routes import codec, fish, health, live, openai
+from fishcli.server.routes import codec, fish, health, live, openai, voices
 from fishcli.server.settings import ServerSettings
 from fishcli.server.speech import Service
 
@@ -29,7 +29,7 @@ def create_app(engine: Engine, library: Library, settings: ServerSettings | None
     service = Service(engine, library, settings, Admission(engine.max_batch, settings.max_queue))
     app = FastAPI(title="fishcli", version=fishcli.__version__, docs_url=None, redoc_url=None)
     app.state.service = service
-    for each in (fish, live, codec, openai, health):
+    for each in (fish, live, codec, openai, voices, health):
         app.include_router(each.router(service))
     for kind in (FishError, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, _refused)
