@@ -21,7 +21,19 @@ def nested(depth: int) -> list:
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"{", b"\xff\xfe", b"1e", b'{"a": NaN}', b"[Infinity]", b"[" * 100_000, b"9" * 10_000, b"\x00", rb'{"text": "\ud800"}']
+    "data",
+    [
+        b"",
+        b"{",
+        b"\xff\xfe",
+        b"1e",
+        b'{"a": NaN}',
+        b"[Infinity]",
+        b"[" * 100_000,
+        b"9" * 10_000,
+        b"\x00",
+        rb'{"text": "\ud800"}',
+    ],
 )
 def test_what_is_no_json_is_refused(data):
     with pytest.raises(InputError):
