@@ -11,7 +11,7 @@ from pathlib import Path
 
 import uvicorn
 
-from fishcli.engine import Engine, load
+from fishcli.engine import Engine
 from fishcli.server.app import create_app
 from fishcli.server.settings import ServerSettings
 from fishcli.voices import Library
@@ -40,8 +40,3 @@ def serving(engine: Engine, folder: Path, settings: ServerSettings | None = None
         finally:
             server.should_exit = True
             thread.join()
-
-
-def micro_engine(folder: Path) -> Engine:
-    """Return an engine of the micro checkpoint."""
-    return load(folder, threads=1)

@@ -31,8 +31,8 @@ class StreamEncoder:
         send(encoder.finish())
 
     The stream of a WAV begins with a header without a length. Samples are resampled if the format has another rate,
-    and clipped to -1..1 except for the subtype FLOAT. `live` keeps what the encoder holds back short, at a cost in size:
-    a few percent of FLAC, and 4 kbit/s of Opus.
+    and clipped to -1..1 except for the subtype FLOAT. `live` has less sound held back, and costs a
+    few percent of FLAC's size and 4 kbit/s of Opus.
     """
 
     def __init__(self, format: SoundFormat, rate: int, *, live: bool = True) -> None:

@@ -41,10 +41,10 @@ def from_json(data: bytes) -> Any:
     """Return what a JSON text holds. Raises InputError."""
     try:
         value = json.loads(data, parse_constant=_no_number)
-    except RecursionError as error:
-        raise _too_deep() from error
         if b"\\u" in data:  # it may be half of a character
             json.dumps(value, ensure_ascii=False).encode()
+    except RecursionError as error:
+        raise _too_deep() from error
     except ValueError as error:  # not JSON, not UTF-8, or a number of thousands of digits
         raise InputError("The body is not valid JSON.") from error
     return _shallow(value)

@@ -13,9 +13,12 @@ import anyio.to_thread
 import numpy as np
 
 from fishcli import audio
+from fishcli.audio.prosody import Prosody
 from fishcli.errors import EngineClosed, InputError
 from fishcli.request import AudioChunk, Check, Reference, Request, Samples, SamplingParams, TextFeed, draw_seed
 from fishcli.server.admission import Admission
+from fishcli.server.drain import Drain
+from fishcli.server.metrics import Metrics, SpeechTimer
 from fishcli.server.settings import ServerSettings
 
 if TYPE_CHECKING:
@@ -33,6 +36,8 @@ class Service:
     library: Library
     settings: ServerSettings
     admission: Admission
+    metrics: Metrics
+    drain: Drain
 
     def __post_init__(self) -> None:
         # A thread for each request that runs or starts, and some for short work: none may wait for another.
@@ -40,6 +45,8 @@ class Service:
 
     def unready(self) -> str:
         """Return why no request can be served; empty if they can."""
+        if self.drain.started:
+            return "the server is shutting down"
         return "" if self.engine.healthy else "the engine has stopped"
 
     async def in_thread(self, function: Callable[..., T], *args: Any) -> T:
@@ -83,7 +90,7 @@ class Utterance:
     def __init__(self, service: Service, order: Order) -> None:
         self._service, self._order = service, order
         self._encoder = audio.StreamEncoder(order.sound, service.engine.sample_rate)
-        self._prosody = audio.Prosody(service.engine.sample_rate, order.speed, order.volume)
+        self._prosody = Prosody(service.engine.sample_rate, order.speed, order.volume)
         self._closed = threading.Event()
         self._stream: AudioStream | None = None
 
@@ -146,13 +153,15 @@ class Utterance:
         return self._service.engine.encode(samples, self._closed)
 
 
-async def spoken(service: Service, order: Order) -> AsyncGenerator[Piece]:
+async def speak(service: Service, order: Order, timer: SpeechTimer) -> AsyncGenerator[Piece]:
     """Yield the bytes of an answer as they are made. Closing the iterator cancels the work in the engine."""
     utterance = Utterance(service, order)
     try:
         await service.in_thread(utterance.start)
         pieces = utterance.pieces()
         while (piece := await service.in_thread(next, pieces, None)) is not None:
+            if piece.chunk is not None:
+                timer.audio(len(piece.chunk.samples) / service.engine.sample_rate / order.speed)
             yield piece
     finally:
         utterance.close()
