@@ -12,7 +12,6 @@ from fastapi import APIRouter, FastAPI, Request, WebSocket
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from fishcli.server.drain import Drain
-from fishcli.server.errors import Refused, refusal
 from fishcli.server.guards import guard
 from fishcli.server.metrics import Metrics
 from fishcli.server.run import Server, bind, configured, url
@@ -129,12 +128,7 @@ def tiny(drain: Drain, seen: list[str]) -> FastAPI:
     app = FastAPI(docs_url=None, redoc_url=None)
     app.state.drain, app.state.seen = drain, seen
     app.include_router(routes)
-    app.add_exception_handler(Exception, failed)
     return app
-
-
-async def failed(request: Request, _error: Exception) -> Response:
-    return refusal(request.url.path, Refused(500, "The server has failed."))
 
 
 class Running:
@@ -146,7 +140,8 @@ class Running:
         self._bound = bind("127.0.0.1", 0)
         self.url = url(self._bound)
         self.port = self._bound.getsockname()[1]
-        app = guard(tiny(self.drain, self.seen), settings, self.metrics)
+        app = tiny(self.drain, self.seen)
+        app.add_middleware(guard, settings=settings, metrics=self.metrics)
         self.server = Server(configured(app, settings), settings, self.drain)
 
     def run(self) -> None:

@@ -131,6 +131,11 @@ class Engine:
         return kv_positions(self.lm_settings, self.plan)
 
     @property
+    def max_batch(self) -> int:
+        """The most sequences of a decode step; others wait."""
+        return self._worker.scheduler.max_batch
+
+    @property
     def stats(self) -> EngineStats:
         """What the engine does now. Any thread may ask, as often as it likes; the model thread does not wait for it."""
         now = self._worker.load

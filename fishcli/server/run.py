@@ -62,7 +62,7 @@ def is_local(host: str) -> bool:
     return host.startswith(_LOOPBACK)
 
 
-def serve(app: ASGIApp, bound: socket.socket, settings: ServerSettings, drain: Drain, started: Started) -> int:
+def run(app: ASGIApp, bound: socket.socket, settings: ServerSettings, drain: Drain, started: Started) -> int:
     """Serve an app on a bound socket until SIGTERM or Ctrl-C, and return the exit code.
 
     `started` is called with the URL once requests are taken; what it returns is entered then, and left at the end. On a
