@@ -102,10 +102,10 @@ def serve(server: ServerOptions, model: options.ModelOptions, old: OldOptions) -
 
     host, port = server.address
     key = _key(server.api_key_file, old.api_key)
-    if key is None and not is_local(host):
-        console.warn(f"Everyone who can reach {host} may use this server; --api-key-file FILE asks for a key.")
     settings, drain = server.settings(key), Drain()
     with bind(host, port) as bound:  # before the model is loaded: a port in use is told at once
+        if key is None and not is_local(bound):
+            console.warn(f"Everyone who can reach {host} may use this server; --api-key-file FILE asks for a key.")
         engine = model.load(server.max_batch)
         try:
             _warm_up(engine)
