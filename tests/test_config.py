@@ -464,13 +464,30 @@ def test_a_file_that_cannot_be_written_is_a_failure(file):
         set_value(file / "config.toml", "device", "cpu")
 
 
+@pytest.mark.parametrize("line", ['listen = "0.0.0.0:80"', 'api_key_file = "k"', 'allow_host = "x"', 'cors = "*"'])
+def test_a_folder_does_not_decide_who_may_reach_the_server(file, own_file, line):
+    assert said(file, f"[serve]\n{line}") == (
+        f"line 2: serve.{line.partition(' ')[0]} cannot be set for a folder, which may be somebody else's: "
+        f"set it in {own_file}."
+    )
+    own_file.write_text(f"[serve]\n{line}")
+    assert len(read_file(own_file)) == 1
+    with pytest.raises(SettingError, match="cannot be set for a folder"):
+        set_value(file, "serve.listen", "0.0.0.0:80")
+
+
+def test_a_setting_of_several_values(own_file, tmp_path):
+    own_file.write_text('[serve]\ncors = "https://a.example, https://b.example"')
+    assert load_settings(tmp_path, {}).defaults_for("serve")["cors"] == ["https://a.example", "https://b.example"]
+
+
 def test_init_writes_a_template_without_effect(file):
-    assert init(file) == template() == file.read_text()
+    assert init(file) == template(personal=False) == file.read_text()
     assert read_file(file) == {}
     with pytest.raises(SettingError, match="exists already"):
         init(file)
     file.write_text(re.sub(r"(?m)^# (\w+ = )", r"\1", file.read_text()))
-    assert list(read_file(file)) == list(SETTINGS)
+    assert list(read_file(file)) == [key for key, setting in SETTINGS.items() if not setting.personal]
     for key, setting in SETTINGS.items():
         assert setting.default in (None, read_file(file)[key].value)
 

@@ -20,6 +20,7 @@ _COMMANDS = {
     "generate": "infer inference text2semantic semantic tokens llama gen",
     "encode": "vqgan quantize tokenize extract",
     "decode": "vocode vocoder reconstruct",
+    "client": "api_client api-client request",
     "download": "install pull fetch get models model update",
     "config": "settings setting set configure preferences",
     "doctor": "check info diagnose verify status env",
@@ -28,7 +29,7 @@ _COMMANDS = {
 }
 _NOT_HERE = {
     "There is no server yet; `fish say` speaks from the command line, and fishcli.load() from Python.": (
-        "serve server api api_server api-server api_client client http"
+        "serve server api api_server api-server http"
     ),
     "There is no web page yet; `fish say` speaks from the command line.": "webui web ui gui gradio run_webui app",
     "There is no library of voices yet; give a recording to `fish say` with --ref.": "voices voice speakers speaker",
@@ -60,6 +61,9 @@ _OPTIONS = {
     "--device cuda": "--cuda --gpu",
     "--device cpu": "--cpu",
     "--seed": "--random-seed --manual-seed -s",
+    "--url": "--server --host --address --endpoint --base-url",
+    "--format": "--response-format --audio-format",
+    "--api-key-file": "--api-key --key --token --key-file",
     "--play": "--stream --streaming --speak --listen",
     "--quiet": "--silent --no-progress",
     "--verbose": "--log-level --details",

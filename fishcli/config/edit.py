@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fishcli.config.read import parse_toml, read_text, resolve_path
+from fishcli.config.read import check_place, parse_toml, read_text, resolve_path, user_file
 from fishcli.config.schema import SETTINGS, Value, find_setting, format_value, from_text, quote, validate
 from fishcli.errors import SettingError
 from fishcli.files import replacing, report_write_errors
@@ -21,6 +21,7 @@ def set_value(path: Path, key: str, text: str) -> Value:
     import tomlkit
 
     setting = find_setting(key)
+    check_place(setting, path)
     value = validate(setting, from_text(setting, text), key)
     if path.parent.resolve() != Path.cwd():
         value = resolve_path(setting, value, str(Path.cwd()))  # else it would be relative to the folder of the file
@@ -51,16 +52,21 @@ def init(path: Path) -> str:
     """Write a file with every setting as a comment, and return its text. Raises SettingError if the file exists."""
     if path.exists():
         raise SettingError(f"{path} exists already.")
-    text = template()
+    text = template(personal=path == user_file())
     _write(path, text)
     return text
 
 
-def template() -> str:
-    """Return a settings file in which every setting is a comment, with its help and default."""
+def template(personal: bool = True) -> str:
+    """Return a settings file in which every setting is a comment, with its help and default.
+
+    That of a working folder has no `personal` ones.
+    """
     lines = ["# Settings of fish. Remove the # before a name to change its value.", ""]
     table = ""
     for setting in SETTINGS.values():
+        if setting.personal and not personal:
+            continue
         if setting.table != table:
             table = setting.table
             lines += [f"[{table}]", ""]

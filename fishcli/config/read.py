@@ -32,8 +32,8 @@ MAX_BYTES = 65_536  # twenty times the template, which has every setting
 MAX_LINE = 4_096  # characters; parsing a key of n dotted parts takes O(n^2) steps
 DEFAULT = "default"
 SPEAKING = frozenset({"generate", "say", "client", "serve", "webui"})  # the commands that read [generate]
-# Variables for the folders of the package and for its tests.
-NO_SETTING = re.compile(r"FISHCLI_((CACHE|CONFIG|DATA)_DIR|TEST_.*)", re.DOTALL)
+# Variables for the folders of the package and for its tests, and a secret, which no settings file should hold.
+NO_SETTING = re.compile(r"FISHCLI_((CACHE|CONFIG|DATA)_DIR|API_KEY|TEST_.*)", re.DOTALL)
 MODEL_NAME = re.compile(r"[^\W.][\w.-]*(/[^\W.][\w.-]*)?")  # `name` or `owner/name`; a folder may have such a name too
 
 
@@ -44,6 +44,11 @@ class Resolved:
     setting: Setting
     value: Value | None
     source: str
+
+    @property
+    def words(self) -> list[str]:
+        """The values of a setting that may have several."""
+        return [word.strip() for word in str(self.value or "").split(",") if word.strip()]
 
 
 @dataclass(frozen=True)
@@ -56,11 +61,11 @@ class Settings:
         """Return the setting of a key, or raise SettingError with the most similar key."""
         return self.resolved[find_setting(key).key]
 
-    def defaults_for(self, command: str) -> dict[str, Value]:
+    def defaults_for(self, command: str) -> dict[str, Value | list[str]]:
         """Return the values that files and the environment set for `command`, by option name: click's `default_map`."""
         tables = {"", command, "generate" if command in SPEAKING else ""}
         return {
-            each.setting.name: each.value
+            each.setting.name: each.words if each.setting.several else each.value
             for each in self.resolved.values()
             if each.setting.table in tables and each.source != DEFAULT and each.value is not None
         }
@@ -135,10 +140,18 @@ def parse(text: str, path: Path) -> dict[str, Resolved]:
             continue
         for parts, value in _leaves(content, table):
             setting = find_setting(_dotted(parts), f"{where}: ")
+            check_place(setting, path, f"{where}: ")
             value = resolve_path(setting, validate(setting, value, f"{where}: {setting.key}"), str(path.parent))
             resolved[setting.key] = Resolved(setting, value, f"{path}:{number}")
     parse_toml(text, str(path))  # the same key or table twice
     return resolved
+
+
+def check_place(setting: Setting, path: Path, where: str = "") -> None:
+    """Raise SettingError if a file other than the user's own sets who may reach this machine; `where` starts it."""
+    if setting.personal and path != user_file():
+        reason = "cannot be set for a folder, which may be somebody else's"
+        raise SettingError(f"{where}{setting.key} {reason}: set it in {user_file()}.")
 
 
 def read_text(path: Path) -> str:

@@ -29,7 +29,8 @@ class Setting:
 
     A `model` is a folder or the name of a model. Numbers have both bounds; `min_open` excludes the lower one.
     Without a default, `unset` says what happens, and the template shows `example`. `off` is the help of the negated
-    option of a setting that is on by default.
+    option of a setting that is on by default. A `several` has its values in one text, with commas between them. A
+    `personal` one is not read from the settings of a working folder, which may be somebody else's.
     """
 
     table: str
@@ -44,6 +45,8 @@ class Setting:
     example: Value | None = None
     unset: str = ""
     off: str = ""
+    several: bool = False
+    personal: bool = False
 
     @property
     def key(self) -> str:
@@ -112,6 +115,20 @@ _TABLE = (
     Setting("generate", "output_dir", "path", None, "Folder for the codes.", example="codes",
             unset="the working folder"),
     Setting("say", "play", "bool", False, "Play the speech while it is made."),
+    Setting("serve", "listen", "text", "127.0.0.1:8080", "Address to listen on: HOST:PORT, or PORT alone.",
+            personal=True),
+    Setting("serve", "api_key_file", "path", None, "File with the key that clients must send.",
+            example="~/fishcli.key", unset="no key", personal=True),
+    Setting("serve", "allow_host", "text", None, "Name by which clients may reach it; repeatable.",
+            example="speech.example.org", unset="IP addresses, localhost", several=True, personal=True),
+    Setting("serve", "cors", "text", None, "Web page, as https://HOST, that may send requests; repeatable.",
+            example="https://example.org", unset="none", several=True, personal=True),
+    Setting("serve", "max_text_length", "int", 20_000, "Longest text of a request, in characters.",
+            minimum=1, maximum=1_000_000),
+    Setting("serve", "max_queue", "int", 64, "Requests that may wait; further ones are refused.",
+            maximum=100_000),
+    Setting("serve", "max_batch", "int", 8, "Sequences that are generated at once.", minimum=1, maximum=256),
+    Setting("client", "url", "text", "http://127.0.0.1:8080", "Address of the server.", personal=True),
     Setting("download", "local_dir", "path", None, "Folder to download to.", example="checkpoints/fish-speech-1.5",
             unset="the data folder"),
     Setting("download", "revision", "text", None, "Branch, tag or commit.", example="main", unset="the newest"),
