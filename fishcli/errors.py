@@ -65,3 +65,8 @@ class EngineClosed(FishError):
     """The engine was closed, its model thread has died, or the process was forked since it was loaded."""
 
     status = 503
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory, of the machine or the device, has run out."""
+    return isinstance(error, MemoryError) or "allocate" in str(error) or "out of memory" in str(error)  # torch's words

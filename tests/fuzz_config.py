@@ -75,7 +75,7 @@ def main() -> None:
     os.environ["FISHCLI_CONFIG_DIR"] = str(FOLDER)
     corpus = FOLDER / "corpus"
     corpus.mkdir()
-    live = template().replace("\n# ", "\n")
+    live = template(personal=False).replace("\n# ", "\n")
     settings = "\n".join(line for line in live.splitlines() if " = " in line or line.startswith("["))
     tomllib.loads(settings)
     (corpus / "all").write_bytes(settings.encode() + b"\3")

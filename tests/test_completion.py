@@ -98,10 +98,10 @@ def test_a_broken_settings_file_does_not_disable_it(environment, tmp_path):
 
 
 def test_subtypes_are_those_that_a_wav_can_hold():
-    from fishcli.audio import encoder
+    from fishcli.audio.formats import FORMATS
     from fishcli.cli import completers
 
-    assert completers.subtypes("") == list(encoder._FORMATS["wav"].subtypes)
+    assert completers.subtypes("") == list(FORMATS["wav"].subtypes)
 
 
 def test_zsh_and_fish_show_the_help(environment):

@@ -481,14 +481,17 @@ def test_a_setting_of_several_values(own_file, tmp_path):
     assert load_settings(tmp_path, {}).defaults_for("serve")["cors"] == ["https://a.example", "https://b.example"]
 
 
-def test_init_writes_a_template_without_effect(file):
-    assert init(file) == template(personal=False) == file.read_text()
+@pytest.mark.parametrize("place", ["file", "own_file"])
+def test_init_writes_a_template_without_effect(place, request):
+    file, personal = request.getfixturevalue(place), place == "own_file"
+    assert init(file) == template(personal) == file.read_text()
     assert read_file(file) == {}
     with pytest.raises(SettingError, match="exists already"):
         init(file)
     file.write_text(re.sub(r"(?m)^# (\w+ = )", r"\1", file.read_text()))
-    assert list(read_file(file)) == [key for key, setting in SETTINGS.items() if not setting.personal]
-    for key, setting in SETTINGS.items():
+    settable = {key: setting for key, setting in SETTINGS.items() if personal or not setting.personal}
+    assert list(read_file(file)) == list(settable)
+    for key, setting in settable.items():
         assert setting.default in (None, read_file(file)[key].value)
 
 

@@ -17,6 +17,7 @@ OPTIONS = {
     "threads": "set them with --threads N",
     "kv_memory": "set it with --kv-memory MB",
     "references": "pass another recording with --ref AUDIO",
+    "voice": "clone a recording with --ref AUDIO",
     "language": "choose another with --language CODE",
     "chunk_length": "set it with --chunk-length BYTES",
     "max_new_tokens": "set it with --max-new-tokens N",

@@ -17,7 +17,7 @@ import typer
 from fishcli.cli import console, hints, mistakes, signals, streams
 from fishcli.cli.app import app
 from fishcli.cli.completion_scripts import INSTRUCTIONS, VARIABLE
-from fishcli.errors import FishError
+from fishcli.errors import FishError, is_out_of_memory
 
 # Importing a command adds it to the app, in the order of the help.
 # isort: off
@@ -102,7 +102,7 @@ def _described(error: BaseException) -> tuple[str, str, int]:
         return f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}.", "os_error", 1
     if isinstance(error, typer.TyperException):
         return _usage(error), "usage_error", int(error.exit_code)
-    if isinstance(error, MemoryError) or "allocate" in str(error) or "out of memory" in str(error):  # torch's messages
+    if is_out_of_memory(error):
         return "Out of memory; use a shorter text or reference, or fewer samples.", "out_of_memory", 1
     reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
     return f"Internal error ({reason}). Run again with --debug and report it.", "internal_error", 1

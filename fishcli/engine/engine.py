@@ -13,7 +13,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ from fishcli.engine.streams import AudioStream, Channel, FrameStream, Stream
 from fishcli.engine.tasks import DecodeTask, PieceTask, SpeechTask
 from fishcli.engine.vocoder import Decode, Vocoder
 from fishcli.engine.worker import Worker
-from fishcli.errors import EngineClosed, ModelMissing
+from fishcli.errors import EngineClosed, ModelMissing, SettingError
 from fishcli.lm.model import Transformer
 from fishcli.lm.prompt import PromptBuilder
 from fishcli.lm.settings import LMSettings
@@ -50,6 +50,17 @@ _BUFFER = 64  # frames of a sample that its reader may be behind
 
 # The codes of an hour of speech take 1.3 MB.
 _RECORDINGS = TensorCache("recordings", memory=16_000_000, disk=64_000_000)
+
+
+class EngineStats(NamedTuple):
+    """What an engine does at one moment: sequences that run and that wait for a slot, positions of the KV cache that
+    are reserved and in all, and the frames generated since it was loaded."""
+
+    running: int
+    waiting: int
+    kv_used: int
+    kv_positions: int
+    frames: int
 
 
 class Engine:
@@ -115,9 +126,25 @@ class Engine:
         return self._parts.sampling
 
     @property
+    def max_batch(self) -> int:
+        """Sequences that are generated at once; others wait."""
+        return self._worker.scheduler.max_batch
+
+    @property
     def kv_positions(self) -> int:
         """Positions of the KV cache, for all sequences together."""
         return kv_positions(self.lm_settings, self.plan)
+
+    @property
+    def max_batch(self) -> int:
+        """The most sequences of a decode step."""
+        return self._worker.scheduler.max_batch
+
+    @property
+    def stats(self) -> EngineStats:
+        """What the engine does now. Any thread may ask, as often as it likes; the model thread does not wait for it."""
+        now = self._worker.load
+        return EngineStats(now.running, now.waiting, now.positions, self.kv_positions, now.frames)
 
     # Requests.
 
@@ -140,13 +167,16 @@ class Engine:
         self._submit(prepared, stream.channel, [None] * prepared.request.num_samples)
         return stream
 
-    def encode(self, samples: Samples) -> Codes:
-        """Return the codes (K, T) of a recording (N,) at `sample_rate`. They are cached. Raises InputError."""
+    def encode(self, samples: Samples, stopped: threading.Event | None = None) -> Codes:
+        """Return the codes (K, T) of a recording (N,) at `sample_rate`. They are cached. Raises InputError.
+
+        Another thread may set `stopped`; the work then ends with EngineClosed after the piece in progress.
+        """
         samples = as_samples(samples)
         described = f"{self._parts.codec_identity} {samples.shape}".encode()
         key = hashlib.sha256(described + samples.tobytes()).hexdigest()
         if (cached := _RECORDINGS.find(key)) is None:
-            codes = np.concatenate(self._on_model_thread(lambda: self._encode_pieces(samples)), axis=1)
+            codes = np.concatenate(self._on_model_thread(lambda: self._encode_pieces(samples), stopped), axis=1)
             cached = {"codes": torch.from_numpy(np.ascontiguousarray(codes))}
             _RECORDINGS.keep(key, cached)
         return cached["codes"].numpy().copy()
@@ -234,12 +264,17 @@ class Engine:
         if not self._parts.has(name):
             self._on_model_thread(lambda: iter([getattr(self._parts, name)]))
 
-    def _on_model_thread(self, start: Callable[[], Iterator[T]]) -> list[T]:
+    def _on_model_thread(self, start: Callable[[], Iterator[T]], stopped: threading.Event | None = None) -> list[T]:
         """Return the results of some work that is done piece by piece on the model thread."""
         channel: Channel[T] = Channel(1, self._worker.wake)
         self._worker.submit(PieceTask(start, channel))
+        results = []
         with Stream(channel) as stream:
-            return list(stream)
+            for result in stream:
+                results.append(result)
+                if stopped is not None and stopped.is_set():
+                    raise EngineClosed("The work was cancelled.")
+        return results
 
     def _stream_decoder(self) -> Decode:
         """Return a streaming decoder of one sample: the next codes (K, t) -> their samples."""
@@ -270,6 +305,7 @@ def load(
     compile: bool | None = None,
     threads: int | None = None,
     kv_memory: int | None = None,
+    max_batch: int = MAX_BATCH,
     progress: Progress | None = None,
 ) -> Engine:
     """Return the Engine of a checkpoint; the same one for the same files and settings.
@@ -278,10 +314,12 @@ def load(
     the downloaded 1.5 model and the built-in voice. `codec` is the file of a codec that lies elsewhere. `compile` is
     False for PyTorch alone, True to compile for this machine now, None to do so for a large model and to use what is
     there for a small one. `threads` (default: the physical cores, one for a small model) holds for the whole process.
-    `kv_memory` (MB) bounds the KV cache, and so how many sequences run at once. `progress` is called with a file's
-    name and the bytes done and in all while a large checkpoint is converted, from any thread. Raises ModelMissing,
-    InputError or SettingError.
+    `kv_memory` (MB) bounds the KV cache, and so how many sequences run at once; `max_batch` bounds the sequences of a
+    decode step. `progress` is called with a file's name and the bytes done and in all while a large checkpoint is
+    converted, from any thread. Raises ModelMissing, InputError or SettingError.
     """
+    if type(max_batch) is not int or max_batch < 1:
+        raise SettingError(f"max_batch must be a whole number of at least 1, not {max_batch!r}.", field="max_batch")
     codec = codec or local.codec_of(model)
     found = local.find(model, tuple(name for name in local.NEEDED if codec is None or name != local.CODEC))
     codec_path = Path(codec) if codec else found.path / local.CODEC
@@ -292,10 +330,10 @@ def load(
     torch.set_num_threads(plan.threads)
     torch.backends.cudnn.allow_tf32 = False  # ten bits of a float32 convolution would be lost, and heard
     log.debug("model: %s, %s", found.name, plan)
-    key = (found.path.resolve(), found.built_in, codec_path.resolve(), plan)
+    key = (found.path.resolve(), found.built_in, codec_path.resolve(), plan, max_batch)
     with _loading:
         if key not in _engines or not _engines[key].healthy:
-            _engines[key] = Engine(found, codec_path, plan, progress=progress)
+            _engines[key] = Engine(found, codec_path, plan, max_batch, progress)
         return _engines[key]
 
 

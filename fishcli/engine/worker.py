@@ -12,6 +12,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from fishcli.engine.executor import Executor
 from fishcli.engine.prepared import no_room
@@ -45,6 +46,15 @@ class Running:
         return self.sample.vocoder.missing if self.sample.vocoder else 0
 
 
+class Load(NamedTuple):
+    """What a worker does at this moment: sequences with a slot and without, positions reserved, frames so far."""
+
+    running: int
+    waiting: int
+    positions: int
+    frames: int
+
+
 Work = Join[Sequence | PieceTask] | Step[Running] | Vocode[Sample | DecodeTask]
 
 
@@ -66,6 +76,7 @@ class Worker:
         self._active: dict[Sequence, Sample] = {}  # the sequences that have a slot
         self._tasks: list[Task] = []  # in the order of their arrival
         self._admitted: dict[SpeechTask, int] = {}  # sequences of each so far
+        self._frames = 0
         # Both may be used again by a finalizer that the garbage collector runs while they are in use.
         self._lock = threading.RLock()
         self._signal: queue.SimpleQueue[None] = queue.SimpleQueue()
@@ -78,6 +89,13 @@ class Worker:
     def healthy(self) -> bool:
         """Whether tasks are run: the thread has not died, and nobody has closed it."""
         return self.error is None and not self._closing
+
+    @property
+    def load(self) -> Load:
+        """What it does now. Any thread may ask: copying a list is one step of the interpreter, so nothing is locked."""
+        slots = [slot for each in list(self._active) if (slot := each.slot)]
+        waiting = sum(len(task.waiting) for task in list(self._tasks) if isinstance(task, SpeechTask))
+        return Load(len(slots), waiting, sum(slot.length for slot in slots), self._frames)
 
     def submit(self, task: Task) -> None:
         """Run a task. Raises EngineClosed after `close`, and in a process that was forked from the one that loaded."""
@@ -244,6 +262,7 @@ class Worker:
         return 0
 
     def _step(self, sequences: list[Sequence]) -> None:
+        self._frames += len(sequences)
         for sequence, result in self.executor.step(sequences):
             sample = self._active.get(sequence)
             if sample is None:  # another sequence of its task has failed in this step

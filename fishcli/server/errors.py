@@ -2,36 +2,89 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
-from starlette.responses import JSONResponse
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
-from fishcli.errors import FishError
+from fishcli.errors import FishError, is_out_of_memory
 
 # The routes of OpenAI's API; all others have Fish Speech's.
 _OPENAI = ("/v1/audio/", "/v1/models", "/v1/voices")
+_SAID = {404: "There is no {path} here.", 405: "{path} does not take {method}."}
+_LONGEST = 100  # characters of a path in a message
 _KINDS = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 
 
 class Refused(FishError):
     """The server does not take a request: `status` is its HTTP status, `retry_after` the seconds to wait."""
 
-    def __init__(self, status: int, message: str, *, field: str = "", retry_after: int | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        field: str = "",
+        retry_after: int | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(message, field=field)
         self.status = status
         self.retry_after = retry_after
+        self.headers = dict(headers or {})
 
 
 def refusal(path: str, error: FishError) -> JSONResponse:
     """Return the answer to a request to a path that failed with an error."""
     retry_after = getattr(error, "retry_after", None)
-    headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
+    headers = dict(getattr(error, "headers", {}))
+    if retry_after is not None:
+        headers["Retry-After"] = str(retry_after)
     return JSONResponse(body(path, error), error.status, headers)
+
+
+def internal() -> Refused:
+    """Return the error for an exception that nobody expected; the log has the exception."""
+    return Refused(500, "Internal error; the log of the server has more.")
+
+
+def add_handlers(app: Starlette) -> None:
+    """Have an app answer its errors, the unknown route and the wrong method included, in the dialect of the route."""
+
+    async def known(request: Request, error: Exception) -> Response:
+        return refusal(request.url.path, error if isinstance(error, FishError) else internal())
+
+    async def http(request: Request, error: Exception) -> Response:
+        if not isinstance(error, HTTPException):
+            return await known(request, error)
+        if error.status_code < 400 or error.status_code in (204, 304):
+            return Response(status_code=error.status_code, headers=error.headers)
+        said = _SAID.get(error.status_code) or HTTPStatus(error.status_code).phrase
+        message = said.format(method=request.method, path=request.url.path[:_LONGEST])
+        return refusal(request.url.path, Refused(error.status_code, message, headers=error.headers))
+
+    app.add_exception_handler(FishError, known)
+    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(Exception, known)
 
 
 def body(path: str, error: FishError) -> dict[str, Any]:
     """Return the body of an error: Fish Speech's, which has exactly two keys, or OpenAI's."""
+    message = str(error).encode("utf-8", "backslashreplace").decode()  # a name may hold half of a character
     if not path.startswith(_OPENAI):
-        return {"status": error.status, "message": str(error)}
+        return {"status": error.status, "message": message}
     kind = _KINDS.get(error.status, "server_error" if error.status >= 500 else "invalid_request_error")
-    return {"error": {"message": str(error), "type": kind, "param": error.field or None, "code": None}}
+    return {"error": {"message": message, "type": kind, "param": error.field or None, "code": None}}
+
+
+def shown(error: BaseException) -> FishError:
+    """Return an error as a client may see it. Raises those that nobody expected again: they are ours."""
+    if isinstance(error, FishError):
+        return error
+    if is_out_of_memory(error):
+        return Refused(503, "The server is out of memory; try a shorter text, or later.", retry_after=5)
+    raise error

@@ -21,6 +21,9 @@ class ServerSettings:
     max_text_length: int = 20_000  # characters of a request
     max_queue: int = 64  # requests that wait for their turn; a further one gets 429
     max_live: int = 64  # open WebSockets
+    max_connections: int = 800  # of all kinds; a further one gets 503
+    max_head: int = 32 * 2**10  # request line and headers
+    max_message: int = 8 * 2**20  # of a WebSocket
     max_body: int = 64 * 2**20
     max_audio_seconds: float = 300.0  # of a recording
     head_timeout: float = 10.0  # for the head of a request to arrive

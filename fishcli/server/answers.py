@@ -1,0 +1,110 @@
+"""Answers that are sent while they are made: they wait for a place, and watch for the client to leave."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from fishcli import audio
+from fishcli.audio.stream_encoder import WAV_HEADER, wav_header
+from fishcli.server.admission import Place
+from fishcli.server.errors import Refused, refusal, shown
+from fishcli.server.speech import Service
+
+_STALLED = 1.0  # seconds after which a client that takes nothing gives up its place
+_IN_MEMORY = 8 * 2**20  # bytes of a whole answer; more wait on the disk
+_BLOCK = 2**18  # bytes
+
+
+class Cut(Exception):
+    """An answer failed after its start. The connection is closed without a proper end: nobody takes it for whole."""
+
+
+class Answer(Response):
+    """Bytes that are made while they are sent, for a text of so many characters.
+
+    Nothing is sent before the first bytes are there, so that whatever is wrong with a request is known by its status.
+    A client that leaves ends the work at once, and one that reads nothing gives its place to others. With `whole`, a
+    stream of that WAV is sent as a complete file, when the last of it is there.
+    """
+
+    def __init__(
+        self, service: Service, pieces: Callable[[], AsyncGenerator[bytes]], characters: int, media_type: str,
+        headers: dict[str, str] | None = None, whole: audio.SoundFormat | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(None, 200, headers, media_type)
+        del self.headers["content-length"]  # of the empty body
+        self._service, self._pieces, self._characters, self._whole = service, pieces, characters, whole
+        self._started = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the answer, or the error that kept it from starting. Raises Cut where it fails later."""
+        working = asyncio.ensure_future(self._work(send))
+        leaving = asyncio.ensure_future(_left(receive))
+        try:
+            limit = self._service.settings.request_timeout
+            done, _ = await asyncio.wait({working, leaving}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+            if working in done:
+                working.result()
+            elif not done:
+                raise Refused(503, f"The answer took more than {limit:g} seconds.", field="text")
+        except Exception as error:
+            if self._started:
+                raise Cut(str(error)) from error
+            await refusal(scope["path"], shown(error))(scope, receive, send)
+        finally:
+            for task in (working, leaving):
+                task.cancel()
+            await asyncio.wait({working, leaving})
+
+    async def _work(self, send: Send) -> None:
+        async with self._service.admission.place(self._characters) as place, aclosing(self._pieces()) as pieces:
+            if self._whole is not None:
+                await self._send_whole(send, self._whole, pieces, place)
+                return
+            async for data in pieces:
+                await self._start(send)
+                await _put(send, {"type": "http.response.body", "body": data, "more_body": True}, place)
+        await self._start(send)
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _send_whole(
+        self, send: Send, form: audio.SoundFormat, pieces: AsyncGenerator[bytes], place: Place
+    ) -> None:
+        with tempfile.SpooledTemporaryFile(_IN_MEMORY) as file:
+            async for data in pieces:
+                file.write(data)
+            place.release()
+            size = file.tell()
+            self.headers["content-length"] = str(size)
+            file.seek(0)
+            file.write(wav_header(form.sample_rate or 0, form.subtype or "", size - WAV_HEADER))
+            file.seek(0)
+            await self._start(send)
+            while data := file.read(_BLOCK):
+                await send({"type": "http.response.body", "body": data, "more_body": file.tell() < size})
+
+    async def _start(self, send: Send) -> None:
+        if not self._started:
+            self._started = True
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+
+
+async def _left(receive: Receive) -> None:
+    """Return when the client has left."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _put(send: Send, message: Message, place: Place) -> None:
+    """Send a message. The place is given back where the client does not take what was sent before."""
+    stalled = asyncio.get_running_loop().call_later(_STALLED, place.release)
+    try:
+        await send(message)
+    finally:
+        stalled.cancel()

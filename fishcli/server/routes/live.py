@@ -1,0 +1,163 @@
+"""Fish Speech's API: text that arrives over a WebSocket, and sound that leaves meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+import ormsgpack
+from fastapi import APIRouter, WebSocket
+from starlette.types import Message
+from starlette.websockets import WebSocketDisconnect, WebSocketState
+
+from fishcli.errors import FishError, InputError
+from fishcli.request import TextFeed
+from fishcli.server import bodies
+from fishcli.server.errors import Refused, refusal, shown
+from fishcli.server.routes.fish import check_length, order
+from fishcli.server.schemas import StartEvent, TextEvent
+from fishcli.server.speech import Order, Service, Utterance
+
+_MESSAGE = 2**15  # bytes of sound in a message; the SDK takes 64 KiB
+
+
+def router(service: Service) -> APIRouter:
+    """Return the routes."""
+    routes = APIRouter()
+    sockets = _Sockets(service)
+
+    @routes.websocket("/v1/tts/live")
+    async def live(websocket: WebSocket) -> None:
+        """Speak texts that arrive piece by piece."""
+        await sockets.serve(websocket)
+
+    return routes
+
+
+class _Sockets:
+    """The open sockets of a server, of which there are at most `max_live`."""
+
+    def __init__(self, service: Service) -> None:
+        self._service, self._open = service, 0
+
+    async def serve(self, websocket: WebSocket) -> None:
+        if self._open >= self._service.settings.max_live:
+            error = Refused(429, "Too many live connections are open; try again later.", retry_after=5)
+            await websocket.send_denial_response(refusal(websocket.url.path, error))
+            return
+        self._open += 1
+        try:
+            await websocket.accept()
+            await Session(self._service, websocket).run()
+        finally:
+            self._open -= 1
+
+
+class Session:
+    """The conversation over one socket: utterances, one after another, until the client leaves or is idle."""
+
+    def __init__(self, service: Service, websocket: WebSocket) -> None:
+        self._service, self._socket = service, websocket
+        self._feed: TextFeed | None = None  # of the utterance in progress
+        self._speaking: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Take events until the client leaves, or sends none while nothing is spoken."""
+        try:
+            while (event := await self._next()) is not None:
+                await self._take(event)
+        except FishError as error:
+            await self._stop_speaking()
+            await self._finish(error)
+        except WebSocketDisconnect:
+            pass
+        finally:
+            await self._stop_speaking()
+            if self._socket.application_state is WebSocketState.CONNECTED:
+                with contextlib.suppress(RuntimeError, WebSocketDisconnect):  # it has left
+                    await self._socket.close()
+
+    async def _next(self) -> dict[str, Any] | None:
+        """Return the next event; None where none has come for too long. Raises WebSocketDisconnect or InputError."""
+        receiving = asyncio.ensure_future(self._socket.receive())
+        try:
+            while not receiving.done():
+                speaking = {self._speaking} if self._speaking and not self._speaking.done() else set()
+                idle = None if speaking else self._service.settings.live_idle
+                done, _ = await asyncio.wait({receiving, *speaking}, timeout=idle, return_when=asyncio.FIRST_COMPLETED)
+                if not done:
+                    return None
+        finally:
+            receiving.cancel()
+        return _event(receiving.result())
+
+    async def _take(self, event: dict[str, Any]) -> None:
+        kind = event.get("event")
+        if kind == "start":
+            await self._start(bodies.validated(event, StartEvent))
+        elif kind == "text":
+            await self._text(bodies.validated(event, TextEvent).text)
+        elif self._feed is not None and kind == "flush":
+            await self._service.in_thread(self._feed.flush)
+        elif self._feed is not None and kind == "stop":
+            feed, self._feed = self._feed, None
+            await self._service.in_thread(feed.close)
+
+    async def _start(self, event: StartEvent) -> None:
+        if self._speaking is not None and not self._speaking.done():
+            if self._feed is not None:
+                raise InputError("A text is being spoken; send stop before the next start.", field="event")
+            await self._speaking
+        asked = event.request
+        check_length(self._service, asked.text)
+        feed = TextFeed()
+        if asked.text:
+            feed.feed(asked.text)
+        self._feed = feed
+        self._speaking = asyncio.ensure_future(self._speak(order(self._service, asked, feed)))
+
+    async def _text(self, text: str) -> None:
+        check_length(self._service, text)
+        if self._feed is None:
+            raise InputError("There is no utterance to add text to; send start first.", field="event")
+        await self._service.in_thread(self._feed.feed, text)
+
+    async def _speak(self, spoken: Order) -> None:
+        """Send the sound of an utterance, and how it ended."""
+        utterance = Utterance(self._service, spoken)
+        try:
+            await self._service.in_thread(utterance.start)
+            pieces = utterance.pieces()
+            while (piece := await self._service.in_thread(next, pieces, None)) is not None:
+                for start in range(0, len(piece.data), _MESSAGE):
+                    await self._send({"event": "audio", "audio": piece.data[start : start + _MESSAGE]})
+        except Exception as error:
+            await self._finish(shown(error))
+        else:
+            await self._send({"event": "finish", "reason": "stop"})
+        finally:
+            utterance.close()
+            self._feed = None
+
+    async def _finish(self, error: FishError) -> None:
+        with contextlib.suppress(RuntimeError, WebSocketDisconnect):  # it has left
+            await self._send({"event": "finish", "reason": "error", "message": str(error), "status": error.status})
+
+    async def _send(self, event: dict[str, Any]) -> None:
+        await self._socket.send_bytes(ormsgpack.packb(event))
+
+    async def _stop_speaking(self) -> None:
+        if self._speaking is not None and not self._speaking.done():
+            self._speaking.cancel()
+            await asyncio.wait({self._speaking})
+
+
+def _event(message: Message) -> dict[str, Any]:
+    """Return the event in a message of the socket. Raises WebSocketDisconnect, and InputError for what is none."""
+    if message["type"] == "websocket.disconnect":
+        raise WebSocketDisconnect(message.get("code") or 1000)
+    event = bodies.from_msgpack(message["bytes"]) if message.get("bytes") is not None else None
+    if not isinstance(event, dict):
+        raise InputError("A message must be a msgpack map, in a binary frame.", field="event")
+    return event

@@ -1,0 +1,47 @@
+"""A real server on a real socket, in a thread of the test's process."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import uvicorn
+
+from fishcli.engine import Engine, load
+from fishcli.server.app import create_app
+from fishcli.server.settings import ServerSettings
+from fishcli.voices import Library
+
+
+class Server:
+    """A running server, its engine and its library."""
+
+    def __init__(self, url: str, engine: Engine, library: Library) -> None:
+        self.url, self.engine, self.library = url, engine, library
+
+
+@contextlib.contextmanager
+def serving(engine: Engine, folder: Path, settings: ServerSettings | None = None) -> Iterator[Server]:
+    """Serve an engine and the voices of a folder on a free port of loopback."""
+    library = Library(folder)
+    app = create_app(engine, library, settings)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off", timeout_graceful_shutdown=1))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="server")
+        thread.start()
+        try:
+            while not server.started:
+                time.sleep(0.01)
+            yield Server(f"http://127.0.0.1:{listening.getsockname()[1]}", engine, library)
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def micro_engine(folder: Path) -> Engine:
+    """Return an engine of the micro checkpoint."""
+    return load(folder, threads=1)
