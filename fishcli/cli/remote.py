@@ -20,7 +20,7 @@ from fishcli.cli.pipes import is_stream
 from fishcli.client import discovery
 from fishcli.client.request import Recording, SpeechRequest
 from fishcli.errors import FishError, NetworkError, SettingError
-from fishcli.request import AudioChunk, Fault, Request, SamplingParams, Script, Span
+from fishcli.request import AudioChunk, Codes, Fault, Request, SamplingParams, Script, Span
 
 if TYPE_CHECKING:
     from fishcli.cli.options import ModelOptions, ServerOptions, SpeakingOptions, TextOptions, VoiceOptions
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_CHUNK_LENGTHS = (100, 300)  # of the API
 _SAMPLE_RATE, _FRAME_RATE = 44_100, 44_100 / 2048  # Hz, of Fish Speech 1.5
+_STRANGE = "The server sent an event that is not understood."
 _FAULTS = (None, *get_args(Fault))
 
 
@@ -57,7 +57,7 @@ class Order:
         except FishError as error:
             if self.where.server:
                 raise
-            log.debug("No server speaks (%s) This command runs the model itself.", error)
+            log.debug("The local server does not speak; this command runs the model itself: %s", error)
         engine = self.model.load()
         references = inputs.references(engine, self.voice, spoken)
         request = self.speech.request(engine, self.script, references, self.streamed)
@@ -86,11 +86,8 @@ class Order:
 
     def _why_not(self) -> str | None:
         """Return why no server can do it."""
-        low, high = _CHUNK_LENGTHS
         if self.speech.num_samples > 1:
             return "A server makes one sample at a time"
-        if not low <= self.speech.chunk_length <= high:
-            return f"A server takes chunk lengths from {low} to {high} bytes"
         if any(path.suffix == ".npy" or is_stream(path) for path in self.voice.ref or []):
             return "A server takes recordings that are files, no codes"
         own = self.typed if self.where.server else [name for name in self.typed if name in ("--device", "--threads")]
@@ -114,9 +111,9 @@ class Speaker:
     def __init__(self, client: FishClient, model: local.Found, headers: Mapping[str, str]) -> None:
         self.model = model
         self._client = client
-        self._asked_rate = _number(headers, "X-Sample-Rate", None)
-        self.sample_rate = int(self._asked_rate or _SAMPLE_RATE)
-        self.frame_rate = _number(headers, "X-Frame-Rate", None) or _FRAME_RATE
+        self._own_rate = _rate(headers)
+        self.sample_rate = self._own_rate or _SAMPLE_RATE
+        self.frame_rate = _FRAME_RATE  # until the first chunk tells
 
     @classmethod
     def at(cls, url: str, key: str | None) -> Speaker:
@@ -146,7 +143,7 @@ class Speaker:
                 source,
                 format="pcm",
                 references=recordings,
-                sample_rate=None if self._asked_rate is None else int(self._asked_rate),
+                sample_rate=self._own_rate,
                 chunk_length=request.chunk_length,
                 normalize=normalize,
                 temperature=sampling.temperature,
@@ -162,7 +159,7 @@ class Speaker:
                 stream_format="sse",
             )
         )
-        self.sample_rate = int(_number(answer.headers, "X-Sample-Rate", None) or self.sample_rate)
+        self.sample_rate = _rate(answer.headers) or self.sample_rate
         return SpokenStream(self._client, answer, self, request)
 
     def close(self) -> None:
@@ -181,7 +178,7 @@ class SpokenStream(Iterator[AudioChunk]):
         self.steps = 0  # frames that have come
         self.first_step: float | None = None  # by `time.perf_counter`
         self._client, self._answer, self._events = client, answer, events(answer)
-        self._frame = speaker.sample_rate / speaker.frame_rate  # samples
+        self._speaker = speaker
 
     def __next__(self) -> AudioChunk:
         for event in self._events:
@@ -192,17 +189,16 @@ class SpokenStream(Iterator[AudioChunk]):
         raise NetworkError("The server stopped before the end of the speech.")
 
     def _chunk(self, event: Mapping[str, Any]) -> AudioChunk:
-        samples = _samples(event.get("audio"))
-        words, ended, fault = event.get("text") or "", event.get("ended"), event.get("fault")
+        samples, codes = _samples(event.get("audio")), _codes(event.get("codes", [[]]))
+        words, ended, fault = event.get("text", ""), event.get("ended"), event.get("fault")
         attempts = event.get("attempts", 1)
-        if not isinstance(words, str) or fault not in _FAULTS or type(attempts) is not int:
-            raise NetworkError("The server sent an event that is not understood.")
-        frames = round(len(samples) / self._frame)
+        if not (isinstance(words, str) and ended in (None, True, False) and fault in _FAULTS and type(attempts) is int):
+            raise NetworkError(_STRANGE)
+        if frames := codes.shape[1]:
+            self.first_step = self.first_step or time.perf_counter()
+            self._speaker.frame_rate = self._speaker.sample_rate * frames / max(1, len(samples))
         self.steps += frames
-        self.first_step = self.first_step or time.perf_counter()
-        span = Span(words, 0, len(words))
-        codes = np.empty((0, frames), np.int16)  # they stay on the server
-        return AudioChunk(0, span, codes, ended, samples, self.seed, fault, attempts)
+        return AudioChunk(0, Span(words, 0, len(words)), codes, ended, samples, self.seed, fault, attempts)
 
     def close(self) -> None:
         """Read no further; the server ends its work."""
@@ -223,16 +219,24 @@ def _samples(audio: object) -> np.ndarray:
     try:
         samples = np.frombuffer(base64.b64decode(audio, validate=True), "<f4")  # type: ignore[arg-type]
     except (TypeError, ValueError, binascii.Error) as error:
-        raise NetworkError("The server sent sound that cannot be read.") from error
+        raise NetworkError(_STRANGE) from error
     if not np.isfinite(samples).all():
-        raise NetworkError("The server sent sound that cannot be read.")
+        raise NetworkError(_STRANGE)
     return samples.astype(np.float32)
 
 
-def _number(headers: Mapping[str, str], name: str, default: float | None) -> float | None:
-    """Return a positive number in a header."""
+def _codes(lists: object) -> Codes:
+    """Return the codes (K, T) of an event; K is 0 where it has none."""
     try:
-        number = float(headers.get(name, ""))
-    except ValueError:
-        return default
-    return number if 1 <= number <= 384_000 else default
+        codes = np.asarray(lists, dtype=np.int16)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise NetworkError(_STRANGE) from error
+    if codes.ndim != 2:
+        raise NetworkError(_STRANGE)
+    return codes
+
+
+def _rate(headers: Mapping[str, str]) -> int | None:
+    """Return the sample rate (Hz) in the headers of an answer, if they have one."""
+    given = headers.get("X-Sample-Rate", "")
+    return int(given) if given.isascii() and given.isdigit() and 4 <= len(given) <= 6 else None

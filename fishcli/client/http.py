@@ -11,6 +11,7 @@ import hmac
 import ipaddress
 import json
 import logging
+import re
 import secrets
 import time
 from collections.abc import Iterator, Mapping
@@ -192,6 +193,7 @@ class Answer(Iterator[bytes]):
         self.close()
 
 
+_HOST = re.compile(r"[\w.:-]+")  # a name or an IP address
 _AUDIO = ("audio/", "application/octet-stream", "application/ogg")
 
 
@@ -209,7 +211,7 @@ def _address(url: str) -> httpx.URL:
         address = httpx.URL(url.strip().removesuffix("/").removesuffix("/v1/tts"))
     except httpx.InvalidURL as error:
         raise SettingError(f"{printable(url, 60)} is not the address of a server.", field="url") from error
-    if address.scheme not in ("http", "https") or not address.host:
+    if address.scheme not in ("http", "https") or not _HOST.fullmatch(address.host):
         shown = printable(url, 60)
         raise SettingError(f"A server's address starts with http:// or https://, not {shown}.", field="url")
     if address.userinfo or address.query or address.fragment:

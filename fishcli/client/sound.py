@@ -110,13 +110,11 @@ class Wav:
                 self._expected = None if size >= _ENDLESS else size
                 self._head = b""
                 return head[place:]
-            if size > _LONGEST_HEADER:
-                break
             if name == b"fmt ":
                 form = head[place : place + size]
             place += size + size % 2
-        if place > _LONGEST_HEADER:
-            raise NetworkError("The WAV from the server has no sound in its first 64 KB.")
+            if place > _LONGEST_HEADER:
+                raise NetworkError("The WAV from the server has no sound in its first 64 KB.")
         return b""
 
 

@@ -27,7 +27,7 @@ class Access:
 
     def __init__(self, settings: ServerSettings) -> None:
         self._settings = settings
-        self._key = settings.key.encode() if settings.key else None
+        self._keys = [key.encode() for key in (settings.key, settings.local_key) if settings.key and key]
         own = socket.gethostname().lower()
         self._hosts = {"localhost", own, own.partition(".")[0], *map(str.lower, settings.allowed_hosts)}
         self._origins = {_origin(each) or each for each in settings.cors_origins}
@@ -94,11 +94,12 @@ class Access:
         return bool(hosts) and _origin(origin) == _origin(f"{scheme}://{hosts[0].strip()}") is not None
 
     def _check_key(self, exchange: Exchange) -> None:
-        if self._key is None or exchange.path in _OPEN or exchange.path.startswith("/static/"):
+        if not self._keys or exchange.path in _OPEN or exchange.path.startswith("/static/"):
             return
         given = exchange.header(b"authorization")
         scheme, _, key = given[0].partition(" ") if len(given) == 1 else ("", "", "")
-        right = hmac.compare_digest(key.strip().encode("latin-1"), self._key)
+        sent = key.strip().encode("latin-1")
+        right = any(hmac.compare_digest(sent, known) for known in self._keys)
         if scheme.lower() != "bearer" or not right:
             reason = "The API key is wrong." if given else "An API key is needed: Authorization: Bearer KEY."
             raise Refused(401, reason, headers={"WWW-Authenticate": "Bearer"})

@@ -16,6 +16,7 @@ class ServerSettings:
     """
 
     key: str | None = None
+    local_key: str | None = None  # accepted too: that by which programs of the same user find the server
     allowed_hosts: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
     max_text_length: int = 20_000  # characters of a request

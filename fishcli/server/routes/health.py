@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+import hmac
+from typing import Annotated
+
+from fastapi import APIRouter, Query
 from starlette.responses import JSONResponse, Response
 
 from fishcli.server.speech import Service
@@ -14,9 +17,12 @@ def router(service: Service) -> APIRouter:
 
     @routes.post("/v1/health", operation_id="post_health")
     @routes.get("/v1/health")
-    async def health() -> dict[str, str]:
-        """Tell that the server answers."""
-        return {"status": "ok"}
+    async def health(nonce: Annotated[str, Query(max_length=64, pattern="^[0-9a-f]*$")] = "") -> JSONResponse:
+        """Tell that the server answers, and prove with X-Fish-Proof that it knows the key for local programs."""
+        headers = {"X-Sample-Rate": str(service.engine.sample_rate)}
+        if nonce and (key := service.settings.local_key):
+            headers["X-Fish-Proof"] = hmac.new(key.encode(), nonce.encode(), "sha256").hexdigest()
+        return JSONResponse({"status": "ok"}, headers=headers)
 
     @routes.get("/v1/ready", responses={503: {"description": "It is loading, stopping, or its engine has died."}})
     async def ready() -> Response:
