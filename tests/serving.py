@@ -11,7 +11,7 @@ from pathlib import Path
 
 import uvicorn
 
-from fishcli.engine import Engine, load
+from fishcli.engine import Engine
 from fishcli.server.app import create_app
 from fishcli.server.settings import ServerSettings
 from fishcli.voices import Library
@@ -22,6 +22,15 @@ class Server:
 
     def __init__(self, url: str, engine: Engine, library: Library) -> None:
         self.url, self.engine, self.library = url, engine, library
+
+    def idle(self, seconds: float = 5.0) -> bool:
+        """Whether the engine has nothing to do, now or after some seconds at most."""
+        end = time.monotonic() + seconds
+        while (now := self.engine.stats).running or now.waiting or now.kv_used:
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.01)
+        return True
 
 
 @contextlib.contextmanager
@@ -40,8 +49,3 @@ def serving(engine: Engine, folder: Path, settings: ServerSettings | None = None
         finally:
             server.should_exit = True
             thread.join()
-
-
-def micro_engine(folder: Path) -> Engine:
-    """Return an engine of the micro checkpoint."""
-    return load(folder, threads=1)

@@ -55,7 +55,7 @@ def test_an_engine_is_asked_when_the_figures_are_read():
 
     metrics.watch(stats)
     assert not asked
-    metrics.queue(4, 8)
+    metrics.queue(lambda: 4, lambda: 8)
     with metrics.live():
         text, kind = metrics.render()
     assert len(asked) == 1

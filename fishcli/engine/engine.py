@@ -126,11 +126,6 @@ class Engine:
         return self._parts.sampling
 
     @property
-    def max_batch(self) -> int:
-        """Sequences that are generated at once; others wait."""
-        return self._worker.scheduler.max_batch
-
-    @property
     def kv_positions(self) -> int:
         """Positions of the KV cache, for all sequences together."""
         return kv_positions(self.lm_settings, self.plan)

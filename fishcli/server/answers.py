@@ -14,7 +14,10 @@ from fishcli import audio
 from fishcli.audio.stream_encoder import WAV_HEADER, wav_header
 from fishcli.server.admission import Place
 from fishcli.server.errors import Refused, refusal, shown
+from fishcli.server.metrics import End, SpeechTimer
 from fishcli.server.speech import Service
+
+Pieces = Callable[[SpeechTimer], AsyncGenerator[bytes]]
 
 _STALLED = 1.0  # seconds after which a client that takes nothing gives up its place
 _IN_MEMORY = 8 * 2**20  # bytes of a whole answer; more wait on the disk
@@ -34,7 +37,7 @@ class Answer(Response):
     """
 
     def __init__(
-        self, service: Service, pieces: Callable[[], AsyncGenerator[bytes]], characters: int, media_type: str,
+        self, service: Service, pieces: Pieces, characters: int, media_type: str,
         headers: dict[str, str] | None = None, whole: audio.SoundFormat | None = None,
     ) -> None:  # fmt: skip
         super().__init__(None, 200, headers, media_type)
@@ -44,26 +47,39 @@ class Answer(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the answer, or the error that kept it from starting. Raises Cut where it fails later."""
-        working = asyncio.ensure_future(self._work(send))
+        timer = self._service.metrics.speech(scope["path"])
+        working = asyncio.ensure_future(self._work(send, timer))
         leaving = asyncio.ensure_future(_left(receive))
         try:
-            limit = self._service.settings.request_timeout
-            done, _ = await asyncio.wait({working, leaving}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
-            if working in done:
-                working.result()
-            elif not done:
-                raise Refused(503, f"The answer took more than {limit:g} seconds.", field="text")
+            timer.end(await self._watch(working, leaving, timer))
         except Exception as error:
+            timer.end("error")
             if self._started:
                 raise Cut(str(error)) from error
             await refusal(scope["path"], shown(error))(scope, receive, send)
         finally:
+            timer.end("shutdown")
+            scope["state"]["audio_seconds"] = timer.seconds
             for task in (working, leaving):
                 task.cancel()
             await asyncio.wait({working, leaving})
 
-    async def _work(self, send: Send) -> None:
-        async with self._service.admission.place(self._characters) as place, aclosing(self._pieces()) as pieces:
+    async def _watch(self, working: asyncio.Future[None], leaving: asyncio.Future[None], timer: SpeechTimer) -> End:
+        """Wait for the end of the work, and tell how it came. Raises the error of the work, or Refused."""
+        limit = self._service.settings.request_timeout
+        done, _ = await asyncio.wait({working, leaving}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+        if working in done:
+            working.result()
+            return "done"
+        if leaving in done:
+            return "disconnect"
+        timer.end("timeout")
+        raise Refused(503, f"The answer took more than {limit:g} seconds.", field="text")
+
+    async def _work(self, send: Send, timer: SpeechTimer) -> None:
+        if reason := self._service.unready():
+            raise Refused(503, f"No text can be spoken: {reason}.", retry_after=5)
+        async with self._service.admission.place(self._characters) as place, aclosing(self._pieces(timer)) as pieces:
             if self._whole is not None:
                 await self._send_whole(send, self._whole, pieces, place)
                 return

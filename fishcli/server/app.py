@@ -13,7 +13,10 @@ import fishcli
 from fishcli.errors import FishError
 from fishcli.server import bodies
 from fishcli.server.admission import Admission
+from fishcli.server.drain import Drain
 from fishcli.server.errors import Refused, refusal
+from fishcli.server.guards import guard
+from fishcli.server.metrics import Metrics
 from fishcli.server.routes import codec, fish, health, live, openai
 from fishcli.server.settings import ServerSettings
 from fishcli.server.speech import Service
@@ -23,12 +26,18 @@ if TYPE_CHECKING:
     from fishcli.voices import Library
 
 
-def create_app(engine: Engine, library: Library, settings: ServerSettings | None = None) -> FastAPI:
-    """Return the app that serves an engine and a library of voices."""
+def create_app(
+    engine: Engine, library: Library, settings: ServerSettings | None = None, drain: Drain | None = None
+) -> FastAPI:
+    """Return the app that serves an engine and a library of voices, until `drain` starts."""
     settings = settings or ServerSettings()
-    service = Service(engine, library, settings, Admission(engine.max_batch, settings.max_queue))
+    admission, metrics = Admission(engine.max_batch, settings.max_queue), Metrics()
+    metrics.watch(lambda: engine.stats)
+    metrics.queue(lambda: admission.waiting, lambda: admission.running)
+    service = Service(engine, library, settings, admission, metrics, drain or Drain())
     app = FastAPI(title="fishcli", version=fishcli.__version__, docs_url=None, redoc_url=None)
     app.state.service = service
+    app.add_middleware(guard, settings=settings, metrics=metrics)
     for each in (fish, live, codec, openai, health):
         app.include_router(each.router(service))
     for kind in (FishError, HTTPException, RequestValidationError):

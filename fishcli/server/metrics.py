@@ -54,10 +54,10 @@ class Metrics:
         self._requests.labels(route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
-    def queue(self, length: int, running: int) -> None:
-        """Take over how many requests wait, and how many are being spoken."""
-        self._queue.set(length)
-        self._running.set(running)
+    def queue(self, length: Callable[[], int], running: Callable[[], int]) -> None:
+        """Report how many requests wait, and how many are being spoken, each time the figures are read."""
+        self._queue.set_function(length)
+        self._running.set_function(running)
 
     @contextlib.contextmanager
     def live(self) -> Iterator[None]:
@@ -108,6 +108,7 @@ class SpeechTimer:
         self._speeches, self._route, self._clock = speeches, route, clock
         self._began = clock()
         self._silent_at: float | None = None  # when the player has played all that it has
+        self.seconds = 0.0  # of audio so far
         self._ended = False
 
     def audio(self, seconds: float) -> None:
@@ -119,6 +120,7 @@ class SpeechTimer:
             self._speeches.underruns.labels(self._route).inc()
         self._silent_at = max(now, self._silent_at or now) + seconds
         self._speeches.audio.labels(self._route).inc(seconds)
+        self.seconds += seconds
 
     def end(self, reason: End) -> None:
         """Take the end of the speech, and why; further calls have no effect, so a `finally` may call it."""

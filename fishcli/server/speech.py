@@ -13,9 +13,12 @@ import anyio.to_thread
 import numpy as np
 
 from fishcli import audio
+from fishcli.audio.prosody import Prosody
 from fishcli.errors import EngineClosed, InputError
 from fishcli.request import AudioChunk, Check, Reference, Request, Samples, SamplingParams, TextFeed, draw_seed
 from fishcli.server.admission import Admission
+from fishcli.server.drain import Drain
+from fishcli.server.metrics import Metrics, SpeechTimer
 from fishcli.server.settings import ServerSettings
 
 if TYPE_CHECKING:
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
     from fishcli.voices import Library
 
 T = TypeVar("T")
+
+_HELD_BACK = 0.2  # seconds of sound that prosody, resampler and encoder hold back together, at most
 
 
 @dataclass
@@ -33,6 +38,8 @@ class Service:
     library: Library
     settings: ServerSettings
     admission: Admission
+    metrics: Metrics
+    drain: Drain
 
     def __post_init__(self) -> None:
         # A thread for each request that runs or starts, and some for short work: none may wait for another.
@@ -40,6 +47,8 @@ class Service:
 
     def unready(self) -> str:
         """Return why no request can be served; empty if they can."""
+        if self.drain.started:
+            return "the server is shutting down"
         return "" if self.engine.healthy else "the engine has stopped"
 
     async def in_thread(self, function: Callable[..., T], *args: Any) -> T:
@@ -83,7 +92,7 @@ class Utterance:
     def __init__(self, service: Service, order: Order) -> None:
         self._service, self._order = service, order
         self._encoder = audio.StreamEncoder(order.sound, service.engine.sample_rate)
-        self._prosody = audio.Prosody(service.engine.sample_rate, order.speed, order.volume)
+        self._prosody = Prosody(service.engine.sample_rate, order.speed, order.volume)
         self._closed = threading.Event()
         self._stream: AudioStream | None = None
 
@@ -110,7 +119,10 @@ class Utterance:
         if self._stream is None:
             raise EngineClosed("The utterance was not started.")
         for chunk in self._stream:
-            yield Piece(self._encoder.encode(self._prosody.process(chunk.samples)), chunk)
+            samples = chunk.samples
+            if chunk.ended is not None:
+                samples = np.concatenate([samples, self._pause])
+            yield Piece(self._encoder.encode(self._prosody.process(samples)), chunk)
         yield Piece(self._encoder.encode(self._prosody.finish()) + self._encoder.finish(), None)
 
     def close(self) -> None:
@@ -118,6 +130,21 @@ class Utterance:
         self._closed.set()
         if self._stream is not None:
             self._stream.close()
+
+    @property
+    def _pause(self) -> Samples:
+        """Silence behind a chunk of a text that arrives over time: with it the encoder gives the end of the chunk.
+
+        Else the last syllable of a sentence would be heard with the next one, which may never come.
+        """
+        held = isinstance(self._order.text, TextFeed) and not self._exact
+        return np.zeros(int(_HELD_BACK * self._service.engine.sample_rate) if held else 0, np.float32)
+
+    @property
+    def _exact(self) -> bool:
+        """Whether samples leave as they come, neither resampled, stretched nor compressed."""
+        sound, rate = self._order.sound, self._service.engine.sample_rate
+        return sound.name in ("wav", "pcm") and sound.rate_for(rate) == rate and self._order.speed == 1
 
     def _references(self) -> list[Reference]:
         service, order = self._service, self._order
@@ -146,13 +173,15 @@ class Utterance:
         return self._service.engine.encode(samples, self._closed)
 
 
-async def spoken(service: Service, order: Order) -> AsyncGenerator[Piece]:
+async def speak(service: Service, order: Order, timer: SpeechTimer) -> AsyncGenerator[Piece]:
     """Yield the bytes of an answer as they are made. Closing the iterator cancels the work in the engine."""
     utterance = Utterance(service, order)
     try:
         await service.in_thread(utterance.start)
         pieces = utterance.pieces()
         while (piece := await service.in_thread(next, pieces, None)) is not None:
+            if piece.chunk is not None:
+                timer.audio(len(piece.chunk.samples) / service.engine.sample_rate / order.speed)
             yield piece
     finally:
         utterance.close()

@@ -14,9 +14,10 @@ from fishcli.request import TextFeed
 from fishcli.server import bodies, sse
 from fishcli.server.answers import Answer
 from fishcli.server.errors import Refused
+from fishcli.server.metrics import SpeechTimer
 from fishcli.server.openapi import body, sound
 from fishcli.server.schemas import TTSRequest
-from fishcli.server.speech import Order, Piece, Service, spoken
+from fishcli.server.speech import Order, Piece, Service, speak
 
 _RETRIES = 2  # of a chunk that came out wrong, where nobody has heard it
 
@@ -68,8 +69,8 @@ def answer(service: Service, asked: TTSRequest, spoken_order: Order) -> Response
     form = spoken_order.sound
     headers = {"X-Seed": str(spoken_order.sampling.seed), "X-Sample-Rate": str(form.sample_rate)}
 
-    def pieces() -> AsyncGenerator[bytes]:
-        heard = spoken(service, spoken_order)
+    def pieces(timer: SpeechTimer) -> AsyncGenerator[bytes]:
+        heard = speak(service, spoken_order, timer)
         if asked.stream_format == "sse":
             return sse.events(heard, len(asked.text), described=True)
         return data(heard)

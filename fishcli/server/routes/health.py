@@ -30,4 +30,10 @@ def router(service: Service) -> APIRouter:
         reason = service.unready()
         return JSONResponse({"status": reason or "ready"}, 503 if reason else 200)
 
+    @routes.get("/metrics", response_class=Response)
+    async def metrics() -> Response:
+        """Return the figures of the server, as Prometheus reads them."""
+        text, kind = service.metrics.render()
+        return Response(text, media_type=kind)
+
     return routes

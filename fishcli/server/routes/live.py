@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from contextlib import aclosing
 from typing import Any
 
 import ormsgpack
@@ -17,8 +18,9 @@ from fishcli.server import bodies
 from fishcli.server.errors import Refused, refusal, shown
 from fishcli.server.routes.fish import check_length, order
 from fishcli.server.schemas import StartEvent, TextEvent
-from fishcli.server.speech import Order, Service, Utterance
+from fishcli.server.speech import Order, Service, speak
 
+_PATH = "/v1/tts/live"
 _MESSAGE = 2**15  # bytes of sound in a message; the SDK takes 64 KiB
 
 
@@ -27,7 +29,7 @@ def router(service: Service) -> APIRouter:
     routes = APIRouter()
     sockets = _Sockets(service)
 
-    @routes.websocket("/v1/tts/live")
+    @routes.websocket(_PATH)
     async def live(websocket: WebSocket) -> None:
         """Speak texts that arrive piece by piece."""
         await sockets.serve(websocket)
@@ -79,18 +81,32 @@ class Session:
                     await self._socket.close()
 
     async def _next(self) -> dict[str, Any] | None:
-        """Return the next event; None where none has come for too long. Raises WebSocketDisconnect or InputError."""
+        """Return the next event; None where none has come for too long, or the server ends.
+
+        Raises WebSocketDisconnect or InputError.
+        """
         receiving = asyncio.ensure_future(self._socket.receive())
+        ending = asyncio.ensure_future(self._service.drain.wait())
         try:
             while not receiving.done():
                 speaking = {self._speaking} if self._speaking and not self._speaking.done() else set()
                 idle = None if speaking else self._service.settings.live_idle
-                done, _ = await asyncio.wait({receiving, *speaking}, timeout=idle, return_when=asyncio.FIRST_COMPLETED)
-                if not done:
+                waiting = {receiving, ending, *speaking}
+                done, _ = await asyncio.wait(waiting, timeout=idle, return_when=asyncio.FIRST_COMPLETED)
+                if not done or (ending in done and not receiving.done()):
+                    await self._end_text()
                     return None
         finally:
             receiving.cancel()
+            ending.cancel()
         return _event(receiving.result())
+
+    async def _end_text(self) -> None:
+        """Speak the text so far to its end, where an utterance is in progress."""
+        if self._feed is not None:
+            await self._service.in_thread(self._feed.close)
+        if self._speaking is not None and not self._speaking.done():
+            await asyncio.wait({self._speaking})
 
     async def _take(self, event: dict[str, Any]) -> None:
         kind = event.get("event")
@@ -105,6 +121,8 @@ class Session:
             await self._service.in_thread(feed.close)
 
     async def _start(self, event: StartEvent) -> None:
+        if reason := self._service.unready():
+            raise Refused(503, f"No text can be spoken: {reason}.")
         if self._speaking is not None and not self._speaking.done():
             if self._feed is not None:
                 raise InputError("A text is being spoken; send stop before the next start.", field="event")
@@ -125,19 +143,19 @@ class Session:
 
     async def _speak(self, spoken: Order) -> None:
         """Send the sound of an utterance, and how it ended."""
-        utterance = Utterance(self._service, spoken)
+        timer = self._service.metrics.speech(_PATH)
         try:
-            await self._service.in_thread(utterance.start)
-            pieces = utterance.pieces()
-            while (piece := await self._service.in_thread(next, pieces, None)) is not None:
-                for start in range(0, len(piece.data), _MESSAGE):
-                    await self._send({"event": "audio", "audio": piece.data[start : start + _MESSAGE]})
-        except Exception as error:
-            await self._finish(shown(error))
-        else:
+            async with aclosing(speak(self._service, spoken, timer)) as pieces:
+                async for piece in pieces:
+                    for start in range(0, len(piece.data), _MESSAGE):
+                        await self._send({"event": "audio", "audio": piece.data[start : start + _MESSAGE]})
+            timer.end("done")
             await self._send({"event": "finish", "reason": "stop"})
+        except Exception as error:
+            timer.end("error")
+            await self._finish(shown(error))
         finally:
-            utterance.close()
+            timer.end("disconnect")
             self._feed = None
 
     async def _finish(self, error: FishError) -> None:

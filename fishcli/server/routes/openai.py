@@ -14,10 +14,11 @@ from fishcli.errors import InputError
 from fishcli.request import SamplingParams
 from fishcli.server import bodies, sse
 from fishcli.server.answers import Answer
+from fishcli.server.metrics import SpeechTimer
 from fishcli.server.openapi import body, refusals, sound
 from fishcli.server.routes.fish import check_length, data
 from fishcli.server.schemas import SpeechRequest
-from fishcli.server.speech import Order, Service, spoken
+from fishcli.server.speech import Order, Service, speak
 from fishcli.voices import VoiceMissing
 
 # OpenAI's own names, unless the library has a voice of that name, speak without a reference.
@@ -54,8 +55,8 @@ def answer(service: Service, asked: SpeechRequest, voice: str | None) -> Respons
     form = audio.requested(asked.response_format, rate, codec_rate=service.engine.sample_rate)
     order = Order(asked.input, SamplingParams(seed=asked.seed), form, voice, speed=asked.speed, language=asked.language)
 
-    def pieces() -> AsyncGenerator[bytes]:
-        heard = spoken(service, order)
+    def pieces(timer: SpeechTimer) -> AsyncGenerator[bytes]:
+        heard = speak(service, order, timer)
         if asked.stream_format == "sse":
             return sse.events(heard, len(asked.input), described=False)
         return data(heard)
