@@ -143,9 +143,7 @@ def _format(given: str | None, output: Path | None) -> str:
     if given is not None and given not in _FORMATS:
         raise SettingError(f"--format must be one of {', '.join(_FORMATS)}, not {given!r:.40}.")
     if given and suffix and by_suffix != given:
-        raise SettingError(
-            f"{output} has not the suffix of --format {given}; name it otherwise, or leave out --format."
-        )
+        raise SettingError(f"{output} does not end as --format {given} does; leave one of them out.")
     if suffix and by_suffix is None:
         raise SettingError(f"{output} has no known audio format; use one of {' '.join(_FORMATS.values())}.")
     return given or by_suffix or "wav"

@@ -44,7 +44,7 @@ class Progress:
         self.faults: list[dict[str, object]] = []
 
     def __enter__(self) -> Progress:
-        self._start = time.perf_counter()
+        self._start = self._stream.began
         self._stack = contextlib.ExitStack()
         if console.is_live():
             self._stack.enter_context(console.speaking_bar(self._expected, self._state))

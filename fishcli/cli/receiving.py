@@ -80,9 +80,8 @@ class Receiver:
             if self.seconds is not None:
                 console.saved(name, self.seconds, request.seed)
             else:
-                console.note(
-                    f"{'Written to standard output' if name == '-' else f'Saved {name}'} ({self.size:,} bytes)"
-                )
+                what = "Written to standard output" if name == "-" else f"Saved {name}"
+                console.note(f"{what} ({self.size:,} bytes, seed {request.seed})")
         if console.flags.verbose and not console.flags.json:
             console.note(f"first audio after {self.first or 0.0:.2f} s, all after {self.elapsed:.2f} s")
         console.result(self._figures(name, request))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import logging
 import time
 from collections.abc import Iterator, Mapping
@@ -120,24 +121,26 @@ class Speaker:
         """Return the server at an address. Raises SettingError or NetworkError."""
         from fishcli.client.http import FishClient
 
-        client = FishClient(url, key)
-        return cls(client, local.Found(Path(), client.url), client.health())
+        with contextlib.ExitStack() as stack:
+            client = stack.enter_context(FishClient(url, key))
+            speaker = cls(client, local.Found(Path(), client.url), client.health())
+            stack.pop_all()
+        return speaker
 
     @classmethod
     def of(cls, found: discovery.LocalServer, model: local.Found) -> Speaker:
         """Return a local server once it has proven that it is the one that was found. Raises NetworkError."""
         from fishcli.client.http import FishClient
 
-        client = FishClient(found.url, found.key, retries=0)
-        try:
-            return cls(client, model, client.prove(found.key))
-        except BaseException:
-            client.close()
-            raise
+        with contextlib.ExitStack() as stack:
+            client = stack.enter_context(FishClient(found.url, found.key, retries=0))
+            speaker = cls(client, model, client.prove(found.key))
+            stack.pop_all()
+        return speaker
 
     def speak(self, request: Request, source: str, normalize: bool, recordings: tuple[Recording, ...]) -> SpokenStream:
         """Return the audio of a request as the server makes it."""
-        sampling = request.sampling
+        sampling, began = request.sampling, time.perf_counter()
         answer = self._client.speak(
             SpeechRequest(
                 source,
@@ -160,7 +163,7 @@ class Speaker:
             )
         )
         self.sample_rate = _rate(answer.headers) or self.sample_rate
-        return SpokenStream(self._client, answer, self, request)
+        return SpokenStream(self._client, answer, self, request, began)
 
     def close(self) -> None:
         """End the connection."""
@@ -170,13 +173,14 @@ class Speaker:
 class SpokenStream(Iterator[AudioChunk]):
     """The audio of a request from a server, in the pieces in which its engine made it. Closing it cancels."""
 
-    def __init__(self, client: FishClient, answer: Answer, speaker: Speaker, request: Request) -> None:
+    def __init__(self, client: FishClient, answer: Answer, speaker: Speaker, request: Request, began: float) -> None:
         from fishcli.client.events import events
 
         self.script = request.text if isinstance(request.text, Script) else None
         self.seed = request.seed
         self.steps = 0  # frames that have come
-        self.first_step: float | None = None  # by `time.perf_counter`
+        self.began = began  # by `time.perf_counter`
+        self.first_step: float | None = None
         self._client, self._answer, self._events = client, answer, events(answer)
         self._speaker = speaker
 

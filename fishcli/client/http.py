@@ -31,7 +31,7 @@ PROOF = "X-Fish-Proof"  # the header in which a server proves that it knows its 
 _CONNECT = 10.0  # seconds until a connection stands
 _PATIENCE = 1800.0  # seconds until an answer that is sent whole starts
 _SILENCE = 120.0  # seconds without a byte of a streamed answer, which a slow machine may need before the first
-_LONGEST_WAIT = 60  # seconds that a busy server may have us wait
+_LONGEST_WAIT = 30  # seconds that a busy server may have us wait
 _SMALL = 2**20  # bytes of an answer that is no audio
 _LEAST, _PER_CHARACTER = 100 * 2**20, 2**20  # bytes of audio: ten minutes, and six seconds a character
 
