@@ -29,7 +29,7 @@ COMMANDS = {
     "story.txt": "Did you mean `fish say --file story.txt`?",
     "codes_0.npy": "Did you mean `fish decode codes_0.npy`?",
     "paimon.wav": "Did you mean `fish encode paimon.wav`?",
-    "serve": "There is no server yet;",
+    "api_server": "Did you mean `fish serve`?",
     "api-client": "Did you mean `fish client`?",
     "webui": "There is no web page yet;",
     "voices": "There is no library of voices yet;",

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hmac
-from typing import Annotated
-
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 from starlette.responses import JSONResponse, Response
 
 from fishcli.server.speech import Service
@@ -17,12 +14,9 @@ def router(service: Service) -> APIRouter:
 
     @routes.post("/v1/health", operation_id="post_health")
     @routes.get("/v1/health")
-    async def health(nonce: Annotated[str, Query(max_length=64, pattern="^[0-9a-f]*$")] = "") -> JSONResponse:
-        """Tell that the server answers, and prove with X-Fish-Proof that it knows the key for local programs."""
-        headers = {"X-Sample-Rate": str(service.engine.sample_rate)}
-        if nonce and (key := service.settings.local_key):
-            headers["X-Fish-Proof"] = hmac.new(key.encode(), nonce.encode(), "sha256").hexdigest()
-        return JSONResponse({"status": "ok"}, headers=headers)
+    async def health() -> JSONResponse:
+        """Tell that the server answers, and with X-Sample-Rate the rate (Hz) of the model itself."""
+        return JSONResponse({"status": "ok"}, headers={"X-Sample-Rate": str(service.engine.sample_rate)})
 
     @routes.get("/v1/ready", responses={503: {"description": "It is loading, stopping, or its engine has died."}})
     async def ready() -> Response:
