@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 SERVER = "Server"
 _EXTRA = ("fastapi", "multipart", "ormsgpack", "prometheus_client", "uvicorn", "websockets")
 _LISTEN = re.compile(r"(?:(?P<host>\[[^]]*\]|[^:]*):)?(?P<port>[0-9]{1,5})")
-_ON_LOOPBACK = ("127.0.0.1", "localhost", "0.0.0.0")  # hosts that are reached at 127.0.0.1
 _REFERENCES = Path("references")  # where the documentation of Fish Speech keeps voices
 
 
@@ -119,8 +118,7 @@ def serve(server: ServerOptions, model: options.ModelOptions, old: OldOptions) -
             as_json = console.flags.json or not console.stderr.is_terminal
             with logging_to(sys.stderr, as_json, console.flags.debug, console.flags.quiet):
                 identity = replace(identity, native=engine.plan.native if engine.device.type == "cpu" else None)
-                port = bound.getsockname()[1] if host in _ON_LOOPBACK else None
-                code = run(made, bound, settings, drain, partial(_announced, port, local_key, identity))
+                code = run(made, bound, settings, drain, partial(_announced, local_key, identity))
         finally:
             engine.close()
     raise typer.Exit(code)
@@ -155,12 +153,13 @@ def _warm_up(engine: Engine) -> None:
 
 
 @contextlib.contextmanager
-def _announced(port: int | None, key: str, identity: Identity, url: str) -> Iterator[None]:
+def _announced(key: str, identity: Identity, url: str) -> Iterator[None]:
     """Say where the server listens, and announce it to the commands of this user on this machine."""
     from fishcli.client import discovery
 
     console.note(f"Listening on {url} (documentation at /)")
     console.result({"url": url})
     streams.flush()
-    with discovery.announced(port, key, identity) if port is not None else contextlib.nullcontext():
+    port = url.removeprefix("http://127.0.0.1:")  # where those commands look for it, and no other address
+    with discovery.announced(int(port), key, identity) if port.isdigit() else contextlib.nullcontext():
         yield
