@@ -15,13 +15,15 @@ import pytest
 import soundfile
 from scripted import answer, chunked, scripted
 from serving import serving
+from test_serve import serving as serving_process
 
 from fishcli import audio
 from fishcli.cli import client_spellings
 from fishcli.client import discovery
+from fishcli.client.http import FishClient
 from fishcli.client.sound import Layout
 from fishcli.engine import load
-from fishcli.errors import SettingError
+from fishcli.errors import NetworkError, SettingError
 from fishcli.server.settings import ServerSettings
 
 LOCAL_KEY = "5a" * 32
@@ -289,6 +291,25 @@ def test_ctrl_c_stops_the_client_and_the_server(tmp_path):
         assert (running.returncode, err) == (130, b"Interrupted; nothing was saved.\nLIGHT\n")
         assert server.gone.wait(10)
     assert os.listdir(tmp_path) == ["started"]
+
+
+# fish serve
+
+
+@pytest.mark.skipif(os.name == "nt", reason="users and modes of files")
+def test_a_server_announces_itself_and_proves_that_it_is_the_one(micro, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    tmp_path.chmod(0o700)
+    with serving_process("--checkpoint-path", str(micro)) as process:
+        found = discovery.find(discovery.identity(micro, compile=False))
+        assert (found.pid, found.url) == (process.pid, process.url)
+        with FishClient(found.url) as client:
+            assert client.prove(found.key)["X-Sample-Rate"] == str(load(micro).sample_rate)
+            with pytest.raises(NetworkError, match="is not the server that it should be"):
+                client.prove("another key")
+        process.send(signal.SIGTERM)
+        assert process.end() == 0
+    assert list((tmp_path / "fishcli").iterdir()) == []
 
 
 # fish say
