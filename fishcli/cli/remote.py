@@ -121,8 +121,12 @@ class Speaker:
         """Return the server at an address. Raises SettingError or NetworkError."""
         from fishcli.client.http import FishClient
 
+        try:
+            client = FishClient(url, key)
+        except SettingError as error:
+            raise SettingError(f"--server {url}: {error}") from error
         with contextlib.ExitStack() as stack:
-            client = stack.enter_context(FishClient(url, key))
+            stack.enter_context(client)
             speaker = cls(client, local.Found(Path(), client.url), client.health())
             stack.pop_all()
         return speaker
