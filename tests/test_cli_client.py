@@ -18,6 +18,7 @@ from serving import serving
 from test_serve import serving as serving_process
 
 from fishcli import audio
+from fishcli.checkpoints import local
 from fishcli.cli import client_spellings
 from fishcli.client import discovery
 from fishcli.client.http import FishClient
@@ -346,6 +347,17 @@ def test_say_finds_the_local_server_and_gives_the_same_samples(fish, say, found)
     named = fish("say", "Thank you for coming. It was a pleasure.", *words, "-o", "c.wav", "--server", found.url)
     assert named.code == 0
     assert Path("c.wav").read_bytes() == Path("b.wav").read_bytes()
+
+
+def test_say_finds_the_server_of_the_same_files_by_other_names(say, found, micro, tmp_path):
+    (tmp_path / "model").mkdir()
+    for path in micro.iterdir():
+        if path.name != local.CODEC:
+            (tmp_path / "model" / path.name).symlink_to(path)
+    ran = say("Hi.", "--checkpoint-path", tmp_path / "model", "--codec-path", micro / local.CODEC, "-v")
+    assert ran.code == 0
+    assert "a local server speaks" in ran.err
+    assert "runs the model itself" not in ran.err
 
 
 def test_say_through_a_server_reports_as_it_does_alone(say, found):
