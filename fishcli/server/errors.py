@@ -72,10 +72,15 @@ def add_handlers(app: Starlette) -> None:
     app.add_exception_handler(Exception, known)
 
 
+def is_openai(path: str) -> bool:
+    """Return whether a path belongs to OpenAI's API; all others belong to Fish Speech's."""
+    return path.startswith(_OPENAI)
+
+
 def body(path: str, error: FishError) -> dict[str, Any]:
     """Return the body of an error: Fish Speech's, which has exactly two keys, or OpenAI's."""
     message = str(error).encode("utf-8", "backslashreplace").decode()  # a name may hold half of a character
-    if not path.startswith(_OPENAI):
+    if not is_openai(path):
         return {"status": error.status, "message": message}
     kind = _KINDS.get(error.status, "server_error" if error.status >= 500 else "invalid_request_error")
     return {"error": {"message": message, "type": kind, "param": error.field or None, "code": None}}
