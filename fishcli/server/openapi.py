@@ -1,4 +1,4 @@
-"""The OpenAPI document: bodies that we read ourselves, sound as an answer, errors in each dialect, and the WebSocket."""
+"""The OpenAPI document: bodies that we read ourselves, sound, errors in each dialect, and the WebSocket."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ _REFUSALS = {
     503: "The server is stopping, loading or out of memory.",
 }
 _DESCRIPTION = """\
-Speech synthesis and voice cloning with Fish Speech 1.5, by the APIs of Fish Speech (fish.audio) and OpenAI: their SDKs work
-with the address of this server as `base_url`.
+Speech synthesis and voice cloning with Fish Speech 1.5, by the APIs of Fish Speech (fish.audio) and OpenAI: their SDKs
+work with the address of this server as `base_url`.
 
-Bodies are JSON, or msgpack with `Content-Type: application/msgpack`; bytes are base64 in JSON. Unknown fields are ignored.
-Where the server was started with a key, send it as `Authorization: Bearer KEY`.
+Bodies are JSON, or msgpack with `Content-Type: application/msgpack`; bytes are base64 in JSON. Unknown fields are
+ignored. Where the server was started with a key, send it as `Authorization: Bearer KEY`.
 
 **WebSocket `/v1/tts/live`** speaks a text that arrives piece by piece. Messages are msgpack maps in binary frames. Send
-`{event: "start", request: {…the fields of POST /v1/tts, text: ""}}`, then `{event: "text", text}` as often as you like,
-`{event: "flush"}` to have what was sent spoken at once, and `{event: "stop"}` at the end. The server sends
-`{event: "audio", audio}` as sound is made, then `{event: "finish", reason: "stop"}`, or `reason: "error"` with a `message`.
-Another `start` may follow.
+`{event: "start", request: {text: "", ...}}` with the fields of `POST /v1/tts`, then `{event: "text", text: "..."}` as
+often as you like, `{event: "flush"}` to have what was sent spoken at once, and `{event: "stop"}` at the end. The server
+sends `{event: "audio", audio: ...}` as sound is made, then `{event: "finish", reason: "stop"}`, or `reason: "error"`
+with a `message`. Another `start` may follow.
 """
 _TAGS = [
     {"name": "Fish Speech", "description": "Text to speech and the codec, by Fish Speech's API."},
