@@ -191,6 +191,7 @@ def test_a_full_server_is_a_rate_limit_error(server, sdk):
     body = {"text": "One two three four five six seven eight nine ten. " * 5, "format": "pcm"}
     headers = {"Authorization": f"Bearer {KEY}"}
     with httpx.stream("POST", f"{server.url}/v1/tts", json=body, headers=headers, timeout=60) as busy:
+        assert busy.status_code == 200
         next(busy.iter_bytes(1))
         with pytest.raises(exceptions.RateLimitError):
             sdk.tts.convert(text="Hello.")

@@ -13,9 +13,9 @@ import sounds
 from conftest import TINY
 from fishaudio import FishAudio
 from fishaudio import exceptions as sdk_errors
-from serving import micro_engine, serving
+from serving import serving
 
-from fishcli import audio
+from fishcli import audio, load
 from fishcli.server.settings import ServerSettings
 from fishcli.voices import Library
 
@@ -33,7 +33,7 @@ KEYS = {
 @pytest.fixture(scope="module")
 def server(micro, tmp_path_factory):
     settings = ServerSettings(max_audio_seconds=10)
-    with serving(micro_engine(micro), tmp_path_factory.mktemp("library") / "voices", settings) as running:
+    with serving(load(micro, threads=1), tmp_path_factory.mktemp("library") / "voices", settings) as running:
         yield running
 
 
@@ -145,6 +145,32 @@ def test_what_cannot_be_a_voice_is_400_that_says_why(server, sdk, given, message
         sdk.voices.create(**{"title": "a", "voices": [WAV]} | given)
     assert refused.value.status == 400
     assert server.library.list() == ()
+
+
+def start_of(http: httpx.Client, speech: dict) -> bytes:
+    """Return the first sound of an answer by OpenAI's route."""
+    with http.stream("POST", "/v1/audio/speech", json=speech) as answer:
+        assert answer.status_code == 200
+        return next(answer.iter_bytes(4096))
+
+
+def test_a_voice_speaks_as_its_recordings_sent_along_do(server, sdk, http):
+    voice = sdk.voices.create(title="alloy", voices=[WAV], texts=["Hello there."])
+    asked = dict(text="Hi.", seed=1, max_new_tokens=8, format="wav")
+    sent = dict(audio=base64.b64encode(WAV).decode(), text="Hello there.")
+    expected = http.post("/v1/tts", json={**asked, "references": [sent]}).raise_for_status().content
+    for name in (voice.id, "alloy"):
+        assert http.post("/v1/tts", json={**asked, "reference_id": name}).raise_for_status().content == expected
+    assert http.post("/v1/tts", json=asked).content != expected
+    speech = dict(model="x", input="Hi.", seed=1, response_format="pcm")
+    assert start_of(http, {**speech, "voice": "alloy"}) == start_of(http, {**speech, "voice": voice.id})
+    assert start_of(http, {**speech, "voice": "alloy"}) != start_of(http, {**speech, "voice": "nova"})
+
+    sdk.voices.delete(voice.id)
+    refused = http.post("/v1/tts", json={**asked, "reference_id": voice.id})
+    assert (refused.status_code, refused.json()["status"]) == (404, 404)
+    refused = http.post("/v1/audio/speech", json={**speech, "voice": voice.id})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "voice")
 
 
 # Lists
@@ -292,14 +318,12 @@ def test_a_voice_of_the_working_folder_is_shown_and_not_changed(micro, tmp_path)
     folder.mkdir(parents=True)
     (folder / "a.wav").write_bytes(WAV)
     (folder / "a.lab").write_text("Hello.")
-    with serving(micro_engine(micro), tmp_path / "voices") as running:
-        running.library._also = (tmp_path / "references",)
-        with httpx.Client(base_url=running.url) as client:
-            (item,) = client.get("/model").json()["items"]
-            assert (item["_id"], item["samples"][0]["text"]) == ("fox", "Hello.")
-            for method in ("PATCH", "DELETE"):
-                refused = client.request(method, "/model/fox")
-                assert (refused.status_code, "only read" in refused.json()["message"]) == (403, True)
+    with serving(load(micro, threads=1), tmp_path / "voices", also=[tmp_path / "references"]) as running:
+        (item,) = httpx.get(f"{running.url}/model").json()["items"]
+        assert (item["_id"], item["samples"][0]["text"]) == ("fox", "Hello.")
+        for method in ("PATCH", "DELETE"):
+            refused = httpx.request(method, f"{running.url}/model/fox")
+            assert (refused.status_code, "only read" in refused.json()["message"]) == (403, True)
     assert Library(tmp_path / "voices").list() == ()
 
 

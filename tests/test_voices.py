@@ -267,6 +267,21 @@ def test_links_and_pipes_are_not_followed(library, tmp_path):
 
 
 @posix
+def test_links_in_the_places_of_our_own_files_lead_nowhere(library, tmp_path):
+    outside = folder_of(tmp_path / "outside", "secret", a_wav=WAV)
+    library.folder.mkdir()
+    (library.folder / ".link.tmp").symlink_to(outside)
+    (library.folder / ".file.tmp").symlink_to(outside / "a.wav")
+    assert library.add([WAV], title="a", id="a")
+    (library.folder / ".lock").unlink()
+    (library.folder / ".lock").symlink_to(outside / "a.wav")
+    with pytest.raises(FishError, match="cannot be written"):
+        library.add([WAV], title="b", id="b")
+    assert {path.name for path in library.folder.iterdir()} == {"a", ".lock"}
+    assert (outside / "a.wav").read_bytes() == WAV
+
+
+@posix
 def test_a_file_that_becomes_a_link_or_goes_is_an_error(library, tmp_path):
     voice = library.add([WAV, FLAC], title="a", id="a")
     first, second = voice.recordings
