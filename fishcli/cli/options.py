@@ -95,6 +95,19 @@ def dry_run_option(help: str = "Show the chunks and the output only.") -> Any:
     return typer.Option("-n", "--dry-run", help=help, rich_help_panel=OUTPUT)
 
 
+def api_key_option(panel: str = MODEL, hidden: bool = False) -> Any:
+    """Return the option --api-key-file, for the key of a server."""
+    return typer.Option(
+        "--api-key-file",
+        help="File with the API key; else FISHCLI_API_KEY.",
+        show_default=False,
+        rich_help_panel=panel,
+        metavar="FILE",
+        callback=_not_empty,
+        hidden=hidden,
+    )
+
+
 def _not_empty(parameter: typer.CallbackParam, value: Any) -> Any:
     """Reject an empty value, which is a mistake in a script; as a path it is the working folder."""
     given = value if isinstance(value, list | tuple) else [value]

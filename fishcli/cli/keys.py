@@ -1,0 +1,32 @@
+"""The API key of a server: from a file or the environment, since others can read a command line."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from fishcli.cli import console
+from fishcli.errors import InputError
+from fishcli.files import open_regular
+
+_VARIABLE = "FISHCLI_API_KEY"
+_LONGEST = 4096  # bytes
+
+
+def api_key(file: Path | None) -> str | None:
+    """Return the key in a file, else that of the environment, if any. Raises InputError where it cannot be one."""
+    if file is None:
+        return os.environ.get(_VARIABLE, "").strip() or None
+    with open_regular(file) as opened:
+        data = opened.read(_LONGEST + 1)
+    key = data.decode("ascii", errors="replace").strip()
+    if not key or len(data) > _LONGEST or not key.isprintable() or not key.isascii() or " " in key:
+        raise InputError(f"{file} must hold an API key alone: one line of letters, digits and signs.", field="api_key")
+    return key
+
+
+def typed(key: str | None) -> str | None:
+    """Return a key of the command line, with a warning."""
+    if key:
+        console.warn("Others on this machine can read a key on the command line; pass it with --api-key-file.")
+    return key
