@@ -16,6 +16,8 @@ OPTIONS = {
     "compile": "use --compile, --no-compile or neither",
     "threads": "set them with --threads N",
     "kv_memory": "set it with --kv-memory MB",
+    "max_batch": "set it with --max-batch N",
+    "listen": "choose another address with --listen HOST:PORT",
     "references": "pass another recording with --ref AUDIO",
     "voice": "clone a recording with --ref AUDIO",
     "language": "choose another with --language CODE",

@@ -20,6 +20,7 @@ _COMMANDS = {
     "generate": "infer inference text2semantic semantic tokens llama gen",
     "encode": "vqgan quantize tokenize extract",
     "decode": "vocode vocoder reconstruct",
+    "serve": "server api api_server api-server http httpd daemon listen",
     "download": "install pull fetch get models model update",
     "config": "settings setting set configure preferences",
     "doctor": "check info diagnose verify status env",
@@ -27,9 +28,7 @@ _COMMANDS = {
     "completion": "completions complete autocomplete",
 }
 _NOT_HERE = {
-    "There is no server yet; `fish say` speaks from the command line, and fishcli.load() from Python.": (
-        "serve server api api_server api-server api_client client http"
-    ),
+    "There is no client yet; `fish say` speaks from the command line.": "api_client api-client client",
     "There is no web page yet; `fish say` speaks from the command line.": "webui web ui gui gradio run_webui app",
     "There is no library of voices yet; give a recording to `fish say` with --ref.": "voices voice speakers speaker",
     "There are no batch jobs yet; call `fish say` once for each text.": "batch jobs job queue",
@@ -66,6 +65,13 @@ _OPTIONS = {
     "--json": "--format-json",
     "--local-dir": "--dir --folder --output-dir --cache-dir --to",
     "--revision": "--branch --tag --commit",
+    "--listen": "--host --port --address --bind --server-name --server-port",
+    "--api-key-file": "--key-file --token-file --key --token --password",
+    "--allow-host": "--allowed-hosts --hosts --hostname --domain",
+    "--cors": "--cors-origin --cors-origins --allow-origin --origin --origins",
+    "--max-text-length": "--max-text --text-length --max-input-length",
+    "--max-queue": "--queue --queue-size --backlog",
+    "--max-batch": "--batch --batch-size --max-batch-size --concurrency",
     "--install": "--setup",
     "--local": "--here --project",
     "--version": "-version --ver",

@@ -44,8 +44,9 @@ def setting(
     name = f"--{known.name.replace('_', '-')}"
 
     def check(value: Any) -> Any:
-        if value is not None and not known.accepts(str(value) if isinstance(value, Path) else value):
-            raise SettingError(f"{name} must be {known.expected}, not {value}.")
+        for each in value if isinstance(value, list) else [value]:
+            if each is not None and not known.accepts(str(each) if isinstance(each, Path) else each):
+                raise SettingError(f"{name} must be {known.expected}, not {each}.")
         return value
 
     return typer.Option(
@@ -141,10 +142,10 @@ class ModelOptions:
     threads: Annotated[int | None, setting("threads", MODEL, "N")] = None
     kv_memory: Annotated[int | None, setting("kv_memory", MODEL, "MB")] = None
 
-    def load(self) -> Engine:
+    def load(self, max_batch: int | None = None) -> Engine:
         """Load the engine. Print a note if the built-in voice is used because no model is downloaded."""
         with console.status("Loading the model"):
-            from fishcli.engine import load
+            from fishcli.engine import MAX_BATCH, load
 
             engine = load(
                 self.checkpoint_path,
@@ -155,6 +156,7 @@ class ModelOptions:
                 compile=self.compile,
                 threads=self.threads,
                 kv_memory=self.kv_memory,
+                max_batch=max_batch or MAX_BATCH,
                 progress=console.converting,
             )
         if engine.model.built_in and self.checkpoint_path is None:

@@ -132,7 +132,7 @@ class Engine:
 
     @property
     def max_batch(self) -> int:
-        """The most sequences of a decode step."""
+        """The most sequences of a decode step; others wait."""
         return self._worker.scheduler.max_batch
 
     @property

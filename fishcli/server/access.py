@@ -14,6 +14,7 @@ from fishcli.server.settings import ServerSettings
 
 _OPEN = {"/", "/openapi.json", "/v1/health", "/v1/ready"}  # without a key, as everything below /static/
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?")
+_NONCE = re.compile(rb"nonce=[A-Za-z0-9_-]{16,128}")
 _PORTS = {"http": 80, "https": 443}
 _BODIES = {"application/json", "application/msgpack", "application/x-msgpack"}
 _FORMS = {"POST": {"multipart/form-data"}, "PATCH": {"multipart/form-data", "application/x-www-form-urlencoded"}}
@@ -27,7 +28,7 @@ class Access:
 
     def __init__(self, settings: ServerSettings) -> None:
         self._settings = settings
-        self._key = settings.key.encode() if settings.key else None
+        self._keys = [each.encode() for each in (settings.key, settings.local_key) if each]
         own = socket.gethostname().lower()
         self._hosts = {"localhost", own, own.partition(".")[0], *map(str.lower, settings.allowed_hosts)}
         self._origins = {_origin(each) or each for each in settings.cors_origins}
@@ -67,6 +68,14 @@ class Access:
             return {"Cross-Origin-Resource-Policy": "same-origin"}
         return {"Access-Control-Allow-Origin": origin, "Access-Control-Expose-Headers": _EXPOSED, "Vary": "Origin"}
 
+    def proof(self, exchange: Exchange) -> dict[str, str]:
+        """Return the header that proves to a program of this user that the server is the one it looks for."""
+        key, query = self._settings.local_key, exchange.scope["query_string"]
+        if not key or exchange.path != "/v1/health" or not _NONCE.fullmatch(query):
+            return {}
+        nonce = query.partition(b"=")[2]
+        return {"X-Fish-Proof": hmac.new(key.encode(), nonce, "sha256").hexdigest()}
+
     def _check_size(self, exchange: Exchange) -> None:
         # The server's own limit counts what is not parsed yet, and lets pass what arrives in one piece.
         headers = sum(len(name) + len(value) + 4 for name, value in exchange.scope["headers"])
@@ -94,12 +103,12 @@ class Access:
         return bool(hosts) and _origin(origin) == _origin(f"{scheme}://{hosts[0].strip()}") is not None
 
     def _check_key(self, exchange: Exchange) -> None:
-        if self._key is None or exchange.path in _OPEN or exchange.path.startswith("/static/"):
+        if not self._settings.key or exchange.path in _OPEN or exchange.path.startswith("/static/"):
             return
         given = exchange.header(b"authorization")
         scheme, _, key = given[0].partition(" ") if len(given) == 1 else ("", "", "")
-        right = hmac.compare_digest(key.strip().encode("latin-1"), self._key)
-        if scheme.lower() != "bearer" or not right:
+        right = [hmac.compare_digest(key.strip().encode("latin-1"), each) for each in self._keys]
+        if scheme.lower() != "bearer" or not any(right):
             reason = "The API key is wrong." if given else "An API key is needed: Authorization: Bearer KEY."
             raise Refused(401, reason, headers={"WWW-Authenticate": "Bearer"})
 

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Any
 
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse
 
 from fishcli.errors import FishError, is_out_of_memory
 
 # The routes of OpenAI's API; all others have Fish Speech's.
 _OPENAI = ("/v1/audio/", "/v1/models", "/v1/voices")
-_SAID = {404: "There is no {path} here.", 405: "{path} does not take {method}."}
-_LONGEST = 100  # characters of a path in a message
 _KINDS = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 
 
@@ -50,26 +44,6 @@ def refusal(path: str, error: FishError) -> JSONResponse:
 def internal() -> Refused:
     """Return the error for an exception that nobody expected; the log has the exception."""
     return Refused(500, "Internal error; the log of the server has more.")
-
-
-def add_handlers(app: Starlette) -> None:
-    """Have an app answer its errors, the unknown route and the wrong method included, in the dialect of the route."""
-
-    async def known(request: Request, error: Exception) -> Response:
-        return refusal(request.url.path, error if isinstance(error, FishError) else internal())
-
-    async def http(request: Request, error: Exception) -> Response:
-        if not isinstance(error, HTTPException):
-            return await known(request, error)
-        if error.status_code < 400 or error.status_code in (204, 304):
-            return Response(status_code=error.status_code, headers=error.headers)
-        said = _SAID.get(error.status_code) or HTTPStatus(error.status_code).phrase
-        message = said.format(method=request.method, path=request.url.path[:_LONGEST])
-        return refusal(request.url.path, Refused(error.status_code, message, headers=error.headers))
-
-    app.add_exception_handler(FishError, known)
-    app.add_exception_handler(HTTPException, http)
-    app.add_exception_handler(Exception, known)
 
 
 def body(path: str, error: FishError) -> dict[str, Any]:

@@ -178,7 +178,7 @@ class _Connection:
         headers = {"X-Request-Id": self._exchange.id, "X-Content-Type-Options": "nosniff"}
         if not self._exchange.path.startswith("/static/"):
             headers["Cache-Control"] = "no-store"
-        headers |= self._access.cors(self._exchange)
+        headers |= self._access.cors(self._exchange) | self._access.proof(self._exchange)
         present = {name.lower() for name, _ in given}
         ours = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
         return [*given, *(each for each in ours if each[0] not in present)]

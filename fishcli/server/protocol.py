@@ -87,8 +87,15 @@ class HTTP(H11Protocol):
         now = self.loop.time()
         self._unsent = _Unsent(transport, now, self.settings.send_timeout)
         self._waits_since, self._last_cycle = now, self.cycle
+        self._refused = False
         if len(self.connections) > self.settings.max_connections:
             self._refuse(503, "There are too many connections.")
+            transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the client sends; after a refusal it is thrown away."""
+        if not self._refused:
+            super().data_received(data)
 
     def check(self, now: float) -> None:
         """Close the connection if it is overdue."""
@@ -97,7 +104,9 @@ class HTTP(H11Protocol):
         elif self.cycle is not self._last_cycle or (self.cycle is not None and not self.cycle.response_complete):
             self._waits_since, self._last_cycle = now, self.cycle
         elif now - self._waits_since > self.settings.head_timeout:
-            if self.cycle is None or self.conn.trailing_data[0]:
+            if self._refused:
+                self.transport.close()
+            elif self.cycle is None or self.conn.trailing_data[0]:
                 self._refuse(408, f"The request did not arrive within {self.settings.head_timeout:g} seconds.")
             else:
                 self.transport.close()
@@ -116,9 +125,14 @@ class HTTP(H11Protocol):
         self._refuse(status, said)
 
     def _refuse(self, status: int, message: str) -> None:
-        """Answer by the connection itself, and close it: there is no request that the app could answer."""
-        if self.transport.is_closing():
+        """Answer by the connection itself, and end it: there is no request that the app could answer.
+
+        The client may still be sending. It is heard until the next deadline, since a system that closes a connection
+        with bytes unread resets it, and the client would lose the answer.
+        """
+        if self.transport.is_closing() or self._refused:
             return
+        self._refused, self._waits_since = True, self.loop.time()
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             body = json.dumps({"status": status, "message": message}).encode()
             head = [
@@ -128,7 +142,7 @@ class HTTP(H11Protocol):
                 "connection: close",
             ]
             self.transport.write("\r\n".join([*head, "", ""]).encode() + body)
-        self.transport.close()
+        self.transport.write_eof()
 
     def _reset(self) -> None:
         """End the connection with an error that the client sees."""

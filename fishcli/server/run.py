@@ -62,15 +62,29 @@ def is_local(host: str) -> bool:
     return host.startswith(_LOOPBACK)
 
 
-def serve(app: ASGIApp, bound: socket.socket, settings: ServerSettings, drain: Drain, started: Started) -> int:
+def run(app: ASGIApp, bound: socket.socket, settings: ServerSettings, drain: Drain, started: Started) -> int:
     """Serve an app on a bound socket until SIGTERM or Ctrl-C, and return the exit code.
 
     `started` is called with the URL once requests are taken; what it returns is entered then, and left at the end. On a
     signal no connection is accepted any more, `drain` starts, and answers in progress have `settings.drain` seconds; a
     second one cuts them. Raises FishError if another server has taken the port meanwhile.
     """
+    server = Server(configured(app, settings), settings, drain)
+    try:
+        bound.listen(_BACKLOG)
+    except OSError as error:
+        host, port = bound.getsockname()[:2]
+        bound.close()
+        raise _cannot_listen(error, host, port) from error
+    with started(url(bound)):
+        server.run([bound])
+    return server.code
+
+
+def configured(app: ASGIApp, settings: ServerSettings) -> uvicorn.Config:
+    """Return how uvicorn serves an app."""
     http, websocket = protocols(settings)
-    config = uvicorn.Config(
+    return uvicorn.Config(
         app,
         http=http,
         ws=websocket,
@@ -86,16 +100,6 @@ def serve(app: ASGIApp, bound: socket.socket, settings: ServerSettings, drain: D
         proxy_headers=False,
         server_header=False,
     )
-    server = Server(config, settings, drain)
-    try:
-        bound.listen(_BACKLOG)
-    except OSError as error:
-        host, port = bound.getsockname()[:2]
-        bound.close()
-        raise _cannot_listen(error, host, port) from error
-    with started(url(bound)):
-        server.run([bound])
-    return server.code
 
 
 def _cannot_listen(error: OSError, host: str, port: int) -> FishError:

@@ -16,6 +16,7 @@ class ServerSettings:
     """
 
     key: str | None = None
+    local_key: str | None = None  # of the programs of this user on this machine, beside `key`
     allowed_hosts: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
     max_text_length: int = 20_000  # characters of a request

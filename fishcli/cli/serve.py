@@ -1,0 +1,155 @@
+"""`fish serve`: the HTTP API."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fishcli.cli import console, keys, options, streams
+from fishcli.cli.app import app, command
+from fishcli.errors import FishError, InputError, SettingError
+
+if TYPE_CHECKING:
+    from fishcli.engine import Engine
+    from fishcli.server.settings import ServerSettings
+
+SERVER = "Server"
+_EXTRA = ("fastapi", "multipart", "ormsgpack", "prometheus_client", "uvicorn", "websockets")
+_LISTEN = re.compile(r"(?:(?P<host>\[[^]]*\]|[^:]*):)?(?P<port>[0-9]{1,5})")
+_REFERENCES = Path("references")  # where the documentation of Fish Speech keeps voices
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """Where the server listens, who may reach it, and how much it takes."""
+
+    listen: Annotated[str, options.setting("serve.listen", SERVER, "ADDRESS")] = options.default("serve.listen")
+    api_key_file: Annotated[Path | None, options.setting("serve.api_key_file", SERVER)] = None
+    allow_host: Annotated[list[str] | None, options.setting("serve.allow_host", SERVER, "HOST")] = None
+    cors: Annotated[list[str] | None, options.setting("serve.cors", SERVER, "ORIGIN")] = None
+    max_text_length: Annotated[int, options.setting("serve.max_text_length", SERVER)] = options.default(
+        "serve.max_text_length"
+    )
+    max_queue: Annotated[int, options.setting("serve.max_queue", SERVER)] = options.default("serve.max_queue")
+    max_batch: Annotated[int, options.setting("serve.max_batch", SERVER)] = options.default("serve.max_batch")
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """The host and the port of `listen`; a port alone is one of 127.0.0.1."""
+        match = _LISTEN.fullmatch(self.listen)
+        if match is None or int(match["port"]) > 65_535:
+            raise SettingError(f"--listen must be HOST:PORT, such as 127.0.0.1:8080, not {self.listen!r}.")
+        return (match["host"] or "127.0.0.1").strip("[]"), int(match["port"])
+
+    def settings(self, key: str | None) -> ServerSettings:
+        """Return the settings of the server."""
+        from fishcli.server.settings import ServerSettings
+
+        return ServerSettings(
+            key=key,
+            allowed_hosts=tuple(self.allow_host or ()),
+            cors_origins=tuple(self.cors or ()),
+            max_text_length=self.max_text_length,
+            max_queue=self.max_queue,
+        )
+
+
+@dataclass(frozen=True)
+class OldOptions:
+    """Further options of the server of Fish Speech."""
+
+    api_key: Annotated[str | None, typer.Option("--api-key", metavar="KEY", hidden=True)] = None
+    mode: Annotated[str, typer.Option("--mode", hidden=True)] = "tts"
+    load_asr_model: Annotated[bool, typer.Option("--load-asr-model", hidden=True)] = False
+    workers: Annotated[int, typer.Option("--workers", hidden=True)] = 1
+
+    def check(self) -> None:
+        """Warn of what has no effect, or refuse it."""
+        if self.mode != "tts":
+            raise SettingError(f"--mode {self.mode} is not supported; the only one is tts.")
+        if self.load_asr_model:
+            console.warn("--load-asr-model has no effect: send the text of each reference along.")
+        if self.workers != 1:
+            console.warn("--workers has no effect: one model serves all clients; --max-batch N sets how many at once.")
+        if self.api_key is not None:
+            console.warn("Others on this machine can read --api-key in the list of processes; use --api-key-file.")
+
+
+@command(app)
+def serve(server: ServerOptions, model: options.ModelOptions, old: OldOptions) -> None:
+    """Serve the HTTP API of Fish Speech and of OpenAI, for any number of clients.
+
+    Examples:
+      fish serve
+      fish serve --listen 127.0.0.1:9000 --compile
+      fish serve --listen 0.0.0.0:8080 --api-key-file fishcli.key
+    """
+    _require_extra()
+    old.check()
+    from fishcli.server.app import create_app
+    from fishcli.server.drain import Drain
+    from fishcli.server.logs import logging_to
+    from fishcli.server.run import bind, is_local, run
+    from fishcli.voices import Library
+
+    host, port = server.address
+    key = _key(server.api_key_file, old.api_key)
+    if key is None and not is_local(host):
+        console.warn(f"Everyone who can reach {host} may use this server; --api-key-file FILE asks for a key.")
+    settings, drain = server.settings(key), Drain()
+    with bind(host, port) as bound:  # before the model is loaded: a port in use is told at once
+        engine = model.load(server.max_batch)
+        try:
+            _warm_up(engine)
+            made = create_app(engine, Library(also=(_REFERENCES,)), settings, drain)
+            as_json = console.flags.json or not console.stderr.is_terminal
+            with logging_to(sys.stderr, as_json, console.flags.debug, console.flags.quiet):
+                code = run(made, bound, settings, drain, _announced)
+        finally:
+            engine.close()
+    raise typer.Exit(code)
+
+
+def _require_extra() -> None:
+    """Raise FishError unless the packages of the server are installed."""
+    if any(importlib.util.find_spec(name) is None for name in _EXTRA):
+        raise FishError("The server needs further packages; run `pip install 'fishcli[server]'`.")
+
+
+def _key(file: Path | None, given: str | None) -> str | None:
+    """Return the key that clients must send: of the file, else as given, else of the environment."""
+    if file is None and given is not None:
+        if not given or not given.isascii() or not given.isprintable() or " " in given:
+            raise InputError("The API key must be letters, digits and signs.")
+        return given
+    if file is not None and sys.platform != "win32" and file.exists() and file.stat().st_mode & 0o077:
+        console.warn(f"Others on this machine can read {file}; run `chmod 600 {file}`.")
+    return keys.api_key(file)
+
+
+def _warm_up(engine: Engine) -> None:
+    """Speak a word, so that the first client does not wait for what is loaded when it is first used."""
+    from fishcli.request import Request, SamplingParams
+
+    with console.status("Loading the model"):
+        word = Request("Hello.", sampling=SamplingParams(seed=0, max_new_tokens=8), language="en", check="off")
+        with engine.speak(word) as stream:
+            for _ in stream:
+                pass
+
+
+@contextlib.contextmanager
+def _announced(url: str) -> Iterator[None]:
+    """Say where the server listens."""
+    console.note(f"Listening on {url} (documentation at /)")
+    console.result({"url": url})
+    streams.flush()
+    yield
