@@ -4,55 +4,35 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import httpx
-
 from fishcli.bench.http_load import FRAMES, Load, plan
 from fishcli.bench.player import Percentiles
 from fishcli.errors import FishError
 
-_PATIENCE = 900.0  # seconds for a server to load its model, which may have to be converted first
 _LEAVING = 30.0  # seconds for it to end
 
 
 @contextlib.contextmanager
 def running(options: Sequence[str]) -> Iterator[str]:
-    """Run `fish serve` with some options and yield its URL. Raises FishError if it does not start."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        address = f"127.0.0.1:{taken.getsockname()[1]}"
-    command = [sys.executable, "-m", "fishcli", "serve", "--listen", address, *options, "-q"]
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, env=_without_keys()) as child:
+    """Run `fish serve` on a free port, with some options, and yield its URL. Raises FishError if it does not start."""
+    command = [sys.executable, "-m", "fishcli", "serve", "--listen", "127.0.0.1:0", "--json", "-q", *options]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as child:
         try:
-            _wait_until_ready(child, f"http://{address}")
-            yield f"http://{address}"
+            line = child.stdout.readline() if child.stdout else b""
+            if not line or "url" not in (said := json.loads(line)):
+                raise FishError("The server did not start; `fish serve` with the same options shows why.")
+            yield said["url"]
         finally:
             child.terminate()
             try:
                 child.wait(_LEAVING)
             except subprocess.TimeoutExpired:
                 child.kill()
-
-
-def _without_keys() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if "API_KEY" not in name}
-
-
-def _wait_until_ready(child: subprocess.Popen[bytes], url: str) -> None:
-    end = time.monotonic() + _PATIENCE
-    with httpx.Client(trust_env=False) as client:
-        while child.poll() is None and time.monotonic() < end:
-            with contextlib.suppress(httpx.HTTPError):
-                if client.get(f"{url}/v1/ready").status_code == 200:
-                    return
-            time.sleep(0.05)
-    raise FishError("The server did not start; `fish serve` with the same options shows why.")
 
 
 def engine_first_audio(loading: Mapping[str, Any], load: Load) -> Percentiles:
