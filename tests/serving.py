@@ -6,7 +6,7 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import uvicorn
@@ -34,9 +34,11 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(engine: Engine, folder: Path, settings: ServerSettings | None = None) -> Iterator[Server]:
-    """Serve an engine and the voices of a folder on a free port of loopback."""
-    library = Library(folder)
+def serving(
+    engine: Engine, folder: Path, settings: ServerSettings | None = None, also: Sequence[Path] = ()
+) -> Iterator[Server]:
+    """Serve an engine and the voices of a folder, and of more that are only read, on a free port of loopback."""
+    library = Library(folder, also)
     app = create_app(engine, library, settings)
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off", timeout_graceful_shutdown=1))
     with socket.create_server(("127.0.0.1", 0)) as listening:

@@ -16,7 +16,7 @@ from conftest import TESTS, TINY
 from fishcli import audio, load
 from fishcli.engine import engine as engine_module
 from fishcli.errors import FishError, InputError, SettingError
-from fishcli.voices import Library, VoiceExists, VoiceMissing, check_id
+from fishcli.voices import Library, VoiceExists, VoiceMissing, VoiceReadOnly, check_id
 from fishcli.voices import library as library_module
 
 RATE = 22_050
@@ -142,8 +142,9 @@ def test_a_voice_of_the_library_hides_one_that_is_only_read(library, tmp_path):
     library.remove("fox")
     assert library.find("fox").folder == tmp_path / "references" / "fox"
     for change in (library.remove, library.update):
-        with pytest.raises(InputError, match=r"The voice fox lies in .*references, which is only read"):
+        with pytest.raises(VoiceReadOnly, match=r"The voice fox lies in .*references, which is only read") as refused:
             change("fox")
+        assert refused.value.status == 403
     assert library.find("fox")
 
 
@@ -263,6 +264,21 @@ def test_links_and_pipes_are_not_followed(library, tmp_path):
     library.remove("a")
     assert sorted(each.name for each in outside.iterdir()) == ["a.lab", "a.wav", "voice.json"]
     assert sorted(each.name for each in library.folder.iterdir()) == [".lock", "file", "link", "loop", "pipe"]
+
+
+@posix
+def test_links_in_the_places_of_our_own_files_lead_nowhere(library, tmp_path):
+    outside = folder_of(tmp_path / "outside", "secret", a_wav=WAV)
+    library.folder.mkdir()
+    (library.folder / ".link.tmp").symlink_to(outside)
+    (library.folder / ".file.tmp").symlink_to(outside / "a.wav")
+    assert library.add([WAV], title="a", id="a")
+    (library.folder / ".lock").unlink()
+    (library.folder / ".lock").symlink_to(outside / "a.wav")
+    with pytest.raises(FishError, match="cannot be written"):
+        library.add([WAV], title="b", id="b")
+    assert {path.name for path in library.folder.iterdir()} == {"a", ".lock"}
+    assert (outside / "a.wav").read_bytes() == WAV
 
 
 @posix

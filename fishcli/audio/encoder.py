@@ -52,9 +52,9 @@ class Encoder:
                 out.write(block)
 
     A file is replaced when the `with` block succeeds, and left unchanged if it fails; a NextFree gets its name then.
-    A stream is flushed after each block, and its `format` is wav by default. The WAV header of a stream has no length,
-    until the end if the stream is a regular file, such as a redirected stdout. Samples are resampled if the format
-    does not support `rate` Hz, and clipped to -1..1 except for the subtype FLOAT.
+    A stream is flushed after each block, and its `format` is wav by default. The header of a stream has no length,
+    until the end if the stream is a regular file, such as a redirected stdout. Samples are resampled if the format does
+    not support `rate` Hz, and clipped to -1..1 except for the subtype FLOAT.
 
     Raises SettingError for an unknown format or subtype, FishError if the file cannot be written, and
     BrokenPipeError if the reader of a stream has closed it.

@@ -14,7 +14,7 @@ from fishcli.request import Samples
 
 MIN_SPEED, MAX_SPEED = 0.25, 4.0
 MAX_VOLUME = 20.0  # dB, louder or quieter
-_HOP = 0.020  # seconds of sound that each segment adds; it overlaps the next one for as long
+_HOP = 0.015  # seconds of sound that each segment adds; it overlaps the next one for as long
 _SEARCH = 0.010  # seconds that a segment may start earlier or later, half the period of the lowest voice (50 Hz)
 _NEAREST = 1e-3  # what the farthest segment must be more similar than the nearest: matters in silence
 _FLOOR = 1e-10  # power (-100 dBFS) below which two segments are no longer compared
@@ -42,7 +42,7 @@ class Prosody:
 
     @property
     def latency(self) -> int:
-        """The most samples of input that are held back: 50 ms, up to 80 ms above speed 2.5, and none at speed 1."""
+        """The most samples of input that are held back: 40 ms, up to 60 ms above speed 2.6, and none at speed 1."""
         return self._stretch.latency if self._stretch else 0
 
     def process(self, samples: Samples) -> Samples:

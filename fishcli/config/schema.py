@@ -128,6 +128,7 @@ _TABLE = (
     Setting("serve", "max_queue", "int", 64, "Requests that may wait; further ones are refused.",
             maximum=100_000),
     Setting("serve", "max_batch", "int", 8, "Sequences that are generated at once.", minimum=1, maximum=256),
+    Setting("client", "url", "text", "http://127.0.0.1:8080", "Address of the server.", personal=True),
     Setting("download", "local_dir", "path", None, "Folder to download to.", example="checkpoints/fish-speech-1.5",
             unset="the data folder"),
     Setting("download", "revision", "text", None, "Branch, tag or commit.", example="main", unset="the newest"),

@@ -17,7 +17,7 @@ _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?
 _NONCE = re.compile(rb"nonce=[A-Za-z0-9_-]{16,128}")
 _PORTS = {"http": 80, "https": 443}
 _BODIES = {"application/json", "application/msgpack", "application/x-msgpack"}
-_FORMS = {"POST": {"multipart/form-data"}, "PATCH": {"multipart/form-data", "application/x-www-form-urlencoded"}}
+_FORMS = {"multipart/form-data", "application/x-www-form-urlencoded"}  # httpx sends the latter where no file is
 _EXPOSED = "X-Request-Id, Retry-After"
 _ALLOWED = "Authorization, Content-Type, Model, X-Request-Id"
 _REMEMBERED = 600  # seconds in which a browser does not ask again
@@ -121,7 +121,7 @@ class Access:
             return
         kinds = exchange.header(b"content-type")
         kind = kinds[0].partition(";")[0].strip().lower() if len(kinds) == 1 else ""
-        forms = _FORMS.get(exchange.method, set()) if _takes_forms(exchange.path) else set()
+        forms = _FORMS if _takes_forms(exchange.path) else set()
         if kind not in _BODIES | forms:
             takes = "multipart/form-data" if forms else "application/json or application/msgpack"
             raise Refused(415, f"The Content-Type of the body must be {takes}.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import ipaddress
 import os
 import signal
 import socket
@@ -25,7 +26,6 @@ from fishcli.server.settings import ServerSettings
 _BACKLOG = 1024  # connections that wait to be accepted
 _LEAVING = 2.0  # seconds for answers to end that have been cut
 _LAST_RESORT = 29.0  # seconds after a signal at which the process ends, whatever hangs
-_LOOPBACK = ("localhost", "127.", "::1")
 
 Started = Callable[[str], contextlib.AbstractContextManager[Any]]
 
@@ -57,9 +57,9 @@ def url(bound: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def is_local(host: str) -> bool:
-    """Return whether only this machine can reach a server that listens on a host."""
-    return host.startswith(_LOOPBACK)
+def is_local(bound: socket.socket) -> bool:
+    """Return whether only this machine can reach a server on a bound socket."""
+    return ipaddress.ip_address(bound.getsockname()[0].partition("%")[0]).is_loopback
 
 
 def run(app: ASGIApp, bound: socket.socket, settings: ServerSettings, drain: Drain, started: Started) -> int:

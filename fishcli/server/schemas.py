@@ -11,6 +11,7 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 from fishcli.errors import SettingError
 from fishcli.request import CHUNK_LENGTHS, MAX_RETRIES, SamplingParams
 from fishcli.text import check_language
+from fishcli.voices import Visibility
 
 MAX_REFERENCES = 16
 MAX_SPEECH_INPUT = 4096  # characters, OpenAI's limit
@@ -156,6 +157,28 @@ class DecodeRequest(Body):
     """Codes to decode: `tokens[i]` has a list of frames for each codebook."""
 
     tokens: list[list[list[int]]] = Field(min_length=1, max_length=MAX_REFERENCES)
+
+
+class VoiceChanges(Body):
+    """What is to change of a voice; null: nothing."""
+
+    title: str | None = None
+    description: str | None = None
+    tags: list[str] | None = None
+    visibility: Visibility | None = None
+    cover_image: Binary | None = Field(None, description="This server keeps no pictures, and refuses one.")
+
+
+class NewVoice(VoiceChanges):
+    """A voice to add: audio files, and what is said in each. `enhance_audio_quality` is taken and changes nothing."""
+
+    title: str = Field(examples=["Paimon"])
+    voices: list[Binary] = Field(min_length=1, max_length=MAX_REFERENCES)
+    texts: list[str] = []
+    visibility: Visibility | None = "private"
+    type: Literal["tts"] = "tts"
+    train_mode: Literal["fast"] = "fast"
+    enhance_audio_quality: bool = True
 
 
 class StartEvent(Body):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from fishcli.voices import Library
 
 T = TypeVar("T")
-
-_HELD_BACK = 0.2  # seconds of sound that prosody, resampler and encoder hold back together, at most
 
 
 @dataclass
@@ -137,14 +136,10 @@ class Utterance:
 
         Else the last syllable of a sentence would be heard with the next one, which may never come.
         """
-        held = isinstance(self._order.text, TextFeed) and not self._exact
-        return np.zeros(int(_HELD_BACK * self._service.engine.sample_rate) if held else 0, np.float32)
-
-    @property
-    def _exact(self) -> bool:
-        """Whether samples leave as they come, neither resampled, stretched nor compressed."""
-        sound, rate = self._order.sound, self._service.engine.sample_rate
-        return sound.name in ("wav", "pcm") and sound.rate_for(rate) == rate and self._order.speed == 1
+        if not isinstance(self._order.text, TextFeed):
+            return np.zeros(0, np.float32)
+        encoder = self._encoder.latency * self._order.speed * self._service.engine.sample_rate
+        return np.zeros(self._prosody.latency + math.ceil(encoder), np.float32)
 
     def _references(self) -> list[Reference]:
         service, order = self._service, self._order

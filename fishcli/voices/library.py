@@ -24,7 +24,7 @@ from fishcli.voices import voice as voices
 from fishcli.voices.folder import Folder, folders, write
 from fishcli.voices.recordings import MAX_BYTES, MAX_SECONDS, decoded, files_of
 from fishcli.voices.stored import NOTES, kept_notes, open_voice
-from fishcli.voices.voice import Recording, Visibility, Voice, VoiceExists, VoiceMissing
+from fishcli.voices.voice import Recording, Visibility, Voice, VoiceExists, VoiceMissing, VoiceReadOnly
 
 if TYPE_CHECKING:
     from fishcli.request import Codes, Reference, Samples
@@ -57,9 +57,12 @@ class Library:
 
     def find(self, name: str) -> Voice:
         """Return the voice of an id, else of a title. Raises VoiceMissing, or InputError for an ambiguous title."""
-        if (voice := self._find(name)) is not None:
+        if (voice := self._named(name)) is not None:
             return voice
-        titled = [each for each in self.list() if each.title == name]
+        known = self.list()
+        if (voice := _by_id(known, name)) is not None:
+            return voice
+        titled = [each for each in known if each.title == name]
         titled = [each for each in titled if each.writable] or titled
         if not titled:
             raise _missing(name)
@@ -98,7 +101,7 @@ class Library:
                 write(temporary / name, data)
             files.sync(temporary)
             os.rename(temporary, self.folder / id)
-        return self._present(id)
+        return self._own(id)
 
     def update(
         self,
@@ -112,11 +115,13 @@ class Library:
     ) -> Voice:
         """Change what is given of a voice, by its id. Return it.
 
-        Raises VoiceMissing, SettingError, or InputError for a voice that is only read.
+        Raises VoiceMissing, VoiceReadOnly or SettingError.
         """
         given = dict(title=title, description=description, tags=tags, visibility=visibility, languages=languages)
         fields = voices.checked({name: value for name, value in given.items() if value is not None})
-        self._own(id)
+        voice = self._own(id)
+        if not fields:
+            return voice
         with self._writing() as temporary:
             voice = self._own(id)
             notes = {"title": voice.title, "created_at": voice.created_at.isoformat()}
@@ -124,10 +129,10 @@ class Library:
             write(temporary, _as_json(notes))
             os.replace(temporary, voice.folder / NOTES)
             files.sync(voice.folder)
-        return self._present(id)
+        return self._own(id)
 
     def remove(self, id: str) -> None:
-        """Remove a voice, by its id. Raises VoiceMissing, or InputError for a voice that is only read."""
+        """Remove a voice, by its id. Raises VoiceMissing or VoiceReadOnly."""
         self._own(id)
         with self._writing() as temporary:
             os.rename(self._own(id).folder, temporary)
@@ -163,24 +168,17 @@ class Library:
     def _open(self, root: Path, name: str) -> Voice | None:
         return open_voice(root / name, root == self.folder, self._warn)
 
-    def _find(self, id: str) -> Voice | None:
-        """Return the voice of an id: that of its folder, or of one whose name cannot be an id."""
-        if not voices.is_id(id):
-            return None
-        named = (self._open(root, id) for root in (self.folder, *self._also))
-        return next(filter(None, named), None) or next((each for each in self.list() if each.id == id), None)
+    def _named(self, id: str) -> Voice | None:
+        """Return the voice in the folder of that name, if the name is an id."""
+        found = (self._open(root, id) for root in (self.folder, *self._also) if voices.is_id(id))
+        return next(filter(None, found), None)
 
     def _own(self, id: str) -> Voice:
         """Return a voice that may be changed, by its id."""
-        if (voice := self._find(id)) is None:
+        if (voice := self._named(id) or _by_id(self.list(), id)) is None:
             raise _missing(id)
         if not voice.writable:
-            raise InputError(f"The voice {id} lies in {voice.folder.parent}, which is only read; change it there.")
-        return voice
-
-    def _present(self, id: str) -> Voice:
-        if (voice := self._find(id)) is None:  # removed at once by somebody else
-            raise _missing(id)
+            raise VoiceReadOnly(f"The voice {id} lies in {voice.folder.parent}, which is only read; change it there.")
         return voice
 
     def _check_room(self, id: str) -> None:
@@ -226,6 +224,10 @@ class Library:
 def _as_json(notes: dict[str, Any]) -> bytes:
     text = json.dumps(notes, ensure_ascii=False, indent=1)
     return text.encode(errors="backslashreplace")  # half a surrogate pair becomes its JSON escape
+
+
+def _by_id(known: Sequence[Voice], id: str) -> Voice | None:
+    return next((each for each in known if each.id == id), None)
 
 
 def _described(voice: Voice, recording: Recording) -> str:

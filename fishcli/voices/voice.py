@@ -33,6 +33,12 @@ class VoiceExists(InputError):
     status = 409
 
 
+class VoiceReadOnly(InputError):
+    """The voice lies in a folder that is only read."""
+
+    status = 403
+
+
 def check_id(id: object) -> str:
     """Return an id of letters, digits, `_` and `-`. Raises SettingError for another."""
     if not isinstance(id, str) or not is_id(id):
