@@ -14,3 +14,13 @@ def encoded(samples: np.ndarray, rate: int, format: str = "WAV", subtype: str | 
         for start in range(0, len(samples), rate):
             sound.write(samples[start : start + rate])
     return file.getvalue()
+
+
+def decoded(data: bytes) -> tuple[np.ndarray, int]:
+    """Decode a file whose length may be unknown: its samples in float32, and their rate."""
+    with soundfile.SoundFile(io.BytesIO(data)) as file:
+        file.seekable = lambda: False  # soundfile would seek, which fails at the end of such a file
+        blocks = [np.zeros(0, np.float32)]
+        while (block := file.read(4096, "float32")).size:
+            blocks.append(block)
+        return np.concatenate(blocks), file.samplerate

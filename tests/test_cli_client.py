@@ -15,13 +15,16 @@ import pytest
 import soundfile
 from scripted import answer, chunked, scripted
 from serving import serving
+from test_serve import serving as serving_process
 
 from fishcli import audio
+from fishcli.checkpoints import local
 from fishcli.cli import client_spellings
 from fishcli.client import discovery
+from fishcli.client.http import FishClient
 from fishcli.client.sound import Layout
 from fishcli.engine import load
-from fishcli.errors import SettingError
+from fishcli.errors import NetworkError, SettingError
 from fishcli.server.settings import ServerSettings
 
 LOCAL_KEY = "5a" * 32
@@ -166,6 +169,27 @@ def test_a_file_has_true_sizes_whatever_the_stream_said(fish):
     assert Path("x.wav").read_bytes() == Layout(22_050).header(len(PCM)) + PCM
 
 
+@pytest.mark.skipif(os.name == "nt", reason="the player is a script")
+@pytest.mark.parametrize("words", [["--format", "wav"], ["--format", "pcm"], ["-o", "x.wav"]])
+def test_it_plays_what_it_receives(fish, tmp_path, monkeypatch, words):
+    player = tmp_path / "programs" / "ffplay"
+    player.parent.mkdir()
+    player.write_text(
+        f"#!{sys.executable}\nimport sys; open({str(tmp_path / 'heard')!r}, 'wb').write(sys.stdin.buffer.read())"
+    )
+    player.chmod(0o755)
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    monkeypatch.setenv("PULSE_SERVER", "none")
+    monkeypatch.setenv("PATH", str(player.parent))
+    sent = chunked(PCM, kind="audio/pcm", X_Sample_Rate="22050") if "pcm" in words else chunked(STREAM)
+    with scripted(sent) as server:
+        ran = fish("client", "Hi.", "--url", server.url, "--play", "--seed", 1, *words)
+    assert ran.err == f"{'Saved x.wav' if '-o' in words else 'Played'} (0.1 s, seed 1)\n"
+    heard = audio.read((tmp_path / "heard").read_bytes(), 22_050)
+    np.testing.assert_allclose(heard, SOUND, atol=2 / 32768)
+    assert Path("x.wav").exists() is ("-o" in words)
+
+
 KEYS = {
     "file": (["--api-key-file", "key"], {}, "from-file"),
     "environment": ([], {"FISHCLI_API_KEY": "from-environment"}, "from-environment"),
@@ -291,6 +315,25 @@ def test_ctrl_c_stops_the_client_and_the_server(tmp_path):
     assert os.listdir(tmp_path) == ["started"]
 
 
+# fish serve
+
+
+@pytest.mark.skipif(os.name == "nt", reason="users and modes of files")
+def test_a_server_announces_itself_and_proves_that_it_is_the_one(micro, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    tmp_path.chmod(0o700)
+    with serving_process("--checkpoint-path", str(micro)) as process:
+        found = discovery.find(discovery.identity(micro, compile=False))
+        assert (found.pid, found.url) == (process.pid, process.url)
+        with FishClient(found.url) as client:
+            assert client.prove(found.key)["X-Sample-Rate"] == str(load(micro).sample_rate)
+            with pytest.raises(NetworkError, match="is not the server that it should be"):
+                client.prove("another key")
+        process.send(signal.SIGTERM)
+        assert process.end() == 0
+    assert list((tmp_path / "fishcli").iterdir()) == []
+
+
 # fish say
 
 
@@ -304,6 +347,17 @@ def test_say_finds_the_local_server_and_gives_the_same_samples(fish, say, found)
     named = fish("say", "Thank you for coming. It was a pleasure.", *words, "-o", "c.wav", "--server", found.url)
     assert named.code == 0
     assert Path("c.wav").read_bytes() == Path("b.wav").read_bytes()
+
+
+def test_say_finds_the_server_of_the_same_files_by_other_names(say, found, micro, tmp_path):
+    (tmp_path / "model").mkdir()
+    for path in micro.iterdir():
+        if path.name != local.CODEC:
+            (tmp_path / "model" / path.name).symlink_to(path)
+    ran = say("Hi.", "--checkpoint-path", tmp_path / "model", "--codec-path", micro / local.CODEC, "-v")
+    assert ran.code == 0
+    assert "a local server speaks" in ran.err
+    assert "runs the model itself" not in ran.err
 
 
 def test_say_through_a_server_reports_as_it_does_alone(say, found):
@@ -416,6 +470,14 @@ def test_say_needs_a_server_that_tells_of_its_chunks(fish):
         ran = fish("say", "Hi.", "--server", server.url)
     assert ran.code == 5
     assert "not with a stream of events, as `fish serve` does" in ran.err
+
+
+def test_an_address_that_is_none(fish):
+    ran = fish("say", "Hi.", "--server", "x")
+    assert (ran.code, ran.err) == (
+        2,
+        "error: --server x: A server's address starts with http:// or https://, not x.\n",
+    )
 
 
 def test_two_wishes_that_contradict_each_other(fish):

@@ -167,6 +167,7 @@ def test_an_answer_in_progress_ends_after_a_signal(number):
         httpx.get(process.url)
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_at_once():
     with serving() as process:
         host, port = process.url.removeprefix("http://").split(":")

@@ -54,7 +54,7 @@ class Order:
         spoken = inputs.transcripts(self.voice)
         try:
             if speaker := self._speaker():
-                return speaker, *self._ask(speaker, inputs.recordings(self.voice, spoken))
+                return speaker, *self._ask(speaker, spoken)
         except FishError as error:
             if self.where.server:
                 raise
@@ -81,7 +81,7 @@ class Order:
             log.debug("%s: this command runs the model itself", reason)
             return None
         log.debug("a local server speaks: process %d, port %d", found.pid, found.port)
-        speaker = Speaker.of(found, local.find(self.model.checkpoint_path))
+        speaker = Speaker.of(found, local.find(self.model.checkpoint_path, needed=()))
         self.model.say_which(speaker.model.built_in)
         return speaker
 
@@ -94,9 +94,10 @@ class Order:
         own = self.typed if self.where.server else [name for name in self.typed if name in ("--device", "--threads")]
         return f"{own[0]} is about a model in this command" if own else None
 
-    def _ask(self, speaker: Speaker, recordings: tuple[Recording, ...]) -> tuple[Request, SpokenStream]:
+    def _ask(self, speaker: Speaker, spoken: list[str]) -> tuple[Request, SpokenStream]:
         request = self.speech.request(speaker, self.script, (), self.streamed)
         try:
+            recordings = inputs.recordings(self.voice, spoken)
             with console.status("Waiting for the server"):
                 return request, speaker.speak(request, self.source, self.text.normalize, recordings)
         except BaseException:
@@ -121,8 +122,12 @@ class Speaker:
         """Return the server at an address. Raises SettingError or NetworkError."""
         from fishcli.client.http import FishClient
 
+        try:
+            client = FishClient(url, key)
+        except SettingError as error:
+            raise SettingError(f"--server {url}: {error}") from error
         with contextlib.ExitStack() as stack:
-            client = stack.enter_context(FishClient(url, key))
+            stack.enter_context(client)
             speaker = cls(client, local.Found(Path(), client.url), client.health())
             stack.pop_all()
         return speaker

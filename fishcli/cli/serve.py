@@ -157,9 +157,9 @@ def _announced(key: str, identity: Identity, url: str) -> Iterator[None]:
     """Say where the server listens, and announce it to the commands of this user on this machine."""
     from fishcli.client import discovery
 
-    console.note(f"Listening on {url} (documentation at /)")
-    console.result({"url": url})
-    streams.flush()
     port = url.removeprefix("http://127.0.0.1:")  # where those commands look for it, and no other address
     with discovery.announced(int(port), key, identity) if port.isdigit() else contextlib.nullcontext():
+        console.note(f"Listening on {url} (documentation at /)")
+        console.result({"url": url})
+        streams.flush()
         yield

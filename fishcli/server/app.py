@@ -17,6 +17,7 @@ from fishcli.server.drain import Drain
 from fishcli.server.errors import Refused, refusal
 from fishcli.server.guards import guard
 from fishcli.server.metrics import Metrics
+from fishcli.server.openapi import describe
 from fishcli.server.routes import codec, fish, health, live, openai, voices
 from fishcli.server.settings import ServerSettings
 from fishcli.server.speech import Service
@@ -40,6 +41,7 @@ def create_app(
     app.add_middleware(guard, settings=settings, metrics=metrics)
     for each in (fish, live, codec, openai, voices, health):
         app.include_router(each.router(service))
+    describe(app)
     for kind in (FishError, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, _refused)
     return app

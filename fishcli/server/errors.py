@@ -11,6 +11,7 @@ from fishcli.errors import FishError, is_out_of_memory
 
 # The routes of OpenAI's API; all others have Fish Speech's.
 _OPENAI = ("/v1/audio/", "/v1/models", "/v1/voices")
+_PARAMS = {"text": "input", "format": "response_format"}  # our fields, by OpenAI's names
 _KINDS = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 
 
@@ -46,13 +47,20 @@ def internal() -> Refused:
     return Refused(500, "Internal error; the log of the server has more.")
 
 
+def is_openai(path: str) -> bool:
+    """Return whether a path belongs to OpenAI's API; all others belong to Fish Speech's."""
+    return path.startswith(_OPENAI)
+
+
 def body(path: str, error: FishError) -> dict[str, Any]:
     """Return the body of an error: Fish Speech's, which has exactly two keys, or OpenAI's."""
     message = str(error).encode("utf-8", "backslashreplace").decode()  # a name may hold half of a character
-    if not path.startswith(_OPENAI):
-        return {"status": error.status, "message": message}
+    if not is_openai(path):
+        named = not error.field or error.field in message
+        return {"status": error.status, "message": message if named else f"{error.field}: {message}"}
     kind = _KINDS.get(error.status, "server_error" if error.status >= 500 else "invalid_request_error")
-    return {"error": {"message": message, "type": kind, "param": error.field or None, "code": None}}
+    param = _PARAMS.get(error.field, error.field) or None
+    return {"error": {"message": message, "type": kind, "param": param, "code": None}}
 
 
 def shown(error: BaseException) -> FishError:

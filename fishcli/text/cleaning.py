@@ -60,7 +60,8 @@ def check(text: str) -> str:
 def check_speakable(text: str) -> None:
     """Raise InputError for a text without words."""
     if not speakable(text):
-        raise InputError("There is nothing to speak: the text has neither a letter nor a number; give it some words.")
+        said = "There is nothing to speak: the text has neither a letter nor a number; give it some words."
+        raise InputError(said, field="text")
 
 
 def check_length(characters: int) -> None:

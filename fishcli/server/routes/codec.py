@@ -17,7 +17,7 @@ from fishcli import audio
 from fishcli.errors import InputError
 from fishcli.request import as_codes
 from fishcli.server import bodies
-from fishcli.server.openapi import body, refusals
+from fishcli.server.openapi import body, packed
 from fishcli.server.schemas import DecodeRequest, EncodeRequest
 from fishcli.server.speech import Service
 
@@ -25,19 +25,23 @@ T = TypeVar("T")
 
 _MAX_FRAMES = 30_000  # of a request to decode: more than twenty minutes of sound
 
+_LIST = {"type": "array"}
+_CODES = packed("tokens", {**_LIST, "items": {**_LIST, "items": {"type": "integer"}}})
+_AUDIOS = packed("audios", {"type": "string", "description": "PCM float16; in JSON, base64."})
+
 
 def router(service: Service) -> APIRouter:
     """Return the routes."""
     routes = APIRouter(tags=["Fish Speech"])
 
-    @routes.post("/v1/vqgan/encode", openapi_extra=body(EncodeRequest), responses=refusals(), response_class=Response)
+    @routes.post("/v1/vqgan/encode", openapi_extra=body(EncodeRequest), responses=_CODES, response_class=Response)
     async def encode(request: Request) -> Response:
         """Encode recordings. Each gets a list of frames for each codebook."""
         asked = await bodies.read(request, EncodeRequest)
         tokens = await _while_connected(service, request, lambda stopped: _encode(service, asked.audios, stopped))
         return _answer(request, {"tokens": tokens})
 
-    @routes.post("/v1/vqgan/decode", openapi_extra=body(DecodeRequest), responses=refusals(), response_class=Response)
+    @routes.post("/v1/vqgan/decode", openapi_extra=body(DecodeRequest), responses=_AUDIOS, response_class=Response)
     async def decode(request: Request) -> Response:
         """Decode codes. Each list of them gets its sound as PCM float16, mono, at the rate of the codec."""
         asked = await bodies.read(request, DecodeRequest)
