@@ -17,7 +17,7 @@ FORMATS = ("wav", "pcm", "mp3", "opus", "flac")
 TEXT = "The train arrives at seven in the morning, and it leaves again at nine in the evening. "
 _SHORT = {"max_new_tokens": 200}
 _LINGER_NOT = struct.pack("ii", 1, 0)  # a close is a reset then
-_PATIENCE = 5.0  # seconds that a client waits for some bytes
+_PATIENCE = 20.0  # seconds that a client waits for some bytes at most
 
 
 @dataclass
@@ -63,7 +63,7 @@ async def _http(url: str, rng: random.Random, done: Visit) -> None:
         if rng.random() < 0.1:  # it does not even wait for the answer
             await asyncio.sleep(rng.uniform(0, 0.3))
             return
-        done.status = int((await asyncio.wait_for(reader.readline(), _PATIENCE)).split()[1])
+        done.status = int((await asyncio.wait_for(reader.readline(), rng.uniform(1, _PATIENCE))).split()[1])
         if done.status != 200:
             return
         for _ in range(rng.randrange(6)):
