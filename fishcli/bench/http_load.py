@@ -39,7 +39,7 @@ class Target:
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise SettingError(f"{self.url!r} is no URL of a server, such as http://127.0.0.1:8080.", field="serve")
+            raise SettingError(f"{self.url!r} is no URL of a server, such as http://127.0.0.1:8080.")
 
     @property
     def base(self) -> str:
