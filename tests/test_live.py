@@ -157,3 +157,16 @@ def test_a_client_that_leaves_stops_the_model(server):
         send(socket, start(max_new_tokens=0), text("One two three four five six seven. " * 12), FLUSH)
         assert receive(socket)["event"] == "audio"
     assert server.idle()
+
+
+def test_an_error_that_nobody_expected_ends_the_utterance_and_is_logged(server, caplog, monkeypatch):
+    def broken(request):
+        raise ZeroDivisionError("a secret of ours")
+
+    monkeypatch.setattr(server.engine, "speak", broken)
+    with session(server) as socket:
+        send(socket, start(), text("One."), STOP)
+        _, end = finish(socket)
+    assert (end["reason"], end["status"]) == ("error", 500)
+    assert "secret" not in end["message"]
+    assert "ZeroDivisionError" in caplog.text

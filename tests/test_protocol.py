@@ -12,6 +12,8 @@ import pytest
 pytest.importorskip("fastapi")
 
 from tiny_app import QUICK, running, wait
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 HEAD = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
 
@@ -166,3 +168,11 @@ def test_clients_that_vanish_leave_nothing(server):
             gone.recv(1000)
     wait(lambda: len(server.seen) == 20)
     wait(lambda: server.connections == 0)
+
+
+def test_a_refused_websocket_is_no_error_of_the_server(server, caplog):
+    with pytest.raises(InvalidStatus) as refused:
+        connect(f"{server.url.replace('http', 'ws')}/v1/tts/live", origin="http://evil.example", proxy=None)
+    assert refused.value.response.status_code == 403
+    wait(lambda: server.connections == 0)
+    assert [each.message for each in caplog.records if each.levelname == "ERROR"] == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from contextlib import aclosing
 from typing import Any
 
@@ -15,10 +16,12 @@ from starlette.websockets import WebSocketDisconnect, WebSocketState
 from fishcli.errors import FishError, InputError
 from fishcli.request import TextFeed
 from fishcli.server import bodies
-from fishcli.server.errors import Refused, refusal, shown
+from fishcli.server.errors import Refused, internal, refusal, shown
 from fishcli.server.routes.fish import check_length, order
 from fishcli.server.schemas import StartEvent, TextEvent
 from fishcli.server.speech import Order, Service, speak
+
+log = logging.getLogger(__name__)
 
 _PATH = "/v1/tts/live"
 _MESSAGE = 2**15  # bytes of sound in a message; the SDK takes 64 KiB
@@ -151,9 +154,11 @@ class Session:
                         await self._send({"event": "audio", "audio": piece.data[start : start + _MESSAGE]})
             timer.end("done")
             await self._send({"event": "finish", "reason": "stop"})
+        except WebSocketDisconnect:
+            timer.end("disconnect")
         except Exception as error:
             timer.end("error")
-            await self._finish(shown(error))
+            await self._finish(_told(error))
         finally:
             timer.end("disconnect")
             self._feed = None
@@ -169,6 +174,15 @@ class Session:
         if self._speaking is not None and not self._speaking.done():
             self._speaking.cancel()
             await asyncio.wait({self._speaking})
+
+
+def _told(error: Exception) -> FishError:
+    """Return an error as a client may see it. One that nobody expected is logged: a client always hears of the end."""
+    try:
+        return shown(error)
+    except Exception as unexpected:
+        log.error("internal error", exc_info=unexpected)
+        return internal()
 
 
 def _event(message: Message) -> dict[str, Any]:
