@@ -49,6 +49,16 @@ def _recording() -> bytes:
 
 
 RECORDING = _recording()
+SOUND: dict[str, Any] = {
+    "text": "One two.",
+    "input": "One two.",
+    "voice": "alloy",
+    "reference_id": None,
+    "language": "en",
+    "sample_rate": None,
+    "tokens": [[[1, 2]] * 8],
+    "title": "Fox",
+}
 
 
 @schemathesis.serializer("application/msgpack")
@@ -100,12 +110,15 @@ def _make_real(case: Any, session: requests.Session, url: str) -> None:
 
 
 def _fill(body: dict[str, Any], recording: Any) -> None:
+    """Give a body what no schema describes; whatever else is in it stays."""
     for name in ("audios", "voices"):
         if isinstance(body.get(name), list):
             body[name] = [recording for _ in body[name]]
     for each in body["references"] if isinstance(body.get("references"), list) else ():
         if isinstance(each, dict) and "audio" in each:
             each["audio"] = recording
+    body.update({name: value for name, value in SOUND.items() if name in body})
+    body.pop("cover_image", None)
 
 
 def main() -> None:
