@@ -8,6 +8,7 @@ No answer may be a 5xx, none may differ from the document, and the server may no
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
 import sys
@@ -24,6 +25,7 @@ import schemathesis
 import soundfile
 from fuzz_server import fuzzed_server
 from hypothesis import strategies as st
+from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode, checks
 
 CHECKS = [
@@ -74,25 +76,29 @@ def fuzz(number: int, checkpoint: Path | None = None) -> tuple[Counter[tuple[str
     seen: Counter[tuple[str, int]] = Counter()
     with fuzzed_server(checkpoint) as server, requests.Session() as session:
         schema = schemathesis.openapi.from_url(f"{server.url}/openapi.json")
-        modes = {
-            mode: schema.as_strategy(generation_mode=mode)
-            for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
-        }
+        operations = sorted((each.ok() for each in schema.get_all_operations()), key=_takes_something)
+        runs = [(each, GenerationMode.POSITIVE) for each in operations]
+        runs += [(each, GenerationMode.NEGATIVE) for each in operations if _takes_something(each)]
 
-        def send(data: st.DataObject, mode: GenerationMode) -> None:
-            case = data.draw(modes[mode])
+        def send(data: st.DataObject, case: schemathesis.Case) -> None:
             if data.draw(st.booleans()):
                 _make_real(case, session, server.url)
             response = case.call(session=session)
             seen[case.operation.label, response.status_code] += 1
             case.validate_response(response, checks=CHECKS)
 
-        for mode in modes:
-            settings = hypothesis.settings(LAX, max_examples=max(1, number // 2))
-            settings(hypothesis.given(data=st.data(), mode=st.just(mode))(send))()
-            if mode is GenerationMode.POSITIVE:
+        for done, (operation, mode) in enumerate(runs):
+            examples = (number - sum(seen.values())) // (len(runs) - done)
+            settings = hypothesis.settings(LAX, max_examples=max(1, examples))
+            with contextlib.suppress(Unsatisfiable) if mode is GenerationMode.NEGATIVE else contextlib.nullcontext():
+                settings(hypothesis.given(st.data(), operation.as_strategy(generation_mode=mode))(send))()
+            if done == len(operations):
                 server.warmed()
         return seen, server.check()
+
+
+def _takes_something(operation: schemathesis.APIOperation) -> bool:
+    return bool(operation.body or operation.path_parameters or operation.query)
 
 
 def _make_real(case: Any, session: requests.Session, url: str) -> None:

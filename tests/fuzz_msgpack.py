@@ -44,7 +44,7 @@ def one_input(data: bytes) -> None:
     except InputError as error:
         _check(error)
         return
-    if _depth(value) > MAX_DEPTH:
+    if _depth(value) > 1 + MAX_DEPTH:  # what is in the body, and itself
         raise RuntimeError("a deep body was let through")
     try:
         bodies.validated(value, model)

@@ -8,7 +8,7 @@ import pytest
 @pytest.mark.parametrize("number", [200, pytest.param(2_000, marks=pytest.mark.slow)])
 def test_answers_are_those_of_the_document(micro, number):
     seen, _ = fuzz_api.fuzz(number, micro)
-    assert sum(seen.values()) > 0.9 * number
+    assert sum(seen.values()) >= 0.9 * number
     assert len({label for label, _ in seen}) > 12
     assert {200, 400} <= {status for _, status in seen}
 
