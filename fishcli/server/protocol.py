@@ -162,6 +162,12 @@ class WebSocket(WebSocketsSansIOProtocol):
         super().connection_made(transport)
         self._unsent = _Unsent(transport, self.loop.time(), self.settings.send_timeout)
 
+    async def send(self, message: Any) -> None:
+        """Send a message of the app. A refusal in words ends the handshake: uvicorn would log that nothing did."""
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
+            self.handshake_complete = True
+
     def check(self, now: float) -> None:
         """Close the connection if it is overdue."""
         if self._unsent.is_stuck(now):
