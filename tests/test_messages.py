@@ -78,14 +78,8 @@ def fields() -> set[str]:
     }
 
 
-API_ONLY = {
-    "text",
-    "format",
-    "sample_rate",
-    "speed",
-    "volume",
-    "cover_image",
-}  # fields of the HTTP API without an option
+# Fields of the HTTP API without an option.
+API_ONLY = {"text", "format", "sample_rate", "speed", "volume", "cover_image"}
 
 
 def test_every_field_has_a_hint_and_every_hint_an_option():

@@ -30,7 +30,7 @@ COMMANDS = {
     "codes_0.npy": "Did you mean `fish decode codes_0.npy`?",
     "paimon.wav": "Did you mean `fish encode paimon.wav`?",
     "api_server": "Did you mean `fish serve`?",
-    "client": "There is no client yet;",
+    "api-client": "Did you mean `fish client`?",
     "webui": "There is no web page yet;",
     "voices": "There is no library of voices yet;",
     "batch": "There are no batch jobs yet;",

@@ -1,11 +1,13 @@
 """Every command of the README and of the help pages, run as it stands in a shell."""
 
 import inspect
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -52,8 +54,9 @@ def pages() -> dict[str, str]:
     return found
 
 
-LONG = re.compile("bench.*--(size full|quality)")
+LONG = re.compile("bench.*--(size full|quality|serve)")
 COMMANDS = commands()
+ADDRESS = "127.0.0.1:8080"  # of the server in every example
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +108,32 @@ def hub(micro):
         yield hub
 
 
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """The address of a running `fish serve`, the built-in voice behind it."""
+    home = tmp_path_factory.mktemp("served")
+    environment = {**os.environ, "FISHCLI_DATA_DIR": str(home), "FISHCLI_SERVE_LISTEN": "127.0.0.1:0"}
+    with server_of("fish serve --checkpoint-path built-in", home, environment) as address:
+        yield address
+
+
+@contextmanager
+def server_of(command, folder, environment):
+    """Run a server until the block ends; its address. It must end by itself then, without an error."""
+    command = f"exec {command.replace('fish', f'{sys.executable} -m fishcli', 1)} --json"
+    running = subprocess.Popen(
+        ["bash", "-euc", command], cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    try:
+        line = running.stdout.readline()
+        assert line, running.stderr.read().decode()
+        yield json.loads(line)["url"].removeprefix("http://")
+    finally:
+        running.terminate()
+        _, said = running.communicate(timeout=40)
+    assert running.returncode == 0, said.decode()
+
+
 def _spared(command: str, environment: dict[str, str]) -> dict[str, str]:
     """Return the environment of a command; one that clears the cache gets its own, since other tests need theirs."""
     own = {"FISHCLI_CACHE_DIR": f"{environment['HOME']}/cache"} if "cache clear" in command else {}
@@ -115,12 +144,18 @@ def _spared(command: str, environment: dict[str, str]) -> dict[str, str]:
 @pytest.mark.parametrize(
     "command", [pytest.param(each, marks=pytest.mark.slow if LONG.search(each) else ()) for each in COMMANDS]
 )
-def test_command(command, folder, environment):
+def test_command(command, folder, environment, request):
+    if command == "fish serve":
+        with server_of(command, folder, {**environment, "FISHCLI_SERVE_LISTEN": "127.0.0.1:0"}):
+            return
+    if ADDRESS in command or command.startswith("fish client"):
+        address = request.getfixturevalue("served")
+        command, environment["FISHCLI_CLIENT_URL"] = command.replace(ADDRESS, address), f"http://{address}"
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", command], cwd=folder, env=_spared(command, environment), capture_output=True
     )
     assert done.returncode == 0, done.stderr.decode()
-    for output in re.findall(r"(?:-o|>) (\S+\.(?:wav|flac))", command):
+    for output in re.findall(r"(?:-o|>) (\S+\.(?:wav|flac|mp3))", command):
         made = list(folder.glob(f"{Path(output).stem}*{Path(output).suffix}"))  # several samples are numbered
         assert made
         assert all(soundfile.info(path).duration > 0.3 for path in made)
@@ -128,12 +163,21 @@ def test_command(command, folder, environment):
 
 @pytest.mark.skipif(os.name == "nt", reason="the shell of the examples is a POSIX one")
 @pytest.mark.parametrize(
-    "path", [pytest.param(each, marks=pytest.mark.slow if each == "fish bench" else ()) for each in pages()]
+    "path",
+    [
+        pytest.param(each, marks=pytest.mark.slow if each == "fish bench" else ())
+        for each in pages()
+        if each != "fish serve"  # whose examples run until they are stopped
+    ],
 )
-def test_examples_of_a_help_page(path, tmp_path, environment):
+def test_examples_of_a_help_page(path, tmp_path, environment, request):
     """In an empty folder: they use no file that they do not make."""
     (tmp_path / "empty").mkdir()
     command = pages()[path]
+    if path == "fish client":
+        address = request.getfixturevalue("served")
+        command = re.sub(r"--url \S+", f"--url http://{address}", command).replace("--voice anna", "")
+        environment["FISHCLI_CLIENT_URL"] = f"http://{address}"
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", command],
         cwd=tmp_path / "empty",
@@ -153,13 +197,39 @@ def test_program_on_demand(command, environment, tmp_path):
     subprocess.run(["bash", "-euc", command], cwd=ROOT, env=environment, check=True)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("command", pages()["fish serve"].splitlines())
+def test_examples_of_serve(command, tmp_path, environment):
+    (tmp_path / "fishcli.key").write_text("a-key\n")
+    (tmp_path / "fishcli.key").chmod(0o600)
+    command = re.sub(r":\d+", ":0", command) if "--listen" in command else f"{command} --listen 127.0.0.1:0"
+    with server_of(command, tmp_path, environment):
+        pass
+
+
 @pytest.mark.parametrize("program", blocks("python"))
-def test_program(program, folder, environment):
+def test_program(program, folder, environment, request):
+    if ADDRESS in program:
+        program = program.replace(ADDRESS, request.getfixturevalue("served"))
     ran = subprocess.run([sys.executable, "-c", program], cwd=folder, env=environment, check=True, capture_output=True)
     if "hello.wav" in program:
         assert soundfile.info(folder / "hello.wav").duration > 0.3
     else:
         assert b" s of " in ran.stdout
+
+
+def test_the_service_starts_a_server_that_takes_its_options(tmp_path):
+    """The unit of systemd, and the container: they call `fish serve` with options that it has."""
+    (unit,), (container,) = blocks("ini"), blocks("dockerfile")
+    known = subprocess.run([sys.executable, "-m", "fishcli", "serve", "-h"], capture_output=True, text=True).stdout
+    for call in (re.search("^ExecStart=(.*)$", unit, re.M)[1], re.search("^ENTRYPOINT (.*)$", container, re.M)[1]):
+        assert re.search(r'fish"?,? "?serve', call)
+        assert set(re.findall(r"--[a-z-]+", call)) <= set(re.findall(r"--[a-z-]+", known))
+    if verify := shutil.which("systemd-analyze"):
+        file = tmp_path / "fish.service"
+        file.write_text(re.sub("^ExecStart=.*$", f"ExecStart={sys.executable}", unit, flags=re.M))
+        checked = subprocess.run([verify, "verify", str(file)], capture_output=True, text=True)
+        assert (checked.returncode, checked.stderr) == (0, "")
 
 
 @pytest.mark.slow

@@ -39,6 +39,13 @@ class Process:
         for line in self._process.stderr:
             self.err += line
 
+    def wait_for(self, words):
+        """Wait until stderr has said so."""
+        end = time.monotonic() + 10
+        while words not in self.err:
+            assert time.monotonic() < end, self.err
+            time.sleep(0.01)
+
     def send(self, number):
         self._process.send_signal(number)
 
@@ -80,7 +87,7 @@ def tts(url, text=TEXT, **fields):
 
 
 def test_it_says_where_it_listens_and_speaks(server):
-    assert f"Listening on {server.url} (documentation at /)" in server.err
+    server.wait_for(f"Listening on {server.url} (documentation at /)")
     assert httpx.get(f"{server.url}/v1/ready").status_code == 200
     answer = tts(server.url)
     assert answer.status_code == 200, answer.text
@@ -167,6 +174,7 @@ def test_an_answer_in_progress_ends_after_a_signal(number):
         httpx.get(process.url)
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_at_once():
     with serving() as process:
         host, port = process.url.removeprefix("http://").split(":")

@@ -28,6 +28,7 @@ main()
         ["generate", "-h"],
         ["encode", "-h"],
         ["decode", "-h"],
+        ["client", "-h"],
         ["download", "-h"],
         ["doctor", "-h"],
         ["completion", "bash"],

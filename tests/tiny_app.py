@@ -98,6 +98,11 @@ async def slow(seconds: float = 1.0) -> StreamingResponse:
     return StreamingResponse(pieces(), media_type="audio/wav")
 
 
+@routes.get("/hangs")
+async def hangs() -> None:
+    await asyncio.sleep(1000)
+
+
 @routes.websocket("/live")
 async def live(socket: WebSocket) -> None:
     await socket.accept()

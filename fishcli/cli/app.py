@@ -46,6 +46,10 @@ class Command(TyperCommand):
         ctx.meta[_OLD_SPELLING] = any(arg.partition("=")[0] in _INPUT_OPTIONS for arg in options)
         from fishcli.cli import arguments
 
+        if ctx.info_name == "client":
+            from fishcli.cli import client_spellings
+
+            args = client_spellings.modern(args)
         return super().parse_args(ctx, arguments.arrange(ctx, _modern(args)))
 
     def format_help(self, ctx: Any, formatter: Any) -> None:

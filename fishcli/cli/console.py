@@ -117,6 +117,12 @@ def status(activity: str) -> Iterator[None]:
             _spinner = None
 
 
+def update(activity: str) -> None:
+    """Show another activity in the spinner, if one turns."""
+    if _spinner is not None:
+        _spinner.update(activity)
+
+
 def converting(name: str, done: int, size: int) -> None:
     """Show the bytes of a conversion: in the spinner, or one line at its start."""
     if _spinner is not None:

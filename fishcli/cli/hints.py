@@ -29,6 +29,8 @@ OPTIONS = {
     "temperature": "set it with --temperature",
     "top_p": "set it with --top-p",
     "repetition_penalty": "set it with --repetition-penalty",
+    "url": "choose another with --url",
+    "api_key": "pass a file with the key as --api-key-file",
     "play": "write to a file with -o",
     "subtype": "choose another with --subtype",
     "local_dir": "choose another folder with --local-dir DIR",

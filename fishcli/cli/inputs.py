@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,15 +18,22 @@ from fishcli.files import open_regular
 
 if TYPE_CHECKING:
     from fishcli.cli.options import SpeakingOptions, TextOptions, VoiceOptions
+    from fishcli.cli.remote import Speaker
+    from fishcli.client.request import Recording
     from fishcli.engine import Engine
     from fishcli.request import Codes, Reference, Script
 
+NPY_MAGIC = b"\x93NUMPY"  # of codes files
 _MAX_TEXT = 4 * text.MAX_CHARACTERS  # bytes; a character has at most four
 
 
 def script(given: TextOptions, speaking: SpeakingOptions) -> Script:
     """Return the text to speak, normalized and cut into chunks. Raises SettingError unless there is one source."""
-    source = _source(given.text, given.file)
+    return prepare(source(given), given, speaking)
+
+
+def prepare(source: str, given: TextOptions, speaking: SpeakingOptions) -> Script:
+    """Return a text normalized and cut into chunks."""
     prepared = text.prepare(source, speaking.chunk_length, speaking.language, given.normalize)
     language = prepared.language
     if given.normalize and any(map(str.isdigit, source)) and not text.can_normalize(language):
@@ -34,7 +42,9 @@ def script(given: TextOptions, speaking: SpeakingOptions) -> Script:
     return prepared
 
 
-def _source(argument: str | None, file: Path | None) -> str:
+def source(given: TextOptions) -> str:
+    """Return the text to speak as it was given. Raises SettingError unless there is one source."""
+    argument, file = given.text, given.file
     if argument is not None and file is not None:
         raise SettingError("TEXT and --file are both given; pass one of them.")
     if file is not None:
@@ -73,17 +83,38 @@ def _read_text(path: Path) -> str:
         raise InputError(f"{source.name}: {error}", field=error.field) from error
 
 
-def references(engine: Engine, given: VoiceOptions) -> list[Reference]:
+def references(engine: Engine, given: VoiceOptions, spoken: Sequence[str] | None = None) -> list[Reference]:
     """Return the references, each with its transcript."""
     from fishcli.request import Reference
 
+    spoken = transcripts(given) if spoken is None else spoken
+    return [Reference(_codes(engine, path), said) for path, said in zip(given.ref or [], spoken, strict=True)]
+
+
+def recordings(given: VoiceOptions, spoken: Sequence[str]) -> tuple[Recording, ...]:
+    """Return the references as a server takes them: the bytes of each file. Raises InputError for codes."""
+    from fishcli.client.request import Recording
+
+    found = []
+    for path, said in zip(given.ref or [], spoken, strict=True):
+        with readable(path, audio.MAX_BYTES) as source, open_regular(source.path) as file:
+            data = file.read(audio.MAX_BYTES + 1)
+        if data.startswith(NPY_MAGIC):
+            raise InputError(f"{source.name} holds codes, which a server does not take.", field="references")
+        if len(data) > audio.MAX_BYTES:
+            raise InputError(f"{source.name} is too large; cut it down to the part you need.", field="references")
+        found.append(Recording(data, said))
+    return tuple(found)
+
+
+def transcripts(given: VoiceOptions) -> list[str]:
+    """Return the transcript of each reference: as typed, else from the file beside it. Warns where there is none."""
     paths = given.ref or []
     for path in paths:
         if not is_stream(path):
             open_regular(path).close()  # a missing file is an error before its transcript is a warning
     typed = [_utf8(said) for said in given.ref_text or []] or [""] * len(paths)
-    spoken = [_transcript(path, said) for path, said in zip(paths, typed, strict=True)]
-    return [Reference(_codes(engine, path), said) for path, said in zip(paths, spoken, strict=True)]
+    return [_transcript(path, said) for path, said in zip(paths, typed, strict=True)]
 
 
 def _codes(engine: Engine, path: Path) -> Codes:
@@ -137,7 +168,7 @@ def _transcript(path: Path, typed: str) -> str:
     return ""
 
 
-def check_language(engine: Engine, language: str) -> None:
+def check_language(engine: Engine | Speaker, language: str) -> None:
     """Warn if the built-in voice gets a text that is not English."""
     if engine.model.built_in and not language.lower().startswith("en"):
         console.warn("The built-in voice speaks English only; `fish download` gets a multilingual model.")

@@ -21,6 +21,7 @@ _COMMANDS = {
     "encode": "vqgan quantize tokenize extract",
     "decode": "vocode vocoder reconstruct",
     "serve": "server api api_server api-server http httpd daemon listen",
+    "client": "api_client api-client request",
     "download": "install pull fetch get models model update",
     "config": "settings setting set configure preferences",
     "doctor": "check info diagnose verify status env",
@@ -28,7 +29,6 @@ _COMMANDS = {
     "completion": "completions complete autocomplete",
 }
 _NOT_HERE = {
-    "There is no client yet; `fish say` speaks from the command line.": "api_client api-client client",
     "There is no web page yet; `fish say` speaks from the command line.": "webui web ui gui gradio run_webui app",
     "There is no library of voices yet; give a recording to `fish say` with --ref.": "voices voice speakers speaker",
     "There are no batch jobs yet; call `fish say` once for each text.": "batch jobs job queue",
@@ -59,6 +59,8 @@ _OPTIONS = {
     "--device cuda": "--cuda --gpu",
     "--device cpu": "--cpu",
     "--seed": "--random-seed --manual-seed -s",
+    "--url": "--server --host --address --endpoint --base-url",
+    "--format": "--response-format --audio-format",
     "--play": "--stream --streaming --speak --listen",
     "--quiet": "--silent --no-progress",
     "--verbose": "--log-level --details",
@@ -66,7 +68,7 @@ _OPTIONS = {
     "--local-dir": "--dir --folder --output-dir --cache-dir --to",
     "--revision": "--branch --tag --commit",
     "--listen": "--host --port --address --bind --server-name --server-port",
-    "--api-key-file": "--key-file --token-file --key --token --password",
+    "--api-key-file": "--api-key --key-file --token-file --key --token --password",
     "--allow-host": "--allowed-hosts --hosts --hostname --domain",
     "--cors": "--cors-origin --cors-origins --allow-origin --origin --origins",
     "--max-text-length": "--max-text --text-length --max-input-length",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +16,8 @@ from fishcli.errors import SettingError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from fishcli.cli.remote import Speaker
+    from fishcli.client.discovery import Identity
     from fishcli.engine import Engine
     from fishcli.request import Reference, Request, Script
 
@@ -96,6 +99,26 @@ def dry_run_option(help: str = "Show the chunks and the output only.") -> Any:
     return typer.Option("-n", "--dry-run", help=help, rich_help_panel=OUTPUT)
 
 
+def api_key_option(panel: str = MODEL, hidden: bool = False) -> Any:
+    """Return the option --api-key-file, for the key of a server."""
+    return typer.Option(
+        "--api-key-file",
+        help="File with the API key; else FISHCLI_API_KEY.",
+        show_default=False,
+        rich_help_panel=panel,
+        metavar="FILE",
+        callback=_not_empty,
+        hidden=hidden,
+    )
+
+
+def typed(ctx: typer.Context, group: type) -> list[str]:
+    """Return the options of a group that stand on the command line, such as `--device`."""
+    names = [field.name for field in dataclasses.fields(group)]
+    sources = ((name, ctx.get_parameter_source(name)) for name in names)
+    return [f"--{name.replace('_', '-')}" for name, source in sources if source and source.name == "COMMANDLINE"]
+
+
 def _not_empty(parameter: typer.CallbackParam, value: Any) -> Any:
     """Reject an empty value, which is a mistake in a script; as a path it is the working folder."""
     given = value if isinstance(value, list | tuple) else [value]
@@ -130,7 +153,7 @@ class ModelOptions:
     kv_memory: Annotated[int | None, setting("kv_memory", MODEL, "MB")] = None
 
     def load(self, max_batch: int | None = None) -> Engine:
-        """Load the engine. Print a note if the built-in voice is used because no model is downloaded."""
+        """Load the engine. Say so if it is the built-in voice because no model is downloaded."""
         with console.status("Loading the model"):
             from fishcli.engine import MAX_BATCH, load
 
@@ -146,11 +169,54 @@ class ModelOptions:
                 max_batch=max_batch or MAX_BATCH,
                 progress=console.converting,
             )
-        if engine.model.built_in and self.checkpoint_path is None:
+        self.say_which(engine.model.built_in)
+        return engine
+
+    def identity(self) -> Identity:
+        """Return the identity of the model, by which a server knows whether it has the same one."""
+        from fishcli.client import discovery
+
+        return discovery.identity(
+            self.checkpoint_path,
+            self.codec_path,
+            device=self.device,
+            dtype="float16" if self.half else self.dtype,
+            quantize=self.quantize,
+            compile=self.compile,
+            threads=self.threads,
+        )
+
+    def say_which(self, built_in: bool) -> None:
+        """Print a note, once, if the built-in voice is used because no model is downloaded."""
+        if built_in and self.checkpoint_path is None:
             console.note_once(
                 "built-in", "This is the built-in voice, an English demo. For the real model: fish download"
             )
-        return engine
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """Whether a server speaks. A local one with the same model is found by itself."""
+
+    server: Annotated[
+        str | None,
+        typer.Option(
+            "--server",
+            help="Speak through this server.",
+            metavar="URL",
+            rich_help_panel=MODEL,
+            show_default=False,
+            callback=_not_empty,
+        ),
+    ] = None
+    no_server: Annotated[
+        bool, typer.Option("--no-server", help="Use no server, not even a local one.", rich_help_panel=MODEL)
+    ] = False
+    api_key_file: Annotated[Path | None, api_key_option(hidden=True)] = None
+
+    def __post_init__(self) -> None:
+        if self.server and self.no_server:
+            raise SettingError("--server and --no-server contradict each other; give one of them.")
 
 
 @dataclass(frozen=True)
@@ -195,7 +261,7 @@ class VoiceOptions:
             counts = f"{len(self.ref or [])} --ref and {len(self.ref_text)} --ref-text"
             raise SettingError(f"Give one --ref-text for each --ref, not {counts}.")
 
-    def check(self, engine: Engine) -> None:
+    def check(self, engine: Engine | Speaker) -> None:
         """Warn if the built-in voice gets references: it moves between its two voices and reaches no third."""
         if engine.model.built_in and self.ref:
             console.warn("The built-in voice cannot clone; run `fish download` first.")
@@ -218,7 +284,9 @@ class SpeakingOptions:
     max_new_tokens: Annotated[int, setting("generate.max_new_tokens", SPEAKING)] = default("generate.max_new_tokens")
     check: Annotated[str, setting("generate.check", SPEAKING)] = default("generate.check")
 
-    def request(self, engine: Engine, script: Script, references: Sequence[Reference], streamed: bool) -> Request:
+    def request(
+        self, engine: Engine | Speaker, script: Script, references: Sequence[Reference], streamed: bool
+    ) -> Request:
         """Return the request with all sampling parameters, so that the seed can be shown.
 
         A chunk that came out wrong is generated again, unless it is `streamed` and may have been heard.

@@ -16,6 +16,7 @@ from fishcli.cli import console
 from fishcli.errors import FishError
 
 if TYPE_CHECKING:
+    from fishcli.cli.remote import Speaker, SpokenStream
     from fishcli.engine import AudioStream, Engine, FrameStream
     from fishcli.request import AudioChunk, Frame, Request, Script
 
@@ -28,7 +29,9 @@ _SETTLED = 1.0  # seconds of work after which its speed is known
 class Progress:
     """Follows one request: `saw` every frame or piece of audio. Live on a terminal, plain lines elsewhere."""
 
-    def __init__(self, engine: Engine, request: Request, stream: FrameStream | AudioStream) -> None:
+    def __init__(
+        self, engine: Engine | Speaker, request: Request, stream: FrameStream | AudioStream | SpokenStream
+    ) -> None:
         self._engine, self._request, self._stream = engine, request, stream
         script = stream.script
         self._spans, seconds = (script.spans, script.seconds) if script else ((), 0.0)
@@ -41,7 +44,7 @@ class Progress:
         self.faults: list[dict[str, object]] = []
 
     def __enter__(self) -> Progress:
-        self._start = time.perf_counter()
+        self._start = self._stream.began
         self._stack = contextlib.ExitStack()
         if console.is_live():
             self._stack.enter_context(console.speaking_bar(self._expected, self._state))

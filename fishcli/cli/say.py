@@ -6,7 +6,9 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from fishcli.cli import console, options, signals
+import typer
+
+from fishcli.cli import options, signals
 from fishcli.cli.app import app, command
 from fishcli.errors import SettingError
 
@@ -14,15 +16,16 @@ if TYPE_CHECKING:
     from fishcli.audio import Encoder
     from fishcli.audio.playback import Player
     from fishcli.cli.outputs import Output
-    from fishcli.engine import Engine
 
 
 @command(app)
 def say(
+    ctx: typer.Context,
     text: options.TextOptions,
     speech: options.SpeakingOptions,
     voice: options.VoiceOptions,
     model: options.ModelOptions,
+    server: options.ServerOptions,
     output: Annotated[
         Path | None, options.output_option(".wav .flac .mp3 .ogg .opus", "out.wav, then out-1.wav, ...")
     ] = None,
@@ -40,9 +43,10 @@ def say(
       echo "From a pipe." | fish say --play
     """
     from fishcli.audio.playback import require_player
-    from fishcli.cli import inputs, outputs, progress
+    from fishcli.cli import inputs, outputs, progress, remote
 
-    script = inputs.script(text, speech)
+    source = inputs.source(text)
+    script = inputs.prepare(source, text, speech)
     files = _files(output, subtype, speech.num_samples, play, force)
     outputs.check(files, [*(voice.ref or []), text.file])
     if dry_run:
@@ -51,17 +55,15 @@ def say(
     outputs.check_writable_all(files)
     if play:
         require_player()
-    engine = model.load()
-    streamed = play or output == Path("-")
-    request = speech.request(engine, script, inputs.references(engine, voice), streamed)
+    streamed, typed = play or output == Path("-"), options.typed(ctx, options.ModelOptions)
+    order = remote.Order(source, script, text, speech, voice, model, server, streamed, typed)
+    engine, request, stream = order.start()
     inputs.check_language(engine, script.language)
     voice.check(engine)
-    with console.status("Loading the model"):
-        stream = engine.speak(request)
     signals.clean_up(saves=bool(files) and str(output) != "-")
     with contextlib.ExitStack() as stack:
         stack.enter_context(stream)
-        sinks = _sinks(stack, engine, files, subtype, play)
+        sinks = _sinks(stack, engine.sample_rate, files, subtype, play)
         seen = stack.enter_context(progress.Progress(engine, request, stream))
         for chunk in stream:
             seen.saw(chunk)
@@ -85,14 +87,13 @@ def _files(output: Path | None, subtype: str | None, samples: int, play: bool, f
 
 
 def _sinks(
-    stack: contextlib.ExitStack, engine: Engine, files: list[Output], subtype: str | None, play: bool
+    stack: contextlib.ExitStack, rate: int, files: list[Output], subtype: str | None, play: bool
 ) -> list[list[Encoder | Player]]:
     """Where the sound of each sample goes."""
     from fishcli.audio import Encoder
     from fishcli.audio.playback import Player
     from fishcli.cli import outputs
 
-    rate = engine.sample_rate
     sinks: list[list[Encoder | Player]] = [[] for _ in range(max(1, len(files)))]
     if play:  # the first to be entered and so the last to end: the files are safe when it fails there
         sinks[0].append(stack.enter_context(Player(rate)))

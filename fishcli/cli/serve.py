@@ -7,7 +7,8 @@ import importlib.util
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +19,7 @@ from fishcli.cli.app import app, command
 from fishcli.errors import FishError, InputError, SettingError
 
 if TYPE_CHECKING:
+    from fishcli.client.discovery import Identity
     from fishcli.engine import Engine
     from fishcli.server.settings import ServerSettings
 
@@ -49,12 +51,13 @@ class ServerOptions:
             raise SettingError(f"--listen must be HOST:PORT, such as 127.0.0.1:8080, not {self.listen!r}.")
         return (match["host"] or "127.0.0.1").strip("[]"), int(match["port"])
 
-    def settings(self, key: str | None) -> ServerSettings:
+    def settings(self, key: str | None, local_key: str) -> ServerSettings:
         """Return the settings of the server."""
         from fishcli.server.settings import ServerSettings
 
         return ServerSettings(
             key=key,
+            local_key=local_key,
             allowed_hosts=tuple(self.allow_host or ()),
             cors_origins=tuple(self.cors or ()),
             max_text_length=self.max_text_length,
@@ -94,6 +97,7 @@ def serve(server: ServerOptions, model: options.ModelOptions, old: OldOptions) -
     """
     _require_extra()
     old.check()
+    from fishcli.client import discovery
     from fishcli.server.app import create_app
     from fishcli.server.drain import Drain
     from fishcli.server.logs import logging_to
@@ -102,17 +106,19 @@ def serve(server: ServerOptions, model: options.ModelOptions, old: OldOptions) -
 
     host, port = server.address
     key = _key(server.api_key_file, old.api_key)
-    if key is None and not is_local(host):
-        console.warn(f"Everyone who can reach {host} may use this server; --api-key-file FILE asks for a key.")
-    settings, drain = server.settings(key), Drain()
+    settings, drain = server.settings(key, local_key := discovery.new_key()), Drain()
+    identity = model.identity()  # of the files before they are read
     with bind(host, port) as bound:  # before the model is loaded: a port in use is told at once
+        if key is None and not is_local(bound):
+            console.warn(f"Everyone who can reach {host} may use this server; --api-key-file FILE asks for a key.")
         engine = model.load(server.max_batch)
         try:
             _warm_up(engine)
             made = create_app(engine, Library(also=(_REFERENCES,)), settings, drain)
             as_json = console.flags.json or not console.stderr.is_terminal
             with logging_to(sys.stderr, as_json, console.flags.debug, console.flags.quiet):
-                code = run(made, bound, settings, drain, _announced)
+                identity = replace(identity, native=engine.plan.native if engine.device.type == "cpu" else None)
+                code = run(made, bound, settings, drain, partial(_announced, local_key, identity))
         finally:
             engine.close()
     raise typer.Exit(code)
@@ -147,9 +153,13 @@ def _warm_up(engine: Engine) -> None:
 
 
 @contextlib.contextmanager
-def _announced(url: str) -> Iterator[None]:
-    """Say where the server listens."""
-    console.note(f"Listening on {url} (documentation at /)")
-    console.result({"url": url})
-    streams.flush()
-    yield
+def _announced(key: str, identity: Identity, url: str) -> Iterator[None]:
+    """Say where the server listens, and announce it to the commands of this user on this machine."""
+    from fishcli.client import discovery
+
+    port = url.removeprefix("http://127.0.0.1:")  # where those commands look for it, and no other address
+    with discovery.announced(int(port), key, identity) if port.isdigit() else contextlib.nullcontext():
+        console.note(f"Listening on {url} (documentation at /)")
+        console.result({"url": url})
+        streams.flush()
+        yield

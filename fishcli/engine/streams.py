@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -88,12 +89,14 @@ class Channel(Generic[T]):
 class Stream(Iterator[T]):
     """Iterates over what the engine makes for one request. Closing it, or dropping it unread, cancels the request.
 
-    Use it from one thread, or close it from another. `seed` repeats the result.
+    Use it from one thread, or close it from another. `seed` repeats the result; `began` is
+    when the request was made, by `time.perf_counter`.
     """
 
     def __init__(self, channel: Channel[T], seed: int = 0, script: Script | None = None) -> None:
         self.seed, self.script = seed, script
         self.channel = channel
+        self.began = time.perf_counter()
         # The model thread holds the channel, not the stream: one that nobody reads any more is collected.
         weakref.finalize(self, channel.cancel).atexit = False
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Iterator
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -26,7 +27,7 @@ _DENIAL = "websocket.http.response"  # the extension with which a WebSocket can 
 
 def guard(app: ASGIApp, settings: ServerSettings, metrics: Metrics) -> ASGIApp:
     """Return an app that lets through to `app` what `settings` allow, and answers everything else itself."""
-    access = Access(settings)
+    access, bodies = Access(settings), _Bodies(settings.max_bodies)
 
     async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -35,14 +36,48 @@ def guard(app: ASGIApp, settings: ServerSettings, metrics: Metrics) -> ASGIApp:
         exchange = Exchange(scope)
         token = logs.request_id.set(exchange.id)
         try:
-            with contextlib.ExitStack() as live:
-                await _Connection(exchange, access, settings, receive, _counted(send, metrics, live)).run(app)
+            with bodies.held() as body, contextlib.ExitStack() as live:
+                counted = _counted(send, metrics, live)
+                await _Connection(exchange, access, settings, body, receive, counted).run(app)
         finally:
             logs.write(exchange)
             metrics.request(exchange.route, exchange.status, exchange.seconds)
             logs.request_id.reset(token)
 
     return guarded
+
+
+class _Bodies:
+    """The bytes of all bodies together: as many clients as there are connections may send large ones at once."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit, self.total = limit, 0
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[_Body]:
+        """Yield the body of a request, whose bytes count until the block ends."""
+        body = _Body(self)
+        try:
+            yield body
+        finally:
+            self.total -= body.size
+
+
+class _Body:
+    """The body of one request as it arrives."""
+
+    def __init__(self, all_bodies: _Bodies) -> None:
+        self.size = 0
+        self._all = all_bodies
+
+    def add(self, size: int, limit: int) -> None:
+        """Count a piece. Raises Refused where this body, or all together, are too large."""
+        self.size += size
+        self._all.total += size
+        if self.size > limit:
+            raise too_large(limit)
+        if self._all.total > self._all.limit:
+            raise Refused(503, "The server is taking too many large bodies; try again later.", retry_after=5)
 
 
 def _counted(send: Send, metrics: Metrics, live: contextlib.ExitStack) -> Send:
@@ -60,11 +95,11 @@ class _Connection:
     """One exchange on its way through: it checks what comes in and completes what goes out."""
 
     def __init__(
-        self, exchange: Exchange, access: Access, settings: ServerSettings, receive: Receive, send: Send
+        self, exchange: Exchange, access: Access, settings: ServerSettings, body: _Body, receive: Receive, send: Send
     ) -> None:
         self._exchange, self._access, self._settings = exchange, access, settings
         self._receive_next, self._send_next = receive, send
-        self._arrived = 0  # bytes of the body
+        self._body = body
         self._body_complete = exchange.live
         self._deadline = time.monotonic() + settings.body_timeout
         self._broken: Refused | None = None  # why the body was not taken
@@ -113,10 +148,11 @@ class _Connection:
         else:
             message = await self._receive_in_time()
         if message["type"] == "http.request":
-            self._arrived += len(message.get("body", b""))
-            if self._arrived > self._settings.max_body:
-                self._broken = too_large(self._settings.max_body)
-                raise self._broken
+            try:
+                self._body.add(len(message.get("body", b"")), self._settings.max_body)
+            except Refused as error:
+                self._broken = error
+                raise
             self._body_complete = not message.get("more_body", False)
         elif not self._exchange.complete:
             self._exchange.gone = message["type"] in ("http.disconnect", "websocket.disconnect")

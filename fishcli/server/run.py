@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import ipaddress
 import os
 import signal
 import socket
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -25,7 +27,6 @@ from fishcli.server.settings import ServerSettings
 _BACKLOG = 1024  # connections that wait to be accepted
 _LEAVING = 2.0  # seconds for answers to end that have been cut
 _LAST_RESORT = 29.0  # seconds after a signal at which the process ends, whatever hangs
-_LOOPBACK = ("localhost", "127.", "::1")
 
 Started = Callable[[str], contextlib.AbstractContextManager[Any]]
 
@@ -57,9 +58,9 @@ def url(bound: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def is_local(host: str) -> bool:
-    """Return whether only this machine can reach a server that listens on a host."""
-    return host.startswith(_LOOPBACK)
+def is_local(bound: socket.socket) -> bool:
+    """Return whether only this machine can reach a server on a bound socket."""
+    return ipaddress.ip_address(bound.getsockname()[0].partition("%")[0]).is_loopback
 
 
 def run(app: ASGIApp, bound: socket.socket, settings: ServerSettings, drain: Drain, started: Started) -> int:
@@ -69,15 +70,14 @@ def run(app: ASGIApp, bound: socket.socket, settings: ServerSettings, drain: Dra
     signal no connection is accepted any more, `drain` starts, and answers in progress have `settings.drain` seconds; a
     second one cuts them. Raises FishError if another server has taken the port meanwhile.
     """
-    server = Server(configured(app, settings), settings, drain)
+    server = Server(configured(app, settings), settings, drain, partial(started, url(bound)))
     try:
         bound.listen(_BACKLOG)
     except OSError as error:
         host, port = bound.getsockname()[:2]
         bound.close()
         raise _cannot_listen(error, host, port) from error
-    with started(url(bound)):
-        server.run([bound])
+    server.run([bound])
     return server.code
 
 
@@ -112,15 +112,27 @@ def _cannot_listen(error: OSError, host: str, port: int) -> FishError:
 class Server(uvicorn.Server):
     """uvicorn's server with an end that answers in progress can see coming, and that comes."""
 
-    def __init__(self, config: uvicorn.Config, settings: ServerSettings, drain: Drain) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        settings: ServerSettings,
+        drain: Drain,
+        running: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext,
+    ) -> None:
         super().__init__(config)
         self.code = 0
-        self._settings, self._drain = settings, drain
+        self._settings, self._drain, self._started = settings, drain, running
+        self._while_running = contextlib.ExitStack()
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until the end."""
         async with _running(sweep(self.server_state, self._settings)):
             await super().serve(sockets)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to take requests, and tell: whoever hears of the server may already send it a signal."""
+        await super().startup(sockets)
+        self._while_running.enter_context(self._started())
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -148,6 +160,7 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept nothing more, let answers end, cut those that do not, and stop the app."""
+        self._while_running.close()
         for server in self.servers:
             server.close()
         for each in sockets or []:

@@ -77,6 +77,8 @@ class TTSRequest(Body):
     voice prompt is always cached.
     """
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"text": "Hello, world!"}]})
+
     text: str = Field(examples=["Hello, world!"])
     format: Literal["wav", "pcm", "mp3", "opus", "flac"] = "wav"
     sample_rate: int | None = Field(None, description="Hz; null: 44,100, and 48,000 for opus.", ge=8000, le=96_000)
@@ -124,6 +126,10 @@ class TTSRequest(Body):
 
 class SpeechRequest(Body):
     """A text to speak, by OpenAI's API. `model` may be anything; `instructions` are taken and change nothing."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"model": "fish-speech-1.5", "input": "Hello, world!", "voice": "default"}]}
+    )
 
     model: str = Field(examples=["fish-speech-1.5"])
     input: str = Field(max_length=MAX_SPEECH_INPUT, examples=["Hello, world!"])

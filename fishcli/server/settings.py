@@ -19,13 +19,14 @@ class ServerSettings:
     local_key: str | None = None  # of the programs of this user on this machine, beside `key`
     allowed_hosts: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
-    max_text_length: int = 20_000  # characters of a request
+    max_text_length: int = 20_000  # characters of a request; 0: no limit of the server's own
     max_queue: int = 64  # requests that wait for their turn; a further one gets 429
     max_live: int = 64  # open WebSockets
     max_connections: int = 800  # of all kinds; a further one gets 503
     max_head: int = 32 * 2**10  # request line and headers
     max_message: int = 8 * 2**20  # of a WebSocket
     max_body: int = 64 * 2**20
+    max_bodies: int = 512 * 2**20  # of all requests together
     max_audio_seconds: float = 300.0  # of a recording
     head_timeout: float = 10.0  # for the head of a request to arrive
     body_timeout: float = 60.0  # for its body

@@ -23,9 +23,9 @@ def router(service: Service) -> APIRouter:
 
     @routes.post("/v1/health", operation_id="post_health")
     @routes.get("/v1/health")
-    async def health() -> dict[str, str]:
-        """Tell that the server answers."""
-        return {"status": "ok"}
+    async def health() -> JSONResponse:
+        """Tell that the server answers, and with X-Sample-Rate the rate (Hz) of the model itself."""
+        return JSONResponse({"status": "ok"}, headers={"X-Sample-Rate": str(service.engine.sample_rate)})
 
     @routes.get("/v1/ready", responses=_READY)
     async def ready() -> Response:
