@@ -10,6 +10,9 @@ import warnings
 
 import numpy as np
 import pytest
+
+pytest.importorskip("fastapi")
+
 from conftest import TINY
 from serving import serving
 from sounds import encoded

@@ -1,8 +1,12 @@
 """The API against its own document, and against bodies of any kind. Longer runs are programs: fuzz_api, fuzz_bodies."""
 
+import pytest
+
+pytest.importorskip("fastapi")
+pytest.importorskip("schemathesis")
+
 import fuzz_api
 import fuzz_bodies
-import pytest
 
 
 @pytest.mark.parametrize("number", [200, pytest.param(2_000, marks=pytest.mark.slow)])
