@@ -65,6 +65,7 @@ def _serve(pipe: Connection, folder: Path, checkpoint: Path | None) -> None:
 
         checkpoint = folder / "checkpoint"
         main([str(checkpoint), "--size", "micro"])
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # as `fish serve` does
     errors: list[str] = []
     handler = logging.Handler(logging.ERROR)
     handler.setFormatter(logging.Formatter())
