@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-
-import uvicorn
 
 from fishcli.engine import Engine
 from fishcli.server.app import create_app
+from fishcli.server.drain import Drain
+from fishcli.server.run import Server as UvicornServer
+from fishcli.server.run import bind, configured, url
 from fishcli.server.settings import ServerSettings
 from fishcli.voices import Library
 
@@ -38,16 +39,17 @@ def serving(
     engine: Engine, folder: Path, settings: ServerSettings | None = None, also: Sequence[Path] = ()
 ) -> Iterator[Server]:
     """Serve an engine and the voices of a folder, and of more that are only read, on a free port of loopback."""
-    library = Library(folder, also)
-    app = create_app(engine, library, settings)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off", timeout_graceful_shutdown=1))
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="server")
-        thread.start()
-        try:
-            while not server.started:
-                time.sleep(0.01)
-            yield Server(f"http://127.0.0.1:{listening.getsockname()[1]}", engine, library)
-        finally:
-            server.should_exit = True
-            thread.join()
+    library, drain = Library(folder, also), Drain()
+    settings = replace(settings or ServerSettings(), drain=1)
+    bound = bind("127.0.0.1", 0)
+    server = UvicornServer(configured(create_app(engine, library, settings, drain), settings), settings, drain)
+    bound.listen()
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, name="server")
+    thread.start()
+    try:
+        while not server.started:
+            time.sleep(0.01)
+        yield Server(url(bound), engine, library)
+    finally:
+        server.should_exit = True
+        thread.join()

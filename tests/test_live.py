@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+import httpx
 import numpy as np
 import ormsgpack
 import pytest
@@ -150,6 +153,57 @@ def test_one_socket_too_many_is_429(server):
         pass
     assert refused.value.response.status_code == 429
     assert int(refused.value.response.headers["Retry-After"]) >= 1
+
+
+def figure(server: Server, name: str) -> int:
+    """A figure of the server's own."""
+    text = httpx.get(f"{server.url}/metrics").text
+    return int(float(re.search(rf"^{name} (\S+)$", text, re.M)[1]))
+
+
+def until(condition: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if condition():
+            return
+        time.sleep(0.02)
+    pytest.fail("it never came")
+
+
+def test_an_utterance_has_a_place_while_there_is_text_to_speak(server):
+    with session(server) as socket:
+        send(socket, start())
+        assert figure(server, "fishcli_requests_running") == 0
+        for _ in range(2):
+            send(socket, text("One two three four five six seven eight nine ten. "), FLUSH)
+            assert receive(socket)["event"] == "audio"
+            until(lambda: figure(server, "fishcli_requests_running") == 0)
+
+
+def test_utterances_wait_for_their_turn_as_requests_do(micro, tmp_path):
+    settings, long = ServerSettings(max_queue=1), text("One two three four five six seven. " * 20)
+    with serving(load(micro, threads=1, max_batch=1), tmp_path, settings) as server, session(server) as first:
+        send(first, start(max_new_tokens=0), long, FLUSH)
+        assert receive(first)["event"] == "audio"
+        with session(server) as second:
+            send(second, start(), text("One two three."), STOP)
+            until(lambda: figure(server, "fishcli_queue_length") == 1)
+            with session(server) as third:
+                send(third, start(), text("One two three."), STOP)
+                assert "waiting" in finish(third)[1]["message"]
+            first.close()
+            assert finish(second)[1]["reason"] == "stop"
+        assert server.idle()
+
+
+def test_a_client_that_leaves_while_it_waits_leaves_the_queue(micro, tmp_path):
+    long = text("One two three four five six seven. " * 20)
+    with serving(load(micro, threads=1, max_batch=1), tmp_path) as server, session(server) as first:
+        send(first, start(max_new_tokens=0), long, FLUSH)
+        assert receive(first)["event"] == "audio"
+        with session(server) as second:
+            send(second, start(), text("One two three."))
+            until(lambda: figure(server, "fishcli_queue_length") == 1)
+        until(lambda: figure(server, "fishcli_queue_length") == 0)
 
 
 def test_a_client_that_leaves_stops_the_model(server):

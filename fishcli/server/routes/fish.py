@@ -17,7 +17,7 @@ from fishcli.server.errors import Refused
 from fishcli.server.metrics import SpeechTimer
 from fishcli.server.openapi import body, sound
 from fishcli.server.schemas import TTSRequest
-from fishcli.server.speech import Order, Piece, Service, speak
+from fishcli.server.speech import Order, Piece, Service, Utterance, speak
 
 _RETRIES = 2  # of a chunk that came out wrong, where nobody has heard it
 
@@ -70,7 +70,7 @@ def answer(service: Service, asked: TTSRequest, spoken_order: Order) -> Response
     headers = {"X-Seed": str(spoken_order.sampling.seed), "X-Sample-Rate": str(form.sample_rate)}
 
     def pieces(timer: SpeechTimer) -> AsyncGenerator[bytes]:
-        heard = speak(service, spoken_order, timer)
+        heard = speak(service, Utterance(service, spoken_order), timer)
         if asked.stream_format == "sse":
             return sse.events(heard, len(asked.text), described=True)
         return data(heard)
