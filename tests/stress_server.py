@@ -36,7 +36,7 @@ import ormsgpack
 import soundfile
 from rude_clients import TEXT, Visit, visit
 from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage
 
 WAV_HEADER = 44
 STREAM_SIZES = (4_294_967_076, 4_294_967_040)
@@ -297,6 +297,8 @@ async def _waits(url: str, spoken: bool) -> str:
         return "left alone"
     except ConnectionClosed as closed:
         return f"live: closed with {closed.rcvd.code if closed.rcvd else 'nothing'}"
+    except (InvalidHandshake, InvalidMessage, OSError):  # the signal was faster
+        return "live: not opened"
 
 
 # WAV.
