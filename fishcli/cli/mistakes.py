@@ -21,6 +21,7 @@ _COMMANDS = {
     "encode": "vqgan quantize tokenize extract",
     "decode": "vocode vocoder reconstruct",
     "serve": "server api api_server api-server http httpd daemon listen",
+    "webui": "web ui gui gradio run_webui run-webui app page browser",
     "client": "api_client api-client request",
     "download": "install pull fetch get models model update",
     "config": "settings setting set configure preferences",
@@ -29,7 +30,6 @@ _COMMANDS = {
     "completion": "completions complete autocomplete",
 }
 _NOT_HERE = {
-    "There is no web page yet; `fish say` speaks from the command line.": "webui web ui gui gradio run_webui app",
     "There is no library of voices yet; give a recording to `fish say` with --ref.": "voices voice speakers speaker",
     "There are no batch jobs yet; call `fish say` once for each text.": "batch jobs job queue",
 }
