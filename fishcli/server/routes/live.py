@@ -99,7 +99,7 @@ class Session:
         finally:
             receiving.cancel()
             ending.cancel()
-        return _event(receiving.result())
+        return await _event(receiving.result())
 
     async def _end_text(self) -> None:
         """Speak the text so far to its end, where an utterance is in progress."""
@@ -171,11 +171,12 @@ class Session:
             await asyncio.wait({self._speaking})
 
 
-def _event(message: Message) -> dict[str, Any]:
+async def _event(message: Message) -> dict[str, Any]:
     """Return the event in a message of the socket. Raises WebSocketDisconnect, and InputError for what is none."""
     if message["type"] == "websocket.disconnect":
         raise WebSocketDisconnect(message.get("code") or 1000)
-    event = bodies.from_msgpack(message["bytes"]) if message.get("bytes") is not None else None
+    data: bytes | None = message.get("bytes")
+    event = None if data is None else await bodies.off_loop(data, lambda: bodies.from_msgpack(data))
     if not isinstance(event, dict):
         raise InputError("A message must be a msgpack map, in a binary frame.", field="event")
     return event
