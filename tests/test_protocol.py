@@ -166,3 +166,15 @@ def test_clients_that_vanish_leave_nothing(server):
             gone.recv(1000)
     wait(lambda: len(server.seen) == 20)
     wait(lambda: server.connections == 0)
+
+
+def test_a_client_that_asks_for_pongs_and_reads_none_is_cut_off():
+    ping = b"\x89\xfd\0\0\0\0" + b"x" * 125
+    upgrade = b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "
+    settings = dataclasses.replace(QUICK, send_timeout=60.0)  # so that it is not the sweep that cuts it off
+    with running(settings) as server, opened(server) as greedy:
+        greedy.sendall(b"GET /live HTTP/1.1\r\nHost: localhost\r\n" + upgrade + b"x" * 22 + b"==\r\n\r\n")
+        assert b" 101 " in greedy.recv(4096)
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            greedy.sendall(ping * 200_000)  # 26 MB
+        wait(lambda: server.connections == 0)

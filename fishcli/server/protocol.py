@@ -24,6 +24,7 @@ from fishcli.server.guards import RESET
 from fishcli.server.settings import ServerSettings
 
 _TICKS = 8  # sweeps in the shortest deadline
+_UNREAD = 2**20  # bytes of pongs and sound in our hands, of which sound is 96 KiB at most
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -161,6 +162,12 @@ class WebSocket(WebSocketsSansIOProtocol):
         """Take over the connection."""
         super().connection_made(transport)
         self._unsent = _Unsent(transport, self.loop.time(), self.settings.send_timeout)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the client sends. One that asks for pongs without reading them is cut off: they pile up here."""
+        super().data_received(data)
+        if self.transport.get_write_buffer_size() > _UNREAD:
+            self.transport.abort()
 
     def check(self, now: float) -> None:
         """Close the connection if it is overdue."""
