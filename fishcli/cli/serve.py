@@ -133,7 +133,7 @@ def _require_extra() -> None:
 def _key(file: Path | None, given: str | None) -> str | None:
     """Return the key that clients must send: of the file, else as given, else of the environment."""
     if file is None and given is not None:
-        if not given or not given.isascii() or not given.isprintable() or " " in given:
+        if not keys.is_key(given):
             raise InputError("The API key must be letters, digits and signs.")
         return given
     if file is not None and sys.platform != "win32" and file.exists() and file.stat().st_mode & 0o077:
