@@ -80,3 +80,14 @@ def test_what_cannot_be_used_is_refused_by_name(server, route, body, field):
     assert answer.status_code == 400
     assert answer.json().keys() == {"status", "message"}
     assert answer.json()["message"].startswith(field)
+
+
+def test_work_that_takes_too_long_is_ended(micro, tmp_path):
+    recording = encoded(np.random.default_rng(0).uniform(-0.5, 0.5, 20 * RATE).astype(np.float32), RATE)
+    body = {"audios": [base64.b64encode(recording).decode()] * 8}
+    with serving(load(micro, threads=1), tmp_path, ServerSettings(request_timeout=0.01)) as running:
+        answer = post(running, "encode", body)
+        assert answer.status_code == 503
+        assert "0.01 seconds" in answer.json()["message"]
+        assert running.app.state.service.admission.running == 0
+        assert running.idle()
