@@ -14,6 +14,8 @@ from websockets.sync.client import ClientConnection, connect
 
 from fishcli.engine import load
 from fishcli.request import Request, SamplingParams, TextFeed
+from fishcli.server.routes.fish import order
+from fishcli.server.schemas import TTSRequest
 from fishcli.server.settings import ServerSettings
 
 START = {"text": "", "format": "pcm", "seed": 7, "max_new_tokens": 12, "retries": 0}
@@ -157,3 +159,26 @@ def test_a_client_that_leaves_stops_the_model(server):
         send(socket, start(max_new_tokens=0), text("One two three four five six seven. " * 12), FLUSH)
         assert receive(socket)["event"] == "audio"
     assert server.idle()
+
+
+def test_a_failure_that_nobody_expected_finishes_with_an_error_and_the_socket_goes_on(server, monkeypatch, caplog):
+    def fail(request: Request) -> None:
+        raise RuntimeError("secret detail")
+
+    with session(server) as socket:
+        with monkeypatch.context() as broken:
+            broken.setattr(server.engine, "speak", fail)
+            send(socket, start())
+            _, end = finish(socket)
+        assert (end["reason"], end["status"]) == ("error", 500)
+        assert "secret" not in end["message"]
+        send(socket, start(), text("One two three."), STOP)
+        assert finish(socket)[1]["reason"] == "stop"
+    assert [each.message for each in caplog.records if each.levelname == "ERROR"] == ["internal error"]
+
+
+def test_the_sound_of_a_live_wav_does_not_wait_for_a_retry(server):
+    service = server.app.state.service
+    asked = TTSRequest(text="", format="wav")
+    assert order(service, asked).retries == 2
+    assert order(service, asked, TextFeed()).retries == 0

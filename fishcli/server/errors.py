@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 from starlette.responses import JSONResponse
 
 from fishcli.errors import FishError, is_out_of_memory
+
+log = logging.getLogger(__name__)
 
 # The routes of OpenAI's API; all others have Fish Speech's.
 _OPENAI = ("/v1/audio/", "/v1/models", "/v1/voices")
@@ -70,3 +73,12 @@ def shown(error: BaseException) -> FishError:
     if is_out_of_memory(error):
         return Refused(503, "The server is out of memory; try a shorter text, or later.", retry_after=5)
     raise error
+
+
+def said(error: Exception) -> FishError:
+    """Return an error as a client may see it. One that nobody expected is logged, and is an internal one."""
+    try:
+        return shown(error)
+    except Exception as unknown:
+        log.error("internal error", exc_info=unknown)
+        return internal()

@@ -53,6 +53,7 @@ Language = Annotated[str | None, BeforeValidator(_language)]
 Texts = Annotated[list[str], Field(fail_fast=True)]
 Binaries = Annotated[list[Binary], Field(fail_fast=True)]
 Numbers = Annotated[list[int], Field(fail_fast=True)]
+Codes = Annotated[list[Numbers], Field(fail_fast=True)]
 
 
 class Body(BaseModel):
@@ -99,7 +100,7 @@ class TTSRequest(Body):
     streaming: bool = Field(False, description="For wav: send it as it is made, with a header without a length.")
     stream_format: Literal["audio", "sse"] = "audio"
     reference_id: str | Texts | None = Field(None, description="A voice of the library.")
-    references: Annotated[list[ReferenceAudio], Field(fail_fast=True)] = Field([], max_length=MAX_REFERENCES)
+    references: list[ReferenceAudio] = Field([], max_length=MAX_REFERENCES, fail_fast=True)
     prosody: Prosody | None = None
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, gt=0, le=1)
@@ -162,9 +163,7 @@ class EncodeRequest(Body):
 class DecodeRequest(Body):
     """Codes to decode: `tokens[i]` has a list of frames for each codebook."""
 
-    tokens: Annotated[list[Annotated[list[Numbers], Field(fail_fast=True)]], Field(fail_fast=True)] = Field(
-        min_length=1, max_length=MAX_REFERENCES
-    )
+    tokens: list[Codes] = Field(min_length=1, max_length=MAX_REFERENCES, fail_fast=True)
 
 
 class VoiceChanges(Body):

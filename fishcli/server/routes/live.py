@@ -15,7 +15,7 @@ from starlette.websockets import WebSocketDisconnect, WebSocketState
 from fishcli.errors import FishError, InputError
 from fishcli.request import TextFeed
 from fishcli.server import bodies
-from fishcli.server.errors import Refused, refusal, shown
+from fishcli.server.errors import Refused, refusal, said
 from fishcli.server.routes.fish import check_length, order
 from fishcli.server.schemas import StartEvent, TextEvent
 from fishcli.server.speech import Order, Service, speak
@@ -151,9 +151,12 @@ class Session:
                         await self._send({"event": "audio", "audio": piece.data[start : start + _MESSAGE]})
             timer.end("done")
             await self._send({"event": "finish", "reason": "stop"})
+        except WebSocketDisconnect:
+            timer.end("disconnect")
         except Exception as error:
-            timer.end("error")
-            await self._finish(shown(error))
+            known = said(error)
+            timer.failed(known)
+            await self._finish(known)
         finally:
             timer.end("disconnect")
             self._feed = None
