@@ -118,7 +118,7 @@ def serve(server: ServerOptions, model: options.ModelOptions, old: OldOptions) -
             as_json = console.flags.json or not console.stderr.is_terminal
             with logging_to(sys.stderr, as_json, console.flags.debug, console.flags.quiet):
                 identity = replace(identity, native=engine.plan.native if engine.device.type == "cpu" else None)
-                code = run(made, bound, settings, drain, partial(_announced, local_key, identity))
+                code = run(made, bound, settings, drain, partial(_announced, local_key, identity), lambda: engine.fault)
         finally:
             engine.close()
     raise typer.Exit(code)

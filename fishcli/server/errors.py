@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse
 
-from fishcli.errors import FishError, is_out_of_memory
+from fishcli.errors import EngineClosed, FishError, is_out_of_memory
 
 log = logging.getLogger(__name__)
 
@@ -57,13 +57,20 @@ def is_openai(path: str) -> bool:
 
 def body(path: str, error: FishError) -> dict[str, Any]:
     """Return the body of an error: Fish Speech's, which has exactly two keys, or OpenAI's."""
-    message = str(error).encode("utf-8", "backslashreplace").decode()  # a name may hold half of a character
+    message = sentence(error)
     if not is_openai(path):
         named = not error.field or error.field in message
         return {"status": error.status, "message": message if named else f"{error.field}: {message}"}
     kind = _KINDS.get(error.status, "server_error" if error.status >= 500 else "invalid_request_error")
     param = _PARAMS.get(error.field, error.field) or None
     return {"error": {"message": message, "type": kind, "param": param, "code": None}}
+
+
+def sentence(error: FishError) -> str:
+    """Return what a client may read of an error. What an engine has died of is for the log."""
+    if isinstance(error, EngineClosed):
+        return "The engine has stopped."
+    return str(error).encode("utf-8", "backslashreplace").decode()  # a name may hold half of a character
 
 
 def shown(error: BaseException) -> FishError:

@@ -15,7 +15,7 @@ from starlette.websockets import WebSocketDisconnect, WebSocketState
 from fishcli.errors import FishError, InputError
 from fishcli.request import TextFeed
 from fishcli.server import bodies
-from fishcli.server.errors import Refused, refusal, said
+from fishcli.server.errors import Refused, refusal, said, sentence
 from fishcli.server.routes.fish import check_length, order
 from fishcli.server.schemas import StartEvent, TextEvent
 from fishcli.server.speech import Order, Service, speak
@@ -163,7 +163,7 @@ class Session:
 
     async def _finish(self, error: FishError) -> None:
         with contextlib.suppress(RuntimeError, WebSocketDisconnect):  # it has left
-            await self._send({"event": "finish", "reason": "error", "message": str(error), "status": error.status})
+            await self._send({"event": "finish", "reason": "error", "message": sentence(error), "status": error.status})
 
     async def _send(self, event: dict[str, Any]) -> None:
         await self._socket.send_bytes(ormsgpack.packb(event))
