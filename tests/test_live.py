@@ -147,6 +147,18 @@ def test_an_idle_socket_is_closed_and_one_that_waits_for_text_is_not(server):
         assert finish(waiting)[1]["reason"] == "stop"
 
 
+def test_a_text_that_does_not_go_on_is_ended(micro, tmp_path):
+    with serving(load(micro, threads=1), tmp_path, ServerSettings(request_timeout=0.3)) as running:
+        with session(running) as socket:
+            send(socket, start(), text("One two three"))
+            sound, end = finish(socket)
+            assert len(sound) > 1000
+            assert end["reason"] == "stop"
+            with pytest.raises(ConnectionClosed):
+                socket.recv(timeout=20)
+        assert running.idle()
+
+
 def test_one_socket_too_many_is_429(server):
     with session(server), session(server), pytest.raises(InvalidStatus) as refused, session(server):
         pass

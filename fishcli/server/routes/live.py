@@ -63,6 +63,7 @@ class Session:
         self._service, self._socket = service, websocket
         self._feed: TextFeed | None = None  # of the utterance in progress
         self._speaking: asyncio.Task[None] | None = None
+        self._sent = 0  # events
 
     async def run(self) -> None:
         """Take events until the client leaves, or sends none while nothing is spoken."""
@@ -90,10 +91,11 @@ class Session:
         try:
             while not receiving.done():
                 speaking = {self._speaking} if self._speaking and not self._speaking.done() else set()
-                idle = None if speaking else self._service.settings.live_idle
+                settings, sent = self._service.settings, self._sent
+                idle = settings.request_timeout if speaking else settings.live_idle
                 waiting = {receiving, ending, *speaking}
                 done, _ = await asyncio.wait(waiting, timeout=idle, return_when=asyncio.FIRST_COMPLETED)
-                if not done or (ending in done and not receiving.done()):
+                if (not done and self._sent == sent) or (ending in done and not receiving.done()):
                     await self._end_text()
                     return None
         finally:
@@ -167,6 +169,7 @@ class Session:
 
     async def _send(self, event: dict[str, Any]) -> None:
         await self._socket.send_bytes(ormsgpack.packb(event))
+        self._sent += 1
 
     async def _stop_speaking(self) -> None:
         if self._speaking is not None and not self._speaking.done():
