@@ -178,3 +178,22 @@ def test_a_client_that_asks_for_pongs_and_reads_none_is_cut_off():
         with pytest.raises((ConnectionResetError, BrokenPipeError)):
             greedy.sendall(ping * 200_000)  # 26 MB
         wait(lambda: server.connections == 0)
+
+
+@pytest.mark.parametrize("method", [b"GET", b"POST"])
+@pytest.mark.parametrize("body", [b"Content-Length: 3\r\n\r\nabc", b"Transfer-Encoding: chunked\r\n\r\n"])
+def test_a_websocket_whose_handshake_has_a_body_is_closed(server, method, body):
+    head = HEAD.removeprefix(b"GET / ") + b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
+    with opened(server) as connection:
+        connection.sendall(method + b" /live " + head + body)
+        assert b" 101 " not in rest(connection)
+    wait(lambda: server.connections == 0)
+
+
+def test_a_body_of_two_lengths_is_refused_and_what_follows_is_not_read(server):
+    lengths = b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\nContent-Type: application/json\r\n\r\n"
+    with opened(server) as connection:
+        connection.sendall(b"POST /v1/tts HTTP/1.1\r\nHost: localhost\r\n" + lengths + b"0\r\n\r\n" + HEAD + b"\r\n")
+        answers = rest(connection)
+    assert status(answers) == 400
+    assert answers.count(b"HTTP/1.1 ") == 1

@@ -161,7 +161,8 @@ class WebSocket(WebSocketsSansIOProtocol):
     def connection_made(self, transport: Any) -> None:
         """Take over the connection."""
         super().connection_made(transport)
-        self._unsent = _Unsent(transport, self.loop.time(), self.settings.send_timeout)
+        self._began = self.loop.time()
+        self._unsent = _Unsent(transport, self._began, self.settings.send_timeout)
 
     def data_received(self, data: bytes) -> None:
         """Take what the client sends. One that asks for pongs without reading them is cut off: they pile up here."""
@@ -170,8 +171,9 @@ class WebSocket(WebSocketsSansIOProtocol):
             self.transport.abort()
 
     def check(self, now: float) -> None:
-        """Close the connection if it is overdue."""
-        if self._unsent.is_stuck(now):
+        """Close the connection if it is overdue: also one whose handshake does not come to its end."""
+        is_late = not self.handshake_complete and now - self._began > self.settings.head_timeout
+        if is_late or self._unsent.is_stuck(now):
             self.transport.abort()
 
     def shutdown(self) -> None:
