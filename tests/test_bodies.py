@@ -34,6 +34,8 @@ def nested(depth: int) -> list:
         b"9" * 10_000,
         b"\x00",
         rb'{"text": "\ud800"}',
+        b'{"text": "\xed\xa0\x80"}',
+        rb'{"text": "\ud800"}'.decode().encode("utf-16"),
     ],
 )
 def test_what_is_no_json_is_refused(data):

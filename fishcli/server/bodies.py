@@ -53,7 +53,7 @@ def from_json(data: bytes) -> Any:
     if sum(map(data.count, (b",", b"[", b"{"))) > MAX_VALUES:  # a value of two bytes would take a hundred
         raise _too_many()
     try:
-        value = json.loads(data, parse_constant=_no_number)
+        value = json.loads(data.decode("utf-8-sig"), parse_constant=_no_number)  # bytes may be UTF-16 to it
         if b"\\u" in data:  # it may be half of a character
             json.dumps(value, ensure_ascii=False).encode()
     except RecursionError as error:
