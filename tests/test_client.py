@@ -398,3 +398,11 @@ def test_a_socks_proxy_needs_a_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "socksio", None)
     monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1")
     assert "pip install 'httpx[socks]'" in str(failure("http://example.invalid"))
+
+
+def test_a_server_that_does_not_prove_itself_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr(http, "_PROVING", 0.2)
+    with scripted(lambda asked, connection: server.gone.wait(30)) as server, FishClient(server.url) as client:
+        with pytest.raises(NetworkError, match="sent nothing for too long"):
+            client.prove("secret")
+        server.gone.set()

@@ -28,6 +28,7 @@ from fishcli.errors import FishError, NetworkError, SettingError
 log = logging.getLogger(__name__)
 
 PROOF = "X-Fish-Proof"  # the header in which a server proves that it knows its key
+_PROVING = 5.0  # seconds until a server on this machine has proven itself; a stopped one never does
 _CONNECT = 10.0  # seconds until a connection stands
 _PATIENCE = 1800.0  # seconds until an answer that is sent whole starts
 _SILENCE = 120.0  # seconds without a byte of a streamed answer, which a slow machine may need before the first
@@ -90,7 +91,7 @@ class FishClient:
         connection has ended: another program may listen on the port by then.
         """
         nonce = secrets.token_hex(16)
-        with self._ask("GET", f"/v1/health?nonce={nonce}", _SMALL) as answer:
+        with self._ask("GET", f"/v1/health?nonce={nonce}", _SMALL, timeouts={"read": _PROVING}) as answer:
             answer.read()
         expected = hmac.new(secret.encode(), nonce.encode(), "sha256").hexdigest()
         if not hmac.compare_digest(answer.headers.get(PROOF, "").encode(), expected.encode()):
