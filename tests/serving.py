@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from fastapi import FastAPI
+
 from fishcli.engine import Engine
 from fishcli.server.app import create_app
 from fishcli.server.drain import Drain
@@ -19,10 +21,10 @@ from fishcli.voices import Library
 
 
 class Server:
-    """A running server, its engine and its library."""
+    """A running server, its engine, its library and its app."""
 
-    def __init__(self, url: str, engine: Engine, library: Library) -> None:
-        self.url, self.engine, self.library = url, engine, library
+    def __init__(self, url: str, engine: Engine, library: Library, app: FastAPI) -> None:
+        self.url, self.engine, self.library, self.app = url, engine, library, app
 
     def idle(self, seconds: float = 5.0) -> bool:
         """Whether the engine has nothing to do, now or after some seconds at most."""
@@ -42,14 +44,15 @@ def serving(
     library, drain = Library(folder, also), Drain()
     settings = replace(settings or ServerSettings(), drain=1)
     bound = bind("127.0.0.1", 0)
-    server = UvicornServer(configured(create_app(engine, library, settings, drain), settings), settings, drain)
+    app = create_app(engine, library, settings, drain)
+    server = UvicornServer(configured(app, settings), settings, drain)
     bound.listen()
     thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, name="server")
     thread.start()
     try:
         while not server.started:
             time.sleep(0.01)
-        yield Server(url(bound), engine, library)
+        yield Server(url(bound), engine, library, app)
     finally:
         server.should_exit = True
         thread.join()
