@@ -6,7 +6,7 @@ import base64
 import binascii
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from fishcli.errors import SettingError
 from fishcli.request import CHUNK_LENGTHS, MAX_RETRIES, SamplingParams
@@ -57,9 +57,14 @@ Codes = Annotated[list[Numbers], Field(fail_fast=True)]
 
 
 class Body(BaseModel):
-    """The base of all bodies: no NaN, no infinity, no text that is not Unicode."""
+    """The base of all bodies: no NaN, no infinity, and null is the default, as some clients send every field."""
 
     model_config = ConfigDict(allow_inf_nan=False, extra="ignore", populate_by_name=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, value: Any) -> Any:
+        return {name: each for name, each in value.items() if each is not None} if isinstance(value, dict) else value
 
 
 class ReferenceAudio(Body):
