@@ -18,6 +18,7 @@ from hub_server import Hub
 
 from fishcli.checkpoints.local import REPO
 from fishcli.cli.main import app
+from fishcli.voices import Library
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -174,6 +175,11 @@ def test_examples_of_a_help_page(path, tmp_path, environment, request):
     """In an empty folder: they use no file that they do not make."""
     (tmp_path / "empty").mkdir()
     command = pages()[path]
+    if path.startswith("fish voices ") and "anna" in command and "add" not in command and "freeze" not in command:
+        kept = Library(Path(environment["FISHCLI_DATA_DIR"]) / "voices")
+        kept.add(
+            [(TINY / "reference.wav").read_bytes()], [(TINY / "reference.lab").read_text()], title="anna", id="anna"
+        )
     if path == "fish client":
         address = request.getfixturevalue("served")
         command = re.sub(r"--url \S+", f"--url http://{address}", command).replace("--voice anna", "")
