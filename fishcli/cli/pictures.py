@@ -30,13 +30,11 @@ def waveform(samples: Samples, columns: int, rows: int) -> list[str]:
 
 
 def curve(values: npt.NDArray[np.floating], columns: int, rows: int, lowest: float, highest: float) -> list[str]:
-    """Return values (n,) on a logarithmic scale as lines; NaN leaves a gap."""
+    """Return values (n,) on a logarithmic scale as lines; NaN, and what is lower or higher, leaves a gap."""
     dots = _canvas(columns, rows)
     height, width = dots.shape
-    known = np.flatnonzero(~np.isnan(values))
-    if not known.size:
-        return _lines(dots)
-    share = np.log(np.clip(values[known], lowest, highest) / lowest) / np.log(highest / lowest)
+    known = np.flatnonzero((values >= lowest) & (values <= highest))
+    share = np.log(values[known] / lowest) / np.log(highest / lowest)
     across = np.minimum(known * width // len(values), width - 1)
     dots[np.rint((height - 1) * (1 - share)).astype(int), across] = True
     return _lines(dots)

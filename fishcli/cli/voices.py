@@ -157,8 +157,8 @@ def play(name: Name) -> None:
     from fishcli.audio.playback import Player, require_player
     from fishcli.cli import adding, library
 
-    require_player()
     known, voice = library.find(name)
+    require_player()
     sounds = [audio.read(data, adding.RATE, name=each.name) for each, data in known.contents(voice)]
     signals.clean_up()
     with Player(adding.RATE) as player:
