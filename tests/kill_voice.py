@@ -1,8 +1,8 @@
 """Kill additions to the voice library at many points with SIGKILL: `python tests/kill_voice.py [500]`, offline.
 
-Each round a forked process adds, changes, renames or removes a voice and is killed at one of the points where it opens, moves
-or removes a file. Then the library must list whole voices alone, before or after the change, and the next writer must
-leave nothing of the killed one.
+Each round a forked process adds, changes, renames or removes a voice and is killed at one of the points where it opens,
+moves or removes a file. Then the library must list whole voices alone, before or after the change, and the next writer
+must leave nothing of the killed one.
 """
 
 import os

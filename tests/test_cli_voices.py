@@ -182,6 +182,18 @@ def test_list_and_show_tell_all_of_a_voice(fish, anna, tmp_path):
     assert one["pitch"] == pytest.approx(155, abs=2)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="such names cannot be")
+def test_the_name_of_a_file_does_nothing_to_a_terminal(fish, tmp_path):
+    folder = tmp_path / "references" / "a\x1b[2Jb"
+    folder.mkdir(parents=True)
+    (folder / "c\x1b]0;d.wav").write_bytes(sounds.encoded(SPEECH, RATE))
+    (name,) = [voice.name for voice in Library.of_user().list()]
+    for line in (["list"], ["show", name], ["rm", name], ["export", name]):
+        ran = fish("voices", *line)
+        assert "\x1b" not in ran.out + ran.err
+    assert "\x1b" not in fish("say", "Hi.", "--voice", name, "--max-new-tokens", 5).err
+
+
 @pytest.mark.parametrize(("width", "colour"), [(30, True), (40, False), (80, True), (120, False), (200, True)])
 def test_a_terminal_gets_waveform_and_pitch(fish, anna, monkeypatch, width, colour):
     screen = io.StringIO()

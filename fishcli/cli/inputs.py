@@ -97,9 +97,11 @@ def sources(given: ReferenceOptions, voice: str | None = None) -> list[Source]:
         spoken = zip(given.ref or [], transcripts(given), strict=True)
         return [Source(path, str(path), said) for path, said in spoken]
     from fishcli.cli import library
+    from fishcli.voices import printable
 
     known, found = library.find(voice)
-    return [Source(data, f"{each.name} of the voice {found.name}", each.text) for each, data in known.contents(found)]
+    kept = known.contents(found)
+    return [Source(data, f"{printable(each.name)} of the voice {found.name}", each.text) for each, data in kept]
 
 
 def references(engine: Engine, given: Sequence[Source]) -> list[Reference]:

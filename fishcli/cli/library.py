@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
-from fishcli.voices import Library, Voice, VoiceExists, VoiceMissing, is_id
+from fishcli.voices import Library, Voice, VoiceExists, VoiceMissing, is_id, printable
 
 
 def find(name: str) -> tuple[Library, Voice]:
@@ -31,6 +31,11 @@ def new_id(library: Library, name: str) -> str | None:
     if known.writable:
         raise VoiceExists(f"There is a voice {known.name} already; choose another name, or remove it first.")
     return name if is_id(name) else None  # it hides the one that is only read
+
+
+def path(voice: Voice) -> str:
+    """Return where a voice lies; the name of a folder may hold what a terminal would obey."""
+    return printable(str(voice.folder))
 
 
 def as_dict(voice: Voice) -> dict[str, Any]:

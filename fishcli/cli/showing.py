@@ -11,7 +11,7 @@ from fishcli import audio
 from fishcli.audio import condition, pitch
 from fishcli.cli import adding, console, pictures
 from fishcli.errors import InputError
-from fishcli.voices import Recording
+from fishcli.voices import Recording, printable
 
 _WIDEST, _NARROWEST = 120, 40  # columns
 _MARGIN = 7  # columns, for labels such as "500 Hz"
@@ -22,23 +22,23 @@ class Shown:
     """A recording, measured."""
 
     def __init__(self, recording: Recording, data: bytes) -> None:
-        self._recording = recording
-        self._samples = audio.read(data, adding.RATE, name=recording.name)
+        self._name, self._text = printable(recording.name), recording.text
+        self._samples = audio.read(data, adding.RATE, name=self._name)
         if not self._samples.any():
-            raise InputError(f"{recording.name} contains only silence; replace it.")
+            raise InputError(f"{self._name} contains only silence; replace it.")
         self._condition = condition.measure(self._samples, adding.RATE)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the entry of the recording for --json."""
-        checked = adding.Checked(self._recording.name, b"", self._recording.text, "", self._condition)
+        checked = adding.Checked(self._name, b"", self._text, "", self._condition)
         entry = checked.as_dict()
         del entry["text_from"]
         return {"name": entry.pop("input"), **entry}
 
     def draw(self) -> None:
         """Print the recording; where stdout shows no pictures, its figures and text alone."""
-        had, text = self._condition, self._recording.text
-        console.listing(f"\n{self._recording.name}: {adding.described(had)}\n{text or 'no text'}")
+        had = self._condition
+        console.listing(f"\n{self._name}: {adding.described(had)}\n{self._text or 'no text'}")
         for each in condition.complaints(had):
             console.listing(f"It {each}.")
         if console.draws():

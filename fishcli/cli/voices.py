@@ -141,7 +141,7 @@ def show(name: Name) -> None:
     console.result({**library.as_dict(voice), "recordings": [each.as_dict() for each in shown]})
     if console.flags.json:
         return
-    console.listing(f"{voice.name}: {_summary(voice)}\n{voice.folder}")
+    console.listing(f"{voice.name}: {_summary(voice)}\n{library.path(voice)}")
     for each in shown:
         each.draw()
 
@@ -156,10 +156,11 @@ def play(name: Name) -> None:
     from fishcli import audio
     from fishcli.audio.playback import Player, require_player
     from fishcli.cli import adding, library
+    from fishcli.voices import printable
 
     known, voice = library.find(name)
     require_player()
-    sounds = [audio.read(data, adding.RATE, name=each.name) for each, data in known.contents(voice)]
+    sounds = [audio.read(data, adding.RATE, name=printable(each.name)) for each, data in known.contents(voice)]
     signals.clean_up()
     with Player(adding.RATE) as player:
         for samples in sounds:
@@ -211,7 +212,7 @@ def rm(
     for known, voice in found:
         if not dry_run:
             known.remove(voice.id)
-        console.note(f"{'Would remove' if dry_run else 'Removed'} {voice.name} ({voice.folder}).")
+        console.note(f"{'Would remove' if dry_run else 'Removed'} {voice.name} ({library.path(voice)}).")
     console.result({"removed": [] if dry_run else [voice.id for _, voice in found]})
 
 

@@ -11,6 +11,7 @@ from fishcli.voices.voice import (
     VoiceReadOnly,
     check_id,
     is_id,
+    printable,
 )
 
 __all__ = [
@@ -25,5 +26,6 @@ __all__ = [
     "check_id",
     "export_voice",
     "is_id",
+    "printable",
     "read_export",
 ]
