@@ -55,6 +55,12 @@ def pages() -> dict[str, str]:
     return found
 
 
+def run_elsewhere(path: str) -> bool:
+    """Return whether the examples of a page are some of those of another one, in the same order."""
+    script = pages()[path]
+    return any(f"{script}\n" in f"{other}\n" and other != script for other in pages().values())
+
+
 LONG = re.compile("bench.*--(size full|quality|serve)")
 COMMANDS = commands()
 ADDRESS = "127.0.0.1:8080"  # of the server in every example
@@ -168,7 +174,7 @@ def test_command(command, folder, environment, request):
     [
         pytest.param(each, marks=pytest.mark.slow if each == "fish bench" else ())
         for each in pages()
-        if each != "fish serve"  # whose examples run until they are stopped
+        if each != "fish serve" and not run_elsewhere(each)  # the former run until they are stopped
     ],
 )
 def test_examples_of_a_help_page(path, tmp_path, environment, request):

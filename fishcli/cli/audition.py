@@ -100,8 +100,8 @@ def freeze(
     """Keep a sample that you like as a voice: its sound and its text.
 
     Examples:
-      fish voices audition "Thank you for coming." --num-samples 1
-      fish voices freeze anna audition-1.wav
+      fish voices audition "Thank you for coming." --num-samples 2
+      fish voices freeze anna audition-2.wav
     """
     from fishcli.cli import inputs
 
