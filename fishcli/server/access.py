@@ -114,6 +114,9 @@ class Access:
 
     def _check_body(self, exchange: Exchange) -> None:
         lengths = exchange.header(b"content-length")
+        if lengths and exchange.header(b"transfer-encoding"):  # a proxy may see another end of it than we do
+            said = "A request has a Content-Length or a Transfer-Encoding, not both."
+            raise Refused(400, said, headers={"Connection": "close"})
         length = int(lengths[0]) if lengths and lengths[0].isascii() and lengths[0].isdigit() else 0
         if length > self._settings.max_body:
             raise too_large(self._settings.max_body)
