@@ -61,6 +61,7 @@ def test_a_recording_is_added_with_the_text_beside_it(fish, library):
     (voice,) = library.list()
     ((recording, data),) = library.contents(voice)
     assert (voice.id, voice.title, recording.name, recording.text) == ("anna", "anna", "00.wav", TEXT)
+    assert voice.languages == ("en",)
     kept, rate = sounds.decoded(data)
     assert rate == 44_100
     assert len(kept) / rate == pytest.approx(5.82 + 0.5, abs=0.05)

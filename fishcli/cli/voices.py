@@ -106,6 +106,7 @@ def add(
 def keep(name: str, recordings: list[Path], texts: list[str], language: str | None, trim: bool, dry_run: bool) -> None:
     """Add a voice to the library, and report the condition of its recordings."""
     from fishcli.cli import adding, library
+    from fishcli.text import guess_language
     from fishcli.voices import Library
 
     known = Library.of_user()
@@ -119,8 +120,8 @@ def keep(name: str, recordings: list[Path], texts: list[str], language: str | No
         console.result({"name": name, "path": str(known.folder), **entries})
         return
     signals.clean_up(saves=True)
-    languages = [language] if language else []
     files, said = [each.data for each in made], [each.text for each in made]
+    languages = [language] if language else sorted({guess_language(each) for each in said if each})
     voice = known.add(files, said, title=name, id=id, languages=languages)
     signals.saved()
     console.note(f"Added {name}; speak with it: --voice {_quoted(name)}")
