@@ -21,10 +21,10 @@ from fishcli.voices import Library
 
 
 class Server:
-    """A running server, its engine and its library."""
+    """A running server, its engine, its library and its app."""
 
-    def __init__(self, url: str, engine: Engine, library: Library) -> None:
-        self.url, self.engine, self.library = url, engine, library
+    def __init__(self, url: str, engine: Engine, library: Library, app: FastAPI) -> None:
+        self.url, self.engine, self.library, self.app = url, engine, library, app
 
     def idle(self, seconds: float = 5.0) -> bool:
         """Whether the engine has nothing to do, now or after some seconds at most."""
@@ -60,7 +60,7 @@ def serving(
     try:
         while not server.started:
             time.sleep(0.01)
-        yield Server(url(bound), engine, library)
+        yield Server(url(bound), engine, library, app)
     finally:
         server.should_exit = True
         thread.join()

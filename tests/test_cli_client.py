@@ -220,6 +220,13 @@ def test_a_key_file_that_holds_no_key(fish, text):
     assert "key must hold an API key alone" in ran.err
 
 
+def test_a_key_of_the_environment_that_no_header_can_hold(fish, monkeypatch):
+    monkeypatch.setenv("FISHCLI_API_KEY", "two words")
+    ran = fish("client", "Hi.")
+    assert ran.code == 1
+    assert "FISHCLI_API_KEY must hold an API key" in ran.err
+
+
 JSON = "application/json"
 FAILURES = {
     "no key": (
@@ -377,6 +384,20 @@ def test_say_sends_recordings_to_the_local_server(say, found):
     assert "a local server speaks" in say(*words, "-o", "a.wav").err
     say(*words, "-o", "b.wav", "--no-server")
     assert Path("a.wav").read_bytes() == Path("b.wav").read_bytes()
+
+
+def test_say_sends_a_voice_of_the_library_to_the_local_server(say, found):
+    Path("references/anna").mkdir(parents=True)
+    soundfile.write("references/anna/a.wav", SOUND, 22_050)
+    Path("references/anna/a.lab").write_text(HI)
+    words = ("Hi.", "--voice", "anna", "-v")
+    assert "a local server speaks" in say(*words, "-o", "a.wav").err
+    say(*words, "-o", "b.wav", "--no-server")
+    say("Hi.", "--ref", "references/anna/a.wav", "-o", "d.wav", "--no-server")
+    assert Path("a.wav").read_bytes() == Path("b.wav").read_bytes() == Path("d.wav").read_bytes()
+    Path("references/anna/a.lab").unlink()
+    ran = say(*words, "-o", "a.wav")
+    assert ran.err.count("has no transcript") == 1
 
 
 def test_say_and_client_do_not_import_torch(found, micro, tmp_path):

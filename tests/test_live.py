@@ -17,6 +17,8 @@ from websockets.sync.client import ClientConnection, connect
 
 from fishcli.engine import load
 from fishcli.request import Request, SamplingParams, TextFeed
+from fishcli.server.routes.fish import order
+from fishcli.server.schemas import TTSRequest
 from fishcli.server.settings import ServerSettings
 
 START = {"text": "", "format": "pcm", "seed": 7, "max_new_tokens": 12, "retries": 0}
@@ -148,6 +150,18 @@ def test_an_idle_socket_is_closed_and_one_that_waits_for_text_is_not(server):
         assert finish(waiting)[1]["reason"] == "stop"
 
 
+def test_a_text_that_does_not_go_on_is_ended(micro, tmp_path):
+    with serving(load(micro, threads=1), tmp_path, ServerSettings(request_timeout=0.3)) as running:
+        with session(running) as socket:
+            send(socket, start(), text("One two three"))
+            sound, end = finish(socket)
+            assert len(sound) > 1000
+            assert end["reason"] == "stop"
+            with pytest.raises(ConnectionClosed):
+                socket.recv(timeout=20)
+        assert running.idle()
+
+
 def test_one_socket_too_many_is_429(server):
     with session(server), session(server), pytest.raises(InvalidStatus) as refused, session(server):
         pass
@@ -213,14 +227,24 @@ def test_a_client_that_leaves_stops_the_model(server):
     assert server.idle()
 
 
-def test_an_error_that_nobody_expected_ends_the_utterance_and_is_logged(server, caplog, monkeypatch):
-    def broken(request):
-        raise ZeroDivisionError("a secret of ours")
+def test_a_failure_that_nobody_expected_finishes_with_an_error_and_the_socket_goes_on(server, monkeypatch, caplog):
+    def fail(request: Request) -> None:
+        raise RuntimeError("secret detail")
 
-    monkeypatch.setattr(server.engine, "speak", broken)
     with session(server) as socket:
-        send(socket, start(), text("One."), STOP)
-        _, end = finish(socket)
-    assert (end["reason"], end["status"]) == ("error", 500)
-    assert "secret" not in end["message"]
-    assert "ZeroDivisionError" in caplog.text
+        with monkeypatch.context() as broken:
+            broken.setattr(server.engine, "speak", fail)
+            send(socket, start())
+            _, end = finish(socket)
+        assert (end["reason"], end["status"]) == ("error", 500)
+        assert "secret" not in end["message"]
+        send(socket, start(), text("One two three."), STOP)
+        assert finish(socket)[1]["reason"] == "stop"
+    assert [each.message for each in caplog.records if each.levelname == "ERROR"] == ["internal error"]
+
+
+def test_the_sound_of_a_live_wav_does_not_wait_for_a_retry(server):
+    service = server.app.state.service
+    asked = TTSRequest(text="", format="wav")
+    assert order(service, asked).retries == 2
+    assert order(service, asked, TextFeed()).retries == 0

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 SERVER = "Server"
 _EXTRA = ("fastapi", "multipart", "ormsgpack", "prometheus_client", "uvicorn", "websockets")
 _LISTEN = re.compile(r"(?:(?P<host>\[[^]]*\]|[^:]*):)?(?P<port>[0-9]{1,5})")
-_REFERENCES = Path("references")  # where the documentation of Fish Speech keeps voices
 
 
 @dataclass(frozen=True)
@@ -129,13 +128,14 @@ def run(
     engine = model.load(max_batch)
     try:
         _warm_up(engine)
-        made = create_app(engine, Library(also=(_REFERENCES,)), settings, drain)
+        made = create_app(engine, Library.of_user(), settings, drain)
         if page:
             page.mount(made, engine)
         as_json = console.flags.json or not console.stderr.is_terminal
         with logging_to(sys.stderr, as_json, console.flags.debug, console.flags.quiet):
             identity = replace(identity, native=engine.plan.native if engine.device.type == "cpu" else None)
-            return run_app(made, bound, settings, drain, partial(_announced, settings.local_key or "", identity, page))
+            started = partial(_announced, settings.local_key or "", identity, page)
+            return run_app(made, bound, settings, drain, started, lambda: engine.fault)
     finally:
         engine.close()
 
@@ -149,7 +149,7 @@ def require_extra() -> None:
 def key_of_clients(file: Path | None, given: str | None) -> str | None:
     """Return the key that clients must send: of the file, else as given, else of the environment."""
     if file is None and given is not None:
-        if not given or not given.isascii() or not given.isprintable() or " " in given:
+        if not keys.is_key(given):
             raise InputError("The API key must be letters, digits and signs.")
         return given
     if file is not None and sys.platform != "win32" and file.exists() and file.stat().st_mode & 0o077:

@@ -90,8 +90,8 @@ class Channel(Generic[T]):
 class Stream(Iterator[T]):
     """Iterates over what the engine makes for one request. Closing it, or dropping it unread, cancels the request.
 
-    Use it from one thread, or close it from another. `seed` repeats the result; `began` is
-    when the request was made, by `time.perf_counter`.
+    Use it from one thread, or close it from another. `seed` repeats the result; `began` is when the request was made,
+    by `time.perf_counter`.
     """
 
     def __init__(self, channel: Channel[T], seed: int = 0, script: Script | None = None) -> None:

@@ -53,7 +53,7 @@ class Answer(Response):
         try:
             timer.end(await self._watch(working, leaving, timer))
         except Exception as error:
-            timer.end("error")
+            timer.failed(error)
             if self._started:
                 raise Cut(str(error)) from error
             await refusal(scope["path"], shown(error))(scope, receive, send)

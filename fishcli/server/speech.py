@@ -183,6 +183,8 @@ async def speak(service: Service, utterance: Utterance, timer: SpeechTimer) -> A
         while (piece := await service.in_thread(next, pieces, None)) is not None:
             if piece.chunk is not None:
                 timer.audio(len(piece.chunk.samples) / service.engine.sample_rate / order.speed)
+                if piece.chunk.ended is not None and isinstance(order.text, TextFeed):
+                    timer.pause()
             yield piece
     finally:
         utterance.close()

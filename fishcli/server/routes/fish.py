@@ -47,6 +47,7 @@ def check_length(service: Service, text: str, field: str = "text") -> None:
 def order(service: Service, asked: TTSRequest, feed: TextFeed | None = None) -> Order:
     """Return what a request asks for; its text may arrive by a feed. Raises FishError that names a field."""
     prosody = asked.prosody
+    unheard = asked.whole and feed is None  # until it is complete
     return Order(
         feed or asked.text,
         asked.sampling,
@@ -60,7 +61,7 @@ def order(service: Service, asked: TTSRequest, feed: TextFeed | None = None) -> 
         language=asked.language,
         normalize=asked.normalize,
         check=asked.check,
-        retries=asked.retries if asked.retries is not None else _RETRIES * asked.whole,
+        retries=asked.retries if asked.retries is not None else _RETRIES * unheard,
     )
 
 
@@ -87,7 +88,7 @@ def sound_format(service: Service, asked: TTSRequest) -> audio.SoundFormat:
         codec_rate=service.engine.sample_rate,
         mp3_bitrate=asked.mp3_bitrate,
         opus_bitrate=asked.opus_bitrate,
-        subtype=asked.subtype if asked.format in ("wav", "pcm") else None,
+        subtype=None if asked.subtype == "PCM_16" else asked.subtype,  # the default, which an MP3 has no need of
     )
 
 

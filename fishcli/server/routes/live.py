@@ -18,7 +18,7 @@ from fishcli.request import TextFeed
 from fishcli.server import bodies
 from fishcli.server.admission import Place
 from fishcli.server.answers import put
-from fishcli.server.errors import Refused, internal, refusal, shown
+from fishcli.server.errors import Refused, refusal, said, sentence
 from fishcli.server.routes.fish import check_length, order
 from fishcli.server.schemas import StartEvent, TextEvent
 from fishcli.server.speech import Service, Utterance, speak
@@ -77,6 +77,7 @@ class Session:
         self._utterance: Utterance | None = None
         self._place: Place | None = None
         self._speaking: asyncio.Task[None] | None = None
+        self._sent = 0  # events
 
     async def run(self) -> None:
         """Take events until the client leaves, sends none while nothing is spoken, or the server ends."""
@@ -102,7 +103,7 @@ class Session:
 
     async def _work(self) -> None:
         while (message := await self._next()) is not None:
-            await self._take(_event(message))
+            await self._take(await _event(message))
 
     async def _next(self) -> Message | None:
         """Return the next message; None where none has come for too long, or the server ends."""
@@ -111,11 +112,11 @@ class Session:
         try:
             while not receiving.done():
                 waiting: set[asyncio.Future[Any]] = {receiving, ending}
-                idle: float | None = self._service.settings.live_idle
+                idle, sent = self._service.settings.live_idle, self._sent
                 if self._speaking is not None and not self._speaking.done():
-                    waiting, idle = {*waiting, self._speaking}, None
+                    waiting, idle = {*waiting, self._speaking}, self._service.settings.request_timeout
                 done, _ = await asyncio.wait(waiting, timeout=idle, return_when=asyncio.FIRST_COMPLETED)
-                if not done or (ending in done and not receiving.done()):
+                if (not done and self._sent == sent) or (ending in done and not receiving.done()):
                     await self._end_text()
                     return None
         finally:
@@ -189,8 +190,9 @@ class Session:
         except WebSocketDisconnect:
             timer.end("disconnect")
         except Exception as error:
-            timer.end("error")
-            await self._finish(_told(error))
+            known = said(error)
+            timer.failed(known)
+            await self._finish(known)
         finally:
             timer.end("disconnect")
             watching.cancel()
@@ -200,7 +202,7 @@ class Session:
 
     async def _finish(self, error: FishError) -> None:
         with contextlib.suppress(RuntimeError, WebSocketDisconnect):  # it has left
-            await self._send({"event": "finish", "reason": "error", "message": str(error), "status": error.status})
+            await self._send({"event": "finish", "reason": "error", "message": sentence(error), "status": error.status})
 
     async def _send(self, event: dict[str, Any]) -> None:
         data = {"type": "websocket.send", "bytes": ormsgpack.packb(event)}
@@ -208,6 +210,7 @@ class Session:
             await self._socket.send(data)
         else:
             await put(self._socket.send, data, self._place)
+        self._sent += 1
 
     async def _stop_speaking(self) -> None:
         if self._speaking is not None:
@@ -223,18 +226,10 @@ async def _cancelled(*tasks: asyncio.Future[None]) -> None:
     await asyncio.wait(tasks)
 
 
-def _told(error: Exception) -> FishError:
-    """Return an error as a client may see it. One that nobody expected is logged: a client always hears of the end."""
-    try:
-        return shown(error)
-    except Exception as unexpected:
-        log.error("internal error", exc_info=unexpected)
-        return internal()
-
-
-def _event(message: Message) -> dict[str, Any]:
+async def _event(message: Message) -> dict[str, Any]:
     """Return the event in a message of the socket. Raises InputError for what is none."""
-    event = bodies.from_msgpack(message["bytes"]) if message.get("bytes") is not None else None
+    data: bytes | None = message.get("bytes")
+    event = None if data is None else await bodies.off_loop(data, lambda: bodies.from_msgpack(data))
     if not isinstance(event, dict):
         raise InputError("A message must be a msgpack map, in a binary frame.", field="event")
     return event
