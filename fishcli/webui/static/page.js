@@ -3,12 +3,13 @@
 import { ask, events, useKey } from "./api.js";
 import { fromBase64 } from "./files.js";
 import { LANGUAGES, choose, element, label, labelled, language } from "./labels.js";
-import { drawWaveform } from "./pictures.js";
+import { drawWaveform, peaksOf } from "./pictures.js";
 import { item } from "./result.js";
 import "./voice.js";
 
 const RATE = 44100; // Hz
 const SHOWN = 50; // results in the history
+const REDRAWN = 80; // ms after which the waveform is drawn again
 let speaking = null; // the utterance in progress
 
 /** The bar on top: the language of the page, and the API key where one is needed. */
@@ -45,9 +46,9 @@ class Output extends HTMLElement {
   /** Show how an utterance goes, until it is over. */
   follow(utterance) {
     const draw = () => {
-      drawWaveform(this.canvas, utterance.pieces, utterance.player.heard);
+      drawWaveform(this.canvas, utterance.peaks, utterance.player.heard / utterance.player.length);
       this.figures.textContent = utterance.figures;
-      if (speaking === utterance) requestAnimationFrame(draw);
+      if (speaking === utterance) setTimeout(draw, REDRAWN);
     };
     draw();
   }
@@ -65,8 +66,8 @@ class Utterance {
     this.began = performance.now();
     this.abort = new AbortController();
     this.player = new Player(RATE); // browsers let a click start sound, so it is made here
-    this.pieces = []; // samples
-    this.pcm = []; // the same as bytes
+    this.pcm = []; // pieces of sound, 16 bits a sample
+    this.peaks = []; // of the same
     this.codes = []; // a list of frames for each codebook
     this.frames = 0;
     this.first = this.made = null; // ms from the start to the first sound, and to the newest one
@@ -101,7 +102,7 @@ class Utterance {
     const samples = samplesOf(bytes);
     const wait = this.player.add(this.player.piece(samples));
     this.first ??= this.made + 1000 * wait;
-    this.pieces.push(samples);
+    this.peaks.push(...peaksOf(samples));
     this.pcm.push(bytes);
   }
 

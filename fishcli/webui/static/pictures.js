@@ -2,6 +2,7 @@
 
 const WINDOW = 2048; // samples, as the codec has it
 const BANDS = 160;
+const STEP = 256; // samples of a peak
 const FLOOR = 1e-5;
 const DECADES = 3.5; // between the loudest and black
 
@@ -16,26 +17,29 @@ function prepared(canvas) {
   return { context, width, height };
 }
 
-/** Draw the peaks of pieces of samples, up to `heard` samples in the stronger colour. */
-export function drawWaveform(canvas, pieces, heard) {
-  const { context, width, height } = prepared(canvas);
-  const total = pieces.reduce((sum, piece) => sum + piece.length, 0);
-  const peaks = new Float32Array(Math.max(1, Math.floor(width / 2)));
-  let at = 0;
-  for (const piece of pieces) {
-    for (let index = 0; index < piece.length; index += 8, at += 8) {
-      const column = Math.min(peaks.length - 1, Math.floor((at * peaks.length) / total));
-      peaks[column] = Math.max(peaks[column], Math.abs(piece[index]));
-    }
-    at += piece.length - 8 * Math.ceil(piece.length / 8);
-  }
-  const style = getComputedStyle(canvas);
-  peaks.forEach((peak, column) => {
-    const played = ((column + 0.5) * total) / peaks.length < heard;
-    context.fillStyle = style.getPropertyValue(played ? "--fish-accent" : "--fish-soft");
-    const tall = Math.max(1, Math.min(1, peak) * height);
-    context.fillRect(2 * column, (height - tall) / 2, 1.5, tall);
+/** Return the loudest sample, without its sign, of each `STEP` samples. */
+export function peaksOf(samples) {
+  const peaks = new Float32Array(Math.ceil(samples.length / STEP));
+  samples.forEach((sample, index) => {
+    const at = Math.floor(index / STEP);
+    peaks[at] = Math.max(peaks[at], Math.abs(sample));
   });
+  return Array.from(peaks);
+}
+
+/** Draw the peaks of a sound; the heard part of it, from 0 to 1, in the stronger colour. */
+export function drawWaveform(canvas, peaks, heard) {
+  const { context, width, height } = prepared(canvas);
+  const columns = Math.max(1, Math.floor(width / 2));
+  const style = getComputedStyle(canvas);
+  const [accent, soft] = [style.getPropertyValue("--fish-accent"), style.getPropertyValue("--fish-soft")];
+  for (let column = 0; column < columns; column++) {
+    const from = Math.floor((column * peaks.length) / columns);
+    const to = Math.max(from + 1, Math.floor(((column + 1) * peaks.length) / columns));
+    const tall = Math.max(1, Math.min(1, Math.max(0, ...peaks.slice(from, to))) * height);
+    context.fillStyle = (column + 0.5) / columns < heard ? accent : soft;
+    context.fillRect(2 * column, (height - tall) / 2, 1.5, tall);
+  }
 }
 
 /** Draw the mel spectrogram of samples: low tones at the bottom, loud ones light. */
