@@ -27,7 +27,7 @@ from fishcli.engine.executor import Executor
 from fishcli.engine.loading import Model
 from fishcli.engine.prepared import Prepared, no_room
 from fishcli.engine.scheduler import Scheduler
-from fishcli.engine.streams import AudioStream, Channel, FrameStream, Stream
+from fishcli.engine.streams import AudioStream, Channel, FrameStream, Later, Stream
 from fishcli.engine.tasks import DecodeTask, PieceTask, SpeechTask
 from fishcli.engine.vocoder import Decode, Vocoder
 from fishcli.engine.worker import Worker
@@ -38,6 +38,7 @@ from fishcli.lm.settings import LMSettings
 from fishcli.lm.tokenizer import Tokenizer
 from fishcli.request import Codes, Request, Samples, SamplingParams, TextFeed, as_codes, as_samples
 from fishcli.runners.base import Runner
+from fishcli.runners.cuda_codec import RecordedDecoder, RecordedStream
 from fishcli.runners.native_codec import NativeDecoder
 from fishcli.runners.plan import Plan, kv_positions, make_plan
 
@@ -217,7 +218,7 @@ class Engine:
         return self._parts.codec
 
     @property
-    def decoder(self) -> Firefly | NativeDecoder:
+    def decoder(self) -> Firefly | NativeDecoder | RecordedDecoder:
         """The codec's decoder."""
         return self._parts.decoder
 
@@ -274,8 +275,10 @@ class Engine:
     def _stream_decoder(self) -> Decode:
         """Return a streaming decoder of one sample: the next codes (K, t) -> their samples."""
         self._load("decoder")
-        stream, device = self._parts.decoder.stream(), self.device
-        return lambda codes: _to_numpy(stream.push(torch.from_numpy(codes).to(device)))
+        stream = self._parts.decoder.stream()
+        if isinstance(stream, RecordedStream):
+            return lambda codes: Later(stream.begin(torch.from_numpy(codes))).then(_to_numpy)
+        return lambda codes: _to_numpy(stream.push(torch.from_numpy(codes)))
 
 
 def _executor(parts: Model) -> Executor:
