@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -131,6 +131,12 @@ def decode_step(task: Task, batch: int, between: Callable[[], object] = lambda: 
         between()
     spread = Spread.of(times)
     return DecodeStep(batch, context, spread, spread.rate(batch))
+
+
+def saturation(steps: Sequence[DecodeStep]) -> int:
+    """Return the smallest batch at which the frames/s are within a tenth of the most: more sequences gain no more."""
+    most = max(step.frames_per_second.median for step in steps)
+    return min(step.batch for step in steps if step.frames_per_second.median >= 0.9 * most)
 
 
 def _batch(task: Task, column: Tensor, position: int, slots: Tensor) -> Batch:
