@@ -117,6 +117,9 @@ def test_one_graph_serves_every_step(model, compiled, counter):
 def test_a_sequence_needs_one_graph_and_so_does_the_next(model, compiled, counter):
     np.testing.assert_array_equal(alone(compiled), alone(Eager(model)))
     assert counter.frame_count == PARTS
+    cache = compiled.cache(777)  # a KV cache of another length
+    compiled.step(cache, rows_at(model, 5))
+    assert counter.frame_count == PARTS
 
 
 def test_the_layers_of_a_stack_share_what_is_compiled(micro, counter):

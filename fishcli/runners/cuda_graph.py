@@ -92,17 +92,17 @@ class Compiled(Eager):
         if bucket in frames:
             return frames[bucket](batch)
         frame = Frame(self.model, cache, bucket, self._backend)
-        result = self._compile(frame, cache, batch)
+        result = self._compile(frame, batch)
         frames[bucket] = frame
         return result
 
-    def _compile(self, frame: Frame, cache: KVCache, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _compile(self, frame: Frame, batch: Batch) -> tuple[Tensor, Tensor]:
         """Run the first step of a bucket: compiled now, or found compiled in the cache folder; and record it."""
         # torch keeps there what it compiles, under its own keys; its default folder is lost at a restart.
         folder = Path(os.path.realpath(files.folder("cache")), "compiled")
         if trust.is_private(folder):  # torch runs what it finds there
             os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
-        mark = folder / f"{self._key(cache, frame.bucket)}.done"
+        mark = folder / f"{self._key(frame.bucket)}.done"
         if not mark.exists():
             log.info("Compiling the decode step for this GPU: about a minute, once. The next run starts without it.")
         limits = {"recompile_limit": _MAX_GRAPHS, "accumulated_recompile_limit": _MAX_GRAPHS}
@@ -118,12 +118,12 @@ class Compiled(Eager):
         log.debug("compiled %s: %s", mark.stem, dict(torch._dynamo.utils.counters["inductor"]))
         return result
 
-    def _key(self, cache: KVCache, bucket: _Bucket) -> str:
+    def _key(self, bucket: _Bucket) -> str:
         """Return a name for what a graph is made from; only the announcement depends on it."""
         m = self.model
         device = torch.cuda.get_device_name(m.device) if m.device.type == "cuda" else m.device.type
         dtypes = sorted({str(weight.dtype) for weight in m.parameters()})  # and so the quantization
-        shapes = cache.positions, *bucket, m.settings, m.codes, m.semantic
+        shapes = *bucket, m.settings, m.codes, m.semantic
         digest = hashlib.sha256(repr((torch.__version__, device, dtypes, shapes)).encode())
         for source in _SOURCES:
             digest.update((Path(__file__).parents[1] / f"{source}.py").read_bytes())
@@ -138,16 +138,20 @@ class Frame:
         self._model, self._spare = model, cache.positions - 1
         # Layer by layer: of one tensor, the compiler would copy a layer at each step.
         self._layers = list(zip(model.layers, cache.keys.unbind(0), cache.values.unbind(0), strict=True))
+        for _, *layer in self._layers:  # what is compiled serves a KV cache of any length
+            for tensor in layer:
+                torch._dynamo.mark_dynamic(tensor, 1)
         fast = model.fast_cache(bucket.batch)
         fast_keys, fast_values = fast.keys.zero_().unbind(0), fast.values.zero_().unbind(0)
         self._fast_layers = list(zip(model.fast_layers, fast_keys, fast_values, strict=True))
         self._fast_indices = list(_fast_indices(model, bucket.batch))
         self._inputs, self._batch = _inputs(model, bucket.batch)
-        self._compiled = _Parts.compiled(backend, alone=bucket.batch == 1)
+        self._backend = backend
         self._recording: Recording[Tensor] | None = None
 
     def record(self, recorder: Recorder, batch: Batch) -> tuple[Tensor, Tensor]:
         """Make a frame, and record how."""
+        self._compiled = _Parts.compiled(self._backend, alone=self.bucket.batch == 1)
         self._fill(batch)
         self._recording = recorder.record(self._work)
         self._receiver = Receiver(self._recording.result)
