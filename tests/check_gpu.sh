@@ -3,14 +3,13 @@
 #
 # It makes the full-size random checkpoint, runs `pytest -m cuda` and `fish bench` with and without --compile, and writes
 # check_gpu.json and check_gpu.md into the folder (./check_gpu). It exits with 0 if everything passed. Each step has a
-# time limit, so that one that hangs costs no other its result.
+# time limit, so that one that hangs costs no other its result. PATH must have a python3 with torch and NumPy.
 #
 #   --wheels FOLDER  install what is missing from there: tests/fetch_wheels.sh makes it where there is a network
 #   --device cpu     rehearse without a GPU, with the micro checkpoint
 #   --size SIZE      full or micro
-#   --seconds N      all time there is (default 300)
+#   --seconds N      all time there is (default 300); a CPU takes about 1800 for the full size
 set -uo pipefail
-cd "$(dirname "$0")/.."
 device=cuda size= wheels= out=check_gpu seconds=300
 while [ $# -gt 0 ]; do
   case $1 in
@@ -24,14 +23,15 @@ while [ $# -gt 0 ]; do
   shift 2 || exit 2
 done
 [ -n "$size" ] || { [ "$device" = cpu ] && size=micro || size=full; }
-mkdir -p "$out"
-out=$(cd "$out" && pwd)
+out=$(mkdir -p "$out" && cd "$out" && pwd)
+[ -z "$wheels" ] || wheels=$(cd "$wheels" && pwd) || exit 2
+cd "$(dirname "$0")/.."
 rm -f "$out"/*.json "$out"/*.log "$out"/*.rc "$out"/check_gpu.md
 export FISHCLI_CACHE_DIR=$out/cache FISHCLI_TEST_DEVICE=$device PYTHONPATH=$PWD PYTHONUNBUFFERED=1
 
 # step NAME LIMIT COMMAND...: its output in NAME.log, its exit code and seconds in NAME.rc; 124 is "took too long".
 step() {
-  local name=$1 limit=$2 left=$((seconds - SECONDS)) began=$SECONDS rc=124
+  local name=$1 limit=$(($2 * seconds / 300)) left=$((seconds - SECONDS)) began=$SECONDS rc=124
   shift 2
   [ "$limit" -lt "$left" ] || limit=$left
   echo "$name: at most $limit s"

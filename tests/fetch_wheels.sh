@@ -5,9 +5,9 @@
 # machine if it is not like this one, such as PYTHON=3.12 PLATFORM=manylinux_2_28_x86_64.
 set -euo pipefail
 folder=${1:?"usage: tests/fetch_wheels.sh FOLDER"}
-cd "$(dirname "$0")/.."
 python3=$(command -v python3)
-mkdir -p "$folder"
+folder=$(mkdir -p "$folder" && cd "$folder" && pwd)
+cd "$(dirname "$0")/.."
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 

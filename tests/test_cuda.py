@@ -149,7 +149,7 @@ def test_golden_numbers_of_the_language_model(engines, size):
         np.testing.assert_allclose(got, golden["fast_logits"][i - 1, :semantic], atol=PRECISE)
     column, width = torch.cat([model.semantic + codes[:1], codes]), prompt.shape[1]
     index = KVIndex.step(torch.tensor([0]), torch.tensor([width], device=DEVICE), width + 1)
-    hidden = model.slow(column[None, None], cache, index._replace(write=index.write.to(DEVICE)))[:, 0]
+    hidden = model.slow(column[None, None], cache, index)[:, 0]
     np.testing.assert_allclose(hidden[0].cpu(), golden["step_hidden"], atol=PRECISE)
 
 
@@ -334,8 +334,9 @@ def test_a_stream_equals_the_whole(engines, size, compile):
 
 
 def test_pieces_are_recorded_once_and_their_streams_do_not_mix(engine, monkeypatch):
-    decoder, record, made = RecordedDecoder(engine.codec), Recorder.record, []
+    record, made = Recorder.record, []
     monkeypatch.setattr(Recorder, "record", lambda *given: made.append(given) or record(*given))
+    decoder = RecordedDecoder(engine.codec)
     codes = [torch.from_numpy(random_codes(engine, 50, seed)) for seed in range(3)]
     streams, heard = [decoder.stream() for _ in codes], [[] for _ in codes]
     at = 0
@@ -361,7 +362,7 @@ def test_a_piece_of_audio_waits_for_nothing(engine):
         assert len(finish()) == 16 * engine.codec_settings.frame
     else:
         with Recordable():
-            decoder._plain(codes.long(), stream._state)
+            decoder._plain(codes.long(), decoder.state)
 
 
 def test_clients_at_once_hear_what_they_would_alone(fast):

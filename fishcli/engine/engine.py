@@ -47,6 +47,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 MAX_BATCH = 8  # sequences of a decode step; on two cores more of them are not faster
+_GPU_BATCH = 64  # a GPU reads the weights once for all of them
 _BUFFER = 64  # frames of a sample that its reader may be behind
 
 # The codes of an hour of speech take 1.3 MB.
@@ -303,7 +304,7 @@ def load(
     compile: bool | None = None,
     threads: int | None = None,
     kv_memory: int | None = None,
-    max_batch: int = MAX_BATCH,
+    max_batch: int | None = None,
     progress: Progress | None = None,
 ) -> Engine:
     """Return the Engine of a checkpoint; the same one for the same files and settings.
@@ -313,10 +314,10 @@ def load(
     False for PyTorch alone, True to compile for this machine now, None to do so for a large model and to use what is
     there for a small one. `threads` (default: the physical cores, one for a small model) holds for the whole process.
     `kv_memory` (MB) bounds the KV cache, and so how many sequences run at once; `max_batch` bounds the sequences of a
-    decode step. `progress` is called with a file's name and the bytes done and in all while a large checkpoint is
-    converted, from any thread. Raises ModelMissing, InputError or SettingError.
+    decode step (default: 8, on a GPU 64). `progress` is called with a file's name and the bytes done and in all while a
+    large checkpoint is converted, from any thread. Raises ModelMissing, InputError or SettingError.
     """
-    if type(max_batch) is not int or max_batch < 1:
+    if max_batch is not None and (type(max_batch) is not int or max_batch < 1):
         raise SettingError(f"max_batch must be a whole number of at least 1, not {max_batch!r}.", field="max_batch")
     codec = codec or local.codec_of(model)
     found = local.find(model, tuple(name for name in local.NEEDED if codec is None or name != local.CODEC))
@@ -325,6 +326,7 @@ def load(
         raise ModelMissing(f"codec_path does not exist: {codec_path}.", field="codec_path")
     size = (found.path / "model.pth").stat().st_size
     plan = make_plan(size, device, dtype, quantize, compile, threads, kv_memory)
+    max_batch = max_batch or (_GPU_BATCH if plan.device.type == "cuda" else MAX_BATCH)
     torch.set_num_threads(plan.threads)
     torch.backends.cudnn.allow_tf32 = False  # ten bits of a float32 convolution would be lost, and heard
     log.debug("model: %s, %s", found.name, plan)

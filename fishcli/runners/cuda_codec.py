@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +28,7 @@ _LONGEST = SIZES[-1]
 
 
 class RecordedDecoder:
-    """Decodes codes as `codec` does, for any number of streams, one call at a time.
+    """Decodes codes as `codec` does, for any number of streams, one call at a time, all in the same thread.
 
     `record`: False runs all pieces operation by operation. Where recording fails, a warning says why, and they do too.
     """
@@ -35,7 +36,6 @@ class RecordedDecoder:
     def __init__(self, codec: Firefly, record: bool = True) -> None:
         self.codec, self.settings = codec, codec.settings
         self.recorder = Recorder(codec.device)
-        self.works = record
         self._recordings: dict[int, tuple[Tensor, Recording[Tensor]]] = {}  # by size: the codes that one reads, itself
         with torch.inference_mode(), self.recorder.on_stream():
             state: ConvState = {}
@@ -43,6 +43,13 @@ class RecordedDecoder:
             self._layers: dict[nn.Module, torch.Size] = {layer: kept.shape for layer, kept in state.items()}
             # The conv state that a recording reads and writes, of all layers in one tensor.
             self.state = torch.zeros(sum(kept.numel() for kept in state.values()), device=codec.device)
+            if record:
+                self._record()
+
+    @property
+    def works(self) -> bool:
+        """Whether every size is recorded."""
+        return len(self._recordings) == len(SIZES)
 
     def stream(self) -> RecordedStream:
         """Return a streaming decoder of one sequence of codes."""
@@ -54,27 +61,27 @@ class RecordedDecoder:
 
     def piece(self, codes: Tensor, state: Tensor) -> Tensor:
         """Return the samples of a piece (K, t) on the CPU, whose conv state is updated; on the recorder's stream."""
-        if self.works and codes.shape[1] in SIZES:
-            try:
-                return self._recorded(codes, state)
-            except torch.OutOfMemoryError:
-                raise
-            except Exception as error:  # of CUDA and its libraries; a real error comes again
-                log.warning("The vocoder cannot be recorded here (%s); going on without.", str(error).split("\n")[0])
-                self.works = False
-        return self._plain(_sent(codes, self.codec.device), state)
-
-    def _recorded(self, codes: Tensor, state: Tensor) -> Tensor:
-        size = codes.shape[1]
-        if size not in self._recordings:
-            given = torch.zeros(codes.shape, dtype=torch.int64, device=self.codec.device)
-            self._recordings[size] = given, self.recorder.record(lambda: self._plain(given, self.state))
-        given, recording = self._recordings[size]
-        given.copy_(_sent(codes, self.codec.device))
+        codes = _sent(codes, self.codec.device)
+        if codes.shape[1] not in self._recordings:
+            return self._plain(codes, state)
+        given, recording = self._recordings[codes.shape[1]]
+        given.copy_(codes)
         self.state.copy_(state)
         samples = recording.replay().clone()  # the next replay overwrites them
         state.copy_(self.state)
         return samples
+
+    def _record(self) -> None:
+        """Record pieces of each size, before there are others whose work on the stream would be recorded, too."""
+        try:
+            for size in SIZES:
+                given = torch.zeros(self.settings.codebooks, size, dtype=torch.int64, device=self.codec.device)
+                recording = self.recorder.record(partial(self._plain, given, self.state))
+                self._recordings[size] = given, recording
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # of CUDA and its libraries
+            log.warning("The vocoder cannot be recorded here (%s); going on without.", str(error).split("\n")[0])
 
     def _plain(self, codes: Tensor, state: Tensor) -> Tensor:
         """Decode a piece (K, t) on the device. No size depends on data, and nothing is waited for."""
@@ -90,8 +97,7 @@ class RecordedStream:
 
     def __init__(self, decoder: RecordedDecoder) -> None:
         self._decoder = decoder
-        with torch.inference_mode(), decoder.recorder.on_stream():
-            self._state = torch.zeros_like(decoder.state)
+        self._state: Tensor | None = None  # of the thread that decodes: nobody else uses the recorder's stream
 
     def push(self, codes: Tensor) -> Tensor:
         """Return the samples (t * frame,) float32, on the CPU, of the next codes (K, t). Raises InputError."""
@@ -108,6 +114,8 @@ class RecordedStream:
         if not codes.shape[1]:
             return lambda: torch.empty(0)
         with decoder.recorder.on_stream():
+            if self._state is None:
+                self._state = torch.zeros_like(decoder.state)
             pieces = torch.split(codes, _LONGEST, dim=1)
             samples = torch.cat([decoder.piece(piece, self._state) for piece in pieces])
             receiver = Receiver(samples)

@@ -75,7 +75,7 @@ class Recording(Generic[T]):
 class Staging:
     """Tensors on a device that are filled from the CPU by one copy, which waits for nothing.
 
-    `names` of (shape, dtype); those of eight bytes an element must come first. `host` and `device` have a tensor each.
+    `shapes` are those of the tensors with their dtypes, eight bytes an element first; `host` and `device` hold them.
     """
 
     def __init__(self, shapes: list[tuple[tuple[int, ...], torch.dtype]], device: torch.device) -> None:
