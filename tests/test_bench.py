@@ -10,9 +10,10 @@ import torch
 from rich.console import Console
 
 from fishcli import files, load
-from fishcli.bench import Spread, Task, listening, quality, roofline, speed, start
-from fishcli.bench.task import cache_aside
-from fishcli.cli import bench, console
+from fishcli.bench import listening, quality, roofline, speed, start
+from fishcli.bench.task import Task, cache_aside
+from fishcli.bench.timing import Spread
+from fishcli.cli import bench, bench_table, console
 from fishcli.errors import FishError
 from fishcli.lm.model import Transformer
 from fishcli.lm.settings import LMSettings
@@ -73,7 +74,7 @@ def test_start_where_a_seed_says_nothing():
 
 def test_plain_lines(capfd):
     spread = bench._timed("a thing", Spread(0.0015, 0.001, 2.5), "6 things/s")
-    bench._show("title", {"cores": 2}, [spread, bench._Line("share", "50%")])
+    bench_table.show("title", {"cores": 2}, [spread, bench_table.Line("share", "50%")])
     assert capfd.readouterr().out == "title\ncores 2\na thing: 1.5 ms (1.0 ms to 2.50 s), 6 things/s\nshare: 50%\n"
 
 

@@ -7,6 +7,7 @@ import json
 
 import ormsgpack
 import pytest
+from pydantic import ValidationError
 
 from fishcli.errors import FishError, InputError
 from fishcli.server import bodies
@@ -33,6 +34,8 @@ def nested(depth: int) -> list:
         b"9" * 10_000,
         b"\x00",
         rb'{"text": "\ud800"}',
+        b'{"text": "\xed\xa0\x80"}',
+        rb'{"text": "\ud800"}'.decode().encode("utf-16"),
     ],
 )
 def test_what_is_no_json_is_refused(data):
@@ -57,7 +60,7 @@ def test_depth_is_bounded(read):
 
 WRONG = {
     "text": [None, 5, []],
-    "format": ["ogg", "", None, 3],
+    "format": ["ogg", "", 3],
     "sample_rate": [-1, 0, 7999, 1e9, "fast"],
     "mp3_bitrate": [0, 100, -1000],
     "opus_bitrate": [0, 1],
@@ -92,10 +95,12 @@ def test_a_wrong_field_is_named(field, value):
     str(refused.value).encode()  # no lone surrogate of the body is in it
 
 
-def test_null_is_the_default_where_the_contract_says_so():
-    nulls = ("sample_rate", "reference_id", "prosody", "temperature", "top_p", "repetition_penalty", "seed", "language")
-    asked = bodies.validated({"text": "Hello."} | dict.fromkeys(nulls), TTSRequest)
+def test_null_is_the_default_of_every_field_that_has_one():
+    asked = bodies.validated(dict.fromkeys(TTSRequest.model_fields) | {"text": "Hello."}, TTSRequest)
     assert asked == bodies.validated({"text": "Hello."}, TTSRequest)
+    needed = {"model": "tts-1", "input": "Hello.", "voice": "default"}
+    asked = bodies.validated(dict.fromkeys(SpeechRequest.model_fields) | needed, SpeechRequest)
+    assert asked == bodies.validated(needed, SpeechRequest)
 
 
 def test_unknown_fields_are_ignored():
@@ -133,3 +138,37 @@ def test_a_wrong_field_of_openai_is_named(field, value):
 def test_a_voice_of_openai_may_be_a_map():
     asked = bodies.validated({"model": "tts-1", "input": "Hello.", "voice": {"id": "nova"}}, SpeechRequest)
     assert asked.voice == "nova"
+
+
+MANY = 2**23
+EMPTY_MAPS = b"\x82\xa4text\xa2Hi\xa8features\xdd" + MANY.to_bytes(4, "big") + b"\x80" * MANY
+
+
+@pytest.mark.parametrize("data", [EMPTY_MAPS, EMPTY_MAPS.replace(b"\x80", b"\xc0"), b"\xdd\xff\xff\xff\xff" * 2**20])
+def test_a_msgpack_message_of_millions_of_values_is_refused_before_it_takes_memory(data):
+    with pytest.raises(InputError, match="values"):
+        bodies.from_msgpack(data)
+
+
+@pytest.mark.parametrize("value", [b"{},", b"[],", b"0,", b"[["])
+def test_a_json_text_of_millions_of_values_is_refused_before_it_takes_memory(value):
+    with pytest.raises(InputError, match="values"):
+        bodies.from_json(b"[" + value * 2**21 + b"0]")
+
+
+@pytest.mark.parametrize("field", ["features", "references", "reference_id"])
+def test_of_many_wrong_items_only_the_first_is_looked_at(field):
+    with pytest.raises(ValidationError) as caught:
+        TTSRequest.model_validate({"text": "Hi", field: [None] * 10_000})
+    assert caught.value.error_count() <= 3
+
+
+@pytest.mark.parametrize("value", [{"text": "Hi", "tokens": [[[1000, 7, -1, 2**40]] * 9], "f": [0.5, None, True]}])
+@pytest.mark.parametrize("text", ["", "x" * 31, "x" * 32, "x" * 300, "x" * 70_000])
+def test_every_msgpack_value_is_counted_once(monkeypatch, value, text):
+    data = ormsgpack.packb({**value, "text": text, "bytes": [text.encode(), ormsgpack.Ext(5, text.encode())]})
+    monkeypatch.setattr(bodies, "MAX_VALUES", 60)
+    bodies._count(data)
+    monkeypatch.setattr(bodies, "MAX_VALUES", 59)
+    with pytest.raises(InputError, match="values"):
+        bodies._count(data)

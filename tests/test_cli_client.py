@@ -220,6 +220,13 @@ def test_a_key_file_that_holds_no_key(fish, text):
     assert "key must hold an API key alone" in ran.err
 
 
+def test_a_key_of_the_environment_that_no_header_can_hold(fish, monkeypatch):
+    monkeypatch.setenv("FISHCLI_API_KEY", "two words")
+    ran = fish("client", "Hi.")
+    assert ran.code == 1
+    assert "FISHCLI_API_KEY must hold an API key" in ran.err
+
+
 JSON = "application/json"
 FAILURES = {
     "no key": (

@@ -380,3 +380,29 @@ def test_an_event_without_an_end(monkeypatch):
     monkeypatch.setattr("fishcli.client.events._LONGEST", 1000)
     with pytest.raises(NetworkError, match="without an end"):
         list(events(b"data: x" for _ in range(1000)))
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("ALL_PROXY", "foo://127.0.0.1:1", "proxy"),
+        ("SSL_CERT_FILE", "/no/such/file", "certificates"),
+    ],
+)
+def test_a_wrong_environment_is_one_sentence(monkeypatch, variable, value, words):
+    monkeypatch.setenv(variable, value)
+    assert words in str(failure("https://example.invalid"))
+
+
+def test_a_socks_proxy_needs_a_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "socksio", None)
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1")
+    assert "pip install 'httpx[socks]'" in str(failure("http://example.invalid"))
+
+
+def test_a_server_that_does_not_prove_itself_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr(http, "_PROVING", 0.2)
+    with scripted(lambda asked, connection: server.gone.wait(30)) as server, FishClient(server.url) as client:
+        with pytest.raises(NetworkError, match="sent nothing for too long"):
+            client.prove("secret")
+        server.gone.set()

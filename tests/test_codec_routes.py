@@ -80,3 +80,47 @@ def test_what_cannot_be_used_is_refused_by_name(server, route, body, field):
     assert answer.status_code == 400
     assert answer.json().keys() == {"status", "message"}
     assert answer.json()["message"].startswith(field)
+
+
+def test_work_that_takes_too_long_is_ended(micro, tmp_path):
+    recording = encoded(np.random.default_rng(0).uniform(-0.5, 0.5, 20 * RATE).astype(np.float32), RATE)
+    body = {"audios": [base64.b64encode(recording).decode()] * 8}
+    with serving(load(micro, threads=1), tmp_path, ServerSettings(request_timeout=0.01)) as running:
+        answer = post(running, "encode", body)
+        assert answer.status_code == 503
+        assert "0.01 seconds" in answer.json()["message"]
+        assert running.app.state.service.admission.running == 0
+        assert running.idle()
+
+
+def test_out_of_memory_is_503_and_the_next_request_is_served(server, monkeypatch):
+    def fail(*_: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 7 bytes.")
+
+    body = {"audios": [base64.b64encode(RECORDING).decode()]}
+    with monkeypatch.context() as full:
+        full.setattr(server.engine, "encode", fail)
+        answer = post(server, "encode", body)
+    assert (answer.status_code, answer.json()["message"][:28]) == (503, "The server is out of memory;")
+    assert int(answer.headers["retry-after"]) >= 1
+    assert post(server, "encode", body).status_code == 200
+
+
+def test_what_an_engine_has_died_of_is_not_told(micro, tmp_path):
+    def die(*_: object) -> None:
+        raise SystemExit("secret detail")
+
+    with serving(load(micro, threads=1), tmp_path) as running:
+        running.engine._worker.scheduler.next = die
+        bodies = {
+            "vqgan/decode": {"tokens": [[[1]] * 8]},
+            "tts": {"text": "Hi."},
+            "audio/speech": {"model": "x", "input": "Hi.", "voice": "default"},
+        }
+        for route, body in bodies.items():
+            answer = httpx.post(f"{running.url}/v1/{route}", json=body, timeout=60)
+            assert answer.status_code == 503
+            assert "ngine has stopped" in answer.text
+            assert "secret" not in answer.text
+        assert isinstance(running.engine.fault, SystemExit)
+        assert httpx.get(f"{running.url}/v1/ready").status_code == 503

@@ -148,6 +148,12 @@ def test_an_allowed_page_may_ask_send_and_read(guarded):
         assert answer.headers["access-control-allow-origin"] == "https://page.example"
         assert answer.headers["vary"] == "Origin"
         assert "access-control-allow-credentials" not in answer.headers
+    own = page | {
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "content-type,x-stainless-os",
+    }
+    asked = httpx.options(f"{guarded.url}/v1/tts", headers=own)
+    assert asked.headers["Access-Control-Allow-Headers"] == "content-type,x-stainless-os"
     other = {"Origin": "https://other.example", "Access-Control-Request-Method": "POST"}
     refused = httpx.options(f"{guarded.url}/v1/tts", headers=other)
     assert is_error(refused, 403)

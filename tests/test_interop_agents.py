@@ -10,6 +10,9 @@ import warnings
 
 import numpy as np
 import pytest
+
+pytest.importorskip("fastapi")
+
 from conftest import TINY
 from serving import serving
 from sounds import encoded
@@ -113,8 +116,9 @@ def pipeline(service, script) -> tuple[Ear, list[str]]:
     ear, errors = Ear(), []
 
     async def run() -> None:
+        speaker = service()
         worker = PipelineWorker(
-            Pipeline([service(), ear]),
+            Pipeline([speaker, ear]),
             params=PipelineParams(audio_out_sample_rate=RATE),
             cancel_on_idle_timeout=False,
             enable_rtvi=False,
@@ -137,6 +141,8 @@ def pipeline(service, script) -> tuple[Ear, list[str]]:
         runner = WorkerRunner(handle_sigint=False)
         await runner.add_workers(worker)
         await asyncio.gather(runner.run(), feed())
+        if isinstance(speaker, OpenAITTSService):
+            await speaker._client.close()  # which it leaves open
 
     asyncio.run(asyncio.wait_for(run(), 120))
     return ear, errors
@@ -176,12 +182,14 @@ def test_pipecat_hears_each_sentence_though_nothing_tells_of_the_end(server, set
     assert np.abs(ear.heard()).max() > 300
 
 
+@pytest.mark.slow
 def test_pipecat_uses_a_voice_of_the_library(server, fox):
     ear, errors = pipeline(fish(server, voice=fox.id), speak)
     assert errors == []
     assert len(ear.heard()) > 0.8 * RATE
 
 
+@pytest.mark.slow
 def test_pipecat_is_told_of_an_unknown_voice(server):
     async def script(worker, ear) -> None:
         await worker.queue_frame(TTSSpeakFrame(SENTENCES[0]))
@@ -245,7 +253,9 @@ async def collected(stream) -> float:
     return len(sound) / frames[0].sample_rate
 
 
-@pytest.mark.parametrize("name", ["wav", "pcm", "mp3", "opus"])
+@pytest.mark.parametrize(
+    "name", ["wav", *(pytest.param(each, marks=pytest.mark.slow) for each in ("pcm", "mp3", "opus"))]
+)
 def test_livekit_synthesizes_and_streams_in_every_format(server, name):
     async def script(tts) -> tuple[float, float]:
         async with tts.synthesize(SENTENCES[0], conn_options=ONCE) as answer:

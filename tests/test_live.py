@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+import httpx
 import numpy as np
 import ormsgpack
 import pytest
@@ -14,6 +17,8 @@ from websockets.sync.client import ClientConnection, connect
 
 from fishcli.engine import load
 from fishcli.request import Request, SamplingParams, TextFeed
+from fishcli.server.routes.fish import order
+from fishcli.server.schemas import TTSRequest
 from fishcli.server.settings import ServerSettings
 
 START = {"text": "", "format": "pcm", "seed": 7, "max_new_tokens": 12, "retries": 0}
@@ -145,6 +150,18 @@ def test_an_idle_socket_is_closed_and_one_that_waits_for_text_is_not(server):
         assert finish(waiting)[1]["reason"] == "stop"
 
 
+def test_a_text_that_does_not_go_on_is_ended(micro, tmp_path):
+    with serving(load(micro, threads=1), tmp_path, ServerSettings(request_timeout=0.3)) as running:
+        with session(running) as socket:
+            send(socket, start(), text("One two three"))
+            sound, end = finish(socket)
+            assert len(sound) > 1000
+            assert end["reason"] == "stop"
+            with pytest.raises(ConnectionClosed):
+                socket.recv(timeout=20)
+        assert running.idle()
+
+
 def test_one_socket_too_many_is_429(server):
     with session(server), session(server), pytest.raises(InvalidStatus) as refused, session(server):
         pass
@@ -152,8 +169,82 @@ def test_one_socket_too_many_is_429(server):
     assert int(refused.value.response.headers["Retry-After"]) >= 1
 
 
+def figure(server: Server, name: str) -> int:
+    """A figure of the server's own."""
+    text = httpx.get(f"{server.url}/metrics").text
+    return int(float(re.search(rf"^{name} (\S+)$", text, re.M)[1]))
+
+
+def until(condition: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if condition():
+            return
+        time.sleep(0.02)
+    pytest.fail("it never came")
+
+
+def test_an_utterance_has_a_place_while_there_is_text_to_speak(server):
+    with session(server) as socket:
+        send(socket, start())
+        assert figure(server, "fishcli_requests_running") == 0
+        for _ in range(2):
+            send(socket, text("One two three four five six seven eight nine ten. "), FLUSH)
+            assert receive(socket)["event"] == "audio"
+            until(lambda: figure(server, "fishcli_requests_running") == 0)
+
+
+def test_utterances_wait_for_their_turn_as_requests_do(micro, tmp_path):
+    settings, long = ServerSettings(max_queue=1), text("One two three four five six seven. " * 20)
+    with serving(load(micro, threads=1, max_batch=1), tmp_path, settings) as server, session(server) as first:
+        send(first, start(max_new_tokens=0), long, FLUSH)
+        assert receive(first)["event"] == "audio"
+        with session(server) as second:
+            send(second, start(), text("One two three."), STOP)
+            until(lambda: figure(server, "fishcli_queue_length") == 1)
+            with session(server) as third:
+                send(third, start(), text("One two three."), STOP)
+                assert "waiting" in finish(third)[1]["message"]
+            first.close()
+            assert finish(second)[1]["reason"] == "stop"
+        assert server.idle()
+
+
+def test_a_client_that_leaves_while_it_waits_leaves_the_queue(micro, tmp_path):
+    long = text("One two three four five six seven. " * 20)
+    with serving(load(micro, threads=1, max_batch=1), tmp_path) as server, session(server) as first:
+        send(first, start(max_new_tokens=0), long, FLUSH)
+        assert receive(first)["event"] == "audio"
+        with session(server) as second:
+            send(second, start(), text("One two three."))
+            until(lambda: figure(server, "fishcli_queue_length") == 1)
+        until(lambda: figure(server, "fishcli_queue_length") == 0)
+
+
 def test_a_client_that_leaves_stops_the_model(server):
     with session(server) as socket:
         send(socket, start(max_new_tokens=0), text("One two three four five six seven. " * 12), FLUSH)
         assert receive(socket)["event"] == "audio"
     assert server.idle()
+
+
+def test_a_failure_that_nobody_expected_finishes_with_an_error_and_the_socket_goes_on(server, monkeypatch, caplog):
+    def fail(request: Request) -> None:
+        raise RuntimeError("secret detail")
+
+    with session(server) as socket:
+        with monkeypatch.context() as broken:
+            broken.setattr(server.engine, "speak", fail)
+            send(socket, start())
+            _, end = finish(socket)
+        assert (end["reason"], end["status"]) == ("error", 500)
+        assert "secret" not in end["message"]
+        send(socket, start(), text("One two three."), STOP)
+        assert finish(socket)[1]["reason"] == "stop"
+    assert [each.message for each in caplog.records if each.levelname == "ERROR"] == ["internal error"]
+
+
+def test_the_sound_of_a_live_wav_does_not_wait_for_a_retry(server):
+    service = server.app.state.service
+    asked = TTSRequest(text="", format="wav")
+    assert order(service, asked).retries == 2
+    assert order(service, asked, TextFeed()).retries == 0

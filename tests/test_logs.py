@@ -9,7 +9,11 @@ import pytest
 
 pytest.importorskip("fastapi")
 
+from python_multipart.exceptions import MultipartParseError
+from python_multipart.multipart import MultipartParser
 from tiny_app import running, wait
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from fishcli.server.logs import logging_to
 from fishcli.server.settings import ServerSettings
@@ -107,7 +111,8 @@ def test_a_client_that_leaves_is_told():
 
 
 def test_nonsense_leaves_no_line_and_logging_is_left_as_it_was():
-    loggers = [logging.getLogger(name) for name in ("fishcli", "uvicorn", "uvicorn.error", "asyncio")]
+    names = ("fishcli", "uvicorn", "uvicorn.error", "asyncio", "python_multipart")
+    loggers = [logging.getLogger(name) for name in names]
     before = [(each.handlers[:], each.level, each.propagate) for each in loggers]
 
     def nonsense(client):
@@ -120,3 +125,19 @@ def test_nonsense_leaves_no_line_and_logging_is_left_as_it_was():
 
     assert len(lines_of(nonsense)) == 1
     assert [(each.handlers, each.level, each.propagate) for each in loggers] == before
+
+
+def test_a_refused_websocket_is_one_line():
+    def refused(client):
+        with pytest.raises(InvalidStatus), connect(f"ws://{client.base_url.netloc.decode()}/live"):
+            pass
+
+    (line,) = map(json.loads, lines_of(refused))
+    assert (line["method"], line["status"]) == ("WS", 401)
+
+
+def test_a_broken_form_leaves_no_line(caplog):
+    stream = io.StringIO()
+    with logging_to(stream, as_json=False), pytest.raises(MultipartParseError):
+        MultipartParser(b"b").write(b"--c")
+    assert stream.getvalue() == "" == caplog.text

@@ -5,6 +5,8 @@ import pytest
 pytest.importorskip("prometheus_client")
 
 from fishcli.engine import EngineStats
+from fishcli.errors import InputError
+from fishcli.server.errors import Refused
 from fishcli.server.metrics import Metrics
 
 
@@ -35,6 +37,31 @@ def test_a_player_that_falls_silent_is_an_underrun():
     assert value(metrics, "fishcli_speech_seconds_sum", route="/v1/tts") == pytest.approx(4.0)
     assert value(metrics, "fishcli_audio_seconds_total", route="/v1/tts") == pytest.approx(3.1)
     assert value(metrics, "fishcli_speech_errors_total") == 0
+
+
+def test_silence_between_sentences_that_arrive_over_time_is_no_underrun():
+    clock = Clock()
+    metrics = Metrics(clock)
+    timer = metrics.speech("/v1/tts/live")
+    for now in (0.0, 60.0):
+        clock.now = now
+        timer.audio(1.0)
+        timer.pause()
+    clock.now = 120.0
+    timer.audio(1.0)
+    assert value(metrics, "fishcli_underruns_total", route="/v1/tts/live") is None
+    clock.now = 123.0
+    timer.audio(1.0)
+    assert value(metrics, "fishcli_underruns_total", route="/v1/tts/live") == 1
+    assert value(metrics, "fishcli_first_audio_seconds_count", route="/v1/tts/live") == 1
+
+
+@pytest.mark.parametrize(("error", "count"), [(Refused(429, "Wait."), 0), (InputError("No."), 0), (OSError(), 1)])
+def test_what_is_wrong_with_a_request_is_no_error_of_the_server(error, count):
+    metrics = Metrics()
+    metrics.speech("/v1/tts").failed(error)
+    assert value(metrics, "fishcli_speech_errors_total") == count
+    assert value(metrics, "fishcli_speech_seconds_count", route="/v1/tts") is None
 
 
 @pytest.mark.parametrize("reason", ["disconnect", "timeout", "shutdown"])

@@ -31,7 +31,7 @@ COMMANDS = {
     "paimon.wav": "Did you mean `fish encode paimon.wav`?",
     "api_server": "Did you mean `fish serve`?",
     "api-client": "Did you mean `fish client`?",
-    "webui": "There is no web page yet;",
+    "webui": "There is no web page yet,",
     "voices": "There is no library of voices yet;",
     "batch": "There are no batch jobs yet;",
 }

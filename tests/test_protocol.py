@@ -12,6 +12,8 @@ import pytest
 pytest.importorskip("fastapi")
 
 from tiny_app import QUICK, running, wait
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 HEAD = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
 
@@ -166,3 +168,42 @@ def test_clients_that_vanish_leave_nothing(server):
             gone.recv(1000)
     wait(lambda: len(server.seen) == 20)
     wait(lambda: server.connections == 0)
+
+
+def test_a_refused_websocket_is_no_error_of_the_server(server, caplog):
+    with pytest.raises(InvalidStatus) as refused:
+        connect(f"{server.url.replace('http', 'ws')}/v1/tts/live", origin="http://evil.example", proxy=None)
+    assert refused.value.response.status_code == 403
+    wait(lambda: server.connections == 0)
+    assert [each.message for each in caplog.records if each.levelname == "ERROR"] == []
+
+
+def test_a_client_that_asks_for_pongs_and_reads_none_is_cut_off():
+    ping = b"\x89\xfd\0\0\0\0" + b"x" * 125
+    upgrade = b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "
+    settings = dataclasses.replace(QUICK, send_timeout=60.0)  # so that it is not the sweep that cuts it off
+    with running(settings) as server, opened(server) as greedy:
+        greedy.sendall(b"GET /live HTTP/1.1\r\nHost: localhost\r\n" + upgrade + b"x" * 22 + b"==\r\n\r\n")
+        assert b" 101 " in greedy.recv(4096)
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            greedy.sendall(ping * 200_000)  # 26 MB
+        wait(lambda: server.connections == 0)
+
+
+@pytest.mark.parametrize("method", [b"GET", b"POST"])
+@pytest.mark.parametrize("body", [b"Content-Length: 3\r\n\r\nabc", b"Transfer-Encoding: chunked\r\n\r\n"])
+def test_a_websocket_whose_handshake_has_a_body_is_closed(server, method, body):
+    head = HEAD.removeprefix(b"GET / ") + b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
+    with opened(server) as connection:
+        connection.sendall(method + b" /live " + head + body)
+        assert b" 101 " not in rest(connection)
+    wait(lambda: server.connections == 0)
+
+
+def test_a_body_of_two_lengths_is_refused_and_what_follows_is_not_read(server):
+    lengths = b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\nContent-Type: application/json\r\n\r\n"
+    with opened(server) as connection:
+        connection.sendall(b"POST /v1/tts HTTP/1.1\r\nHost: localhost\r\n" + lengths + b"0\r\n\r\n" + HEAD + b"\r\n")
+        answers = rest(connection)
+    assert status(answers) == 400
+    assert answers.count(b"HTTP/1.1 ") == 1

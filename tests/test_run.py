@@ -41,6 +41,19 @@ def test_an_end_lets_answers_end_and_tells_sockets_and_takes_nothing_new():
         assert slow.result(10).content == b"piece" * 20
 
 
+def test_a_server_ends_with_its_engine(caplog):
+    with running() as server, ThreadPoolExecutor() as pool:
+        slow = pool.submit(httpx.get, f"{server.url}/slow?seconds=1")
+        wait(lambda: server.connections == 1)
+        server.fault = RuntimeError("the device is lost")
+        assert slow.result(10).content == b"piece" * 20
+        wait(lambda: server.connections == 0)
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(server.url)
+        assert server.server.code == 1
+    assert [each.exc_info[1] for each in caplog.records if each.levelname == "CRITICAL"] == [server.fault]
+
+
 def test_an_end_has_an_end():
     with running(dataclasses.replace(QUICK, drain=0.5)) as server, ThreadPoolExecutor() as pool:
         slow = pool.submit(httpx.get, f"{server.url}/slow?seconds=100", timeout=30)

@@ -201,6 +201,9 @@ def test_a_second_signal_ends_at_once():
         (["--max-queue", "x"], 2, "--max-queue must be a whole number"),
         (["--api-key-file", "absent"], 1, "absent cannot be read (No such file or directory)."),
         (["--api-key", ""], 1, "The API key must be letters, digits and signs."),
+        (["--cors", "banana"], 2, "'banana' is not the origin of a page, such as https://example.org; pass --cors"),
+        (["--cors", "https://x.org/path"], 2, "is not the origin of a page"),
+        (["--allow-host", "http://x.org"], 2, "'http://x.org' is not the name of a host"),
         (["--port", "80"], 2, "There is no option --port; did you mean --listen?"),
     ],
 )

@@ -12,10 +12,10 @@ import torch
 from conftest import TINY
 
 from fishcli import load
-from fishcli.bench import Task, streams
+from fishcli.bench import streams
 from fishcli.bench.player import Percentiles, Player, poisson_arrivals
 from fishcli.bench.streams import Load
-from fishcli.bench.task import cache_aside
+from fishcli.bench.task import Task, cache_aside
 from fishcli.bench.timing import StepTimer
 from fishcli.errors import FishError, InputError
 from fishcli.request import AudioChunk, Span

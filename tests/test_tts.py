@@ -145,6 +145,8 @@ def test_a_recording_changes_the_voice(server):
         ({"references": [{"audio": ""}]}, 400, "references"),
         ({"format": "mp3", "sample_rate": 8000}, 400, "8000"),
         ({"format": "opus", "sample_rate": 44100}, 400, "44100"),
+        ({"format": "mp3", "subtype": "FLOAT"}, 400, "subtype"),
+        ({"format": "flac", "subtype": "FLOAT"}, 400, "subtype"),
         ({"sample_rate": 12345}, 400, "12345"),
         ({"language": "klingon"}, 400, "language"),
     ],

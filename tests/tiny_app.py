@@ -147,7 +147,8 @@ class Running:
         self.port = self._bound.getsockname()[1]
         app = tiny(self.drain, self.seen)
         app.add_middleware(guard, settings=settings, metrics=self.metrics)
-        self.server = Server(configured(app, settings), settings, self.drain)
+        self.fault: BaseException | None = None
+        self.server = Server(configured(app, settings), settings, self.drain, fault=lambda: self.fault)
 
     def run(self) -> None:
         self._bound.listen(1024)

@@ -1,4 +1,4 @@
-"""A simulated player of a stream, and a random plan of requests: pure, without a model or a clock."""
+"""A simulated player of a stream, the text it hears, and random arrivals: pure, without a model or a clock."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+
+TEXT = "The train arrives at seven in the morning, and it leaves again at nine in the evening."
+AUDIBLE = 0.1  # seconds; a longer gap is heard as a pause
 
 
 class Player:

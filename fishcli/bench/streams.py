@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from fishcli.bench.player import Percentiles, Player, poisson_arrivals
+from fishcli.bench.player import AUDIBLE, Percentiles, Player, poisson_arrivals
 from fishcli.bench.start import peak_memory
 from fishcli.bench.task import REFERENCE, TRANSCRIPT, During, Task, cache_aside
 from fishcli.bench.timing import StepTimer
@@ -22,7 +22,6 @@ from fishcli.request import Reference, Request, Samples
 References = Literal["codes", "audio", "cached"]
 
 _FRAMES = 100  # the most that a request may generate
-_AUDIBLE = 0.1  # seconds; a longer gap is heard as a pause
 
 
 @dataclass(frozen=True)
@@ -172,8 +171,8 @@ def _summary(task: Task, load: Load, run: _Run, timer: StepTimer) -> Streams:
         references=load.references,
         time_to_first_audio=Percentiles.of(waits),
         gaps=len(gaps),
-        gaps_over_100_ms=sum(gap > _AUDIBLE for gap in gaps),
-        streams_with_gaps_over_100_ms=sum(max(player.gaps, default=0) > _AUDIBLE for player in players),
+        gaps_over_100_ms=sum(gap > AUDIBLE for gap in gaps),
+        streams_with_gaps_over_100_ms=sum(max(player.gaps, default=0) > AUDIBLE for player in players),
         longest_gap=max(gaps, default=0.0),
         frames_per_second=rate,
         real_time_streams=rate / task.engine.frame_rate,

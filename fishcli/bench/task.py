@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from fishcli.bench.player import TEXT
 from fishcli.engine import Engine, load, prefix_cache
 from fishcli.errors import FishError
 from fishcli.lm.prompt import Columns
@@ -20,7 +21,6 @@ from fishcli.request import Reference, Request, SamplingParams
 
 During = Callable[[str], AbstractContextManager[object]]  # a context that shows a person the current activity
 
-TEXT = "The train arrives at seven in the morning, and it leaves again at nine in the evening."
 REFERENCE = 10  # seconds of a reference
 TRIES = 8  # seeds; random weights may end a sentence at any frame
 TRANSCRIPT = "These are the words that are said in the recording of a voice, which takes ten seconds to say them all."

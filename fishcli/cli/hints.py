@@ -17,6 +17,8 @@ OPTIONS = {
     "threads": "set them with --threads N",
     "kv_memory": "set it with --kv-memory MB",
     "max_batch": "set it with --max-batch N",
+    "allow_host": "pass --allow-host HOST",
+    "cors": "pass --cors https://HOST",
     "listen": "choose another address with --listen HOST:PORT",
     "references": "pass another recording with --ref AUDIO",
     "voice": "clone a recording with --ref AUDIO",

@@ -29,7 +29,7 @@ _COMMANDS = {
     "completion": "completions complete autocomplete",
 }
 _NOT_HERE = {
-    "There is no web page yet; `fish say` speaks from the command line.": "webui web ui gui gradio run_webui app",
+    "There is no web page yet, beside the small one of `fish serve`.": "webui web ui gui gradio run_webui app",
     "There is no library of voices yet; give a recording to `fish say` with --ref.": "voices voice speakers speaker",
     "There are no batch jobs yet; call `fish say` once for each text.": "batch jobs job queue",
 }

@@ -118,7 +118,7 @@ def serve(server: ServerOptions, model: options.ModelOptions, old: OldOptions) -
             as_json = console.flags.json or not console.stderr.is_terminal
             with logging_to(sys.stderr, as_json, console.flags.debug, console.flags.quiet):
                 identity = replace(identity, native=engine.plan.native if engine.device.type == "cpu" else None)
-                code = run(made, bound, settings, drain, partial(_announced, local_key, identity))
+                code = run(made, bound, settings, drain, partial(_announced, local_key, identity), lambda: engine.fault)
         finally:
             engine.close()
     raise typer.Exit(code)
@@ -133,7 +133,7 @@ def _require_extra() -> None:
 def _key(file: Path | None, given: str | None) -> str | None:
     """Return the key that clients must send: of the file, else as given, else of the environment."""
     if file is None and given is not None:
-        if not given or not given.isascii() or not given.isprintable() or " " in given:
+        if not keys.is_key(given):
             raise InputError("The API key must be letters, digits and signs.")
         return given
     if file is not None and sys.platform != "win32" and file.exists() and file.stat().st_mode & 0o077:

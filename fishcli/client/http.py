@@ -28,6 +28,7 @@ from fishcli.errors import FishError, NetworkError, SettingError
 log = logging.getLogger(__name__)
 
 PROOF = "X-Fish-Proof"  # the header in which a server proves that it knows its key
+_PROVING = 5.0  # seconds until a server on this machine has proven itself; a stopped one never does
 _CONNECT = 10.0  # seconds until a connection stands
 _PATIENCE = 1800.0  # seconds until an answer that is sent whole starts
 _SILENCE = 120.0  # seconds without a byte of a streamed answer, which a slow machine may need before the first
@@ -52,13 +53,14 @@ class FishClient:
         if model:
             self._headers["model"] = model
         self._proven = False
-        self._http = httpx.Client(
-            headers={"Accept-Encoding": "identity", "User-Agent": f"fishcli/{fishcli.__version__}"},
-            timeout=httpx.Timeout(_SILENCE, connect=_CONNECT),
-            limits=httpx.Limits(max_connections=1),
-            verify=address.scheme == "https",
-            trust_env=not is_loopback(address.host),  # a proxy cannot reach this machine's loopback
-        )
+        with _environment_errors():
+            self._http = httpx.Client(
+                headers={"Accept-Encoding": "identity", "User-Agent": f"fishcli/{fishcli.__version__}"},
+                timeout=httpx.Timeout(_SILENCE, connect=_CONNECT),
+                limits=httpx.Limits(max_connections=1),
+                verify=address.scheme == "https",
+                trust_env=not is_loopback(address.host),  # a proxy cannot reach this machine's loopback
+            )
 
     def speak(self, request: SpeechRequest) -> Answer:
         """Return the answer to a request once its head has come; its bytes follow while the server makes them."""
@@ -89,7 +91,7 @@ class FishClient:
         connection has ended: another program may listen on the port by then.
         """
         nonce = secrets.token_hex(16)
-        with self._ask("GET", f"/v1/health?nonce={nonce}", _SMALL) as answer:
+        with self._ask("GET", f"/v1/health?nonce={nonce}", _SMALL, timeouts={"read": _PROVING}) as answer:
             answer.read()
         expected = hmac.new(secret.encode(), nonce.encode(), "sha256").hexdigest()
         if not hmac.compare_digest(answer.headers.get(PROOF, "").encode(), expected.encode()):
@@ -258,6 +260,21 @@ def _refuse_new_connections(event: str, _info: Mapping[str, Any]) -> None:
     """Raise NetworkError before a request goes to whoever listens on the port by now."""
     if event.startswith("connection.connect") and event.endswith(".started"):
         raise NetworkError("The local server has closed the connection.")
+
+
+@contextlib.contextmanager
+def _environment_errors() -> Iterator[None]:
+    """Turn the errors of proxies and certificates that the environment names into SettingError."""
+    try:
+        yield
+    except ImportError as error:  # httpx's name for a package that it has not
+        raise SettingError("A SOCKS proxy needs a further package; run `pip install 'httpx[socks]'`.") from error
+    except (ValueError, httpx.InvalidURL) as error:
+        said = printable(str(error), 120)
+        raise SettingError(f"The proxy that the environment names (HTTP_PROXY, ALL_PROXY) is wrong: {said}.") from error
+    except OSError as error:
+        said = "The certificates that the environment names (SSL_CERT_FILE, SSL_CERT_DIR) cannot be read"
+        raise SettingError(f"{said} ({printable(error.strerror or str(error), 120)}).") from error
 
 
 @contextlib.contextmanager

@@ -133,6 +133,11 @@ class Engine:
         return kv_positions(self.lm_settings, self.plan)
 
     @property
+    def fault(self) -> BaseException | None:
+        """The exception that the model thread has died of; None while it lives, and after `close`."""
+        return self._worker.error
+
+    @property
     def max_batch(self) -> int:
         """The most sequences of a decode step; others wait."""
         return self._worker.scheduler.max_batch

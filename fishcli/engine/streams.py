@@ -38,6 +38,7 @@ class Channel(Generic[T]):
         self.cancelled = False
         self.steps = 0  # decode steps so far, those of frames that wait for the end of their chunk included
         self.first_step: float | None = None  # by `time.perf_counter`
+        self.waits_for_text: Callable[[], bool] = lambda: False
         self._capacity, self._wake = capacity, wake
         self._items: deque[tuple[T | Later[T], int]] = deque()
         self._frames = 0
@@ -101,8 +102,8 @@ class Channel(Generic[T]):
 class Stream(Iterator[T]):
     """Iterates over what the engine makes for one request. Closing it, or dropping it unread, cancels the request.
 
-    Use it from one thread, or close it from another. `seed` repeats the result; `began` is
-    when the request was made, by `time.perf_counter`.
+    Use it from one thread, or close it from another. `seed` repeats the result; `began` is when the request was made,
+    by `time.perf_counter`.
     """
 
     def __init__(self, channel: Channel[T], seed: int = 0, script: Script | None = None) -> None:
@@ -121,6 +122,11 @@ class Stream(Iterator[T]):
     def first_step(self) -> float | None:
         """The end of the first decode step, by `time.perf_counter`; None before."""
         return self.channel.first_step
+
+    @property
+    def waits_for_text(self) -> bool:
+        """Whether all of a text that arrives over time has been spoken so far, and more may come."""
+        return self.channel.waits_for_text()
 
     def __next__(self) -> T:
         return self.channel.get()

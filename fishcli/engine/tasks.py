@@ -87,6 +87,7 @@ class SpeechTask:
         self, prepared: Prepared, channel: Channel[Any], vocoders: Iterable[Vocoder | None], wake: Callable[[], None]
     ) -> None:
         self.prepared, self.channel = prepared, channel
+        channel.waits_for_text = self._waits_for_text
         self.waiting: deque[Sequence] = deque()
         self.samples = [Sample(self, i, vocoder) for i, vocoder in enumerate(vocoders)]
         self._wake = wake
@@ -144,6 +145,11 @@ class SpeechTask:
         self.prepared.cached = None
         for sample in self.samples:
             sample.vocoder, sample.sequences = None, []
+
+    def _waits_for_text(self) -> bool:
+        pending = any(each.chunks for sample in self.samples for each in list(sample.sequences))
+        unheard = any(sample.vocoder and sample.vocoder.waiting for sample in self.samples)
+        return self._script is not None and not pending and not unheard
 
     def _add(self, spans: tuple[Span, ...] | list[Span], last: bool = False) -> None:
         """Give chunks to the sequences: one for each sample that reads on, or one for each chunk."""

@@ -15,6 +15,7 @@ from fishcli.server.settings import ServerSettings
 _OPEN = {"/", "/openapi.json", "/v1/health", "/v1/ready"}  # without a key, as everything below /static/
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?")
 _NONCE = re.compile(rb"nonce=[A-Za-z0-9_-]{16,128}")
+_NAMES = re.compile(r"[A-Za-z0-9_, -]{1,2000}")  # of headers
 _PORTS = {"http": 80, "https": 443}
 _BODIES = {"application/json", "application/msgpack", "application/x-msgpack"}
 _FORMS = {"multipart/form-data", "application/x-www-form-urlencoded"}  # httpx sends the latter where no file is
@@ -55,9 +56,11 @@ class Access:
         asks = exchange.method == "OPTIONS" and exchange.header(b"access-control-request-method")
         if not asks or self.allowed_origin(exchange) is None:
             return None
+        wanted = ", ".join(exchange.header(b"access-control-request-headers"))
         return {
             "Access-Control-Allow-Methods": "GET, POST, PATCH, DELETE",
-            "Access-Control-Allow-Headers": _ALLOWED,
+            # SDKs add headers of their own, such as x-stainless-os.
+            "Access-Control-Allow-Headers": wanted if _NAMES.fullmatch(wanted) else _ALLOWED,
             "Access-Control-Max-Age": str(_REMEMBERED),
         }
 
@@ -114,6 +117,9 @@ class Access:
 
     def _check_body(self, exchange: Exchange) -> None:
         lengths = exchange.header(b"content-length")
+        if lengths and exchange.header(b"transfer-encoding"):  # a proxy may see another end of it than we do
+            said = "A request has a Content-Length or a Transfer-Encoding, not both."
+            raise Refused(400, said, headers={"Connection": "close"})
         length = int(lengths[0]) if lengths and lengths[0].isascii() and lengths[0].isdigit() else 0
         if length > self._settings.max_body:
             raise too_large(self._settings.max_body)

@@ -53,13 +53,15 @@ class Admission:
     @contextlib.asynccontextmanager
     async def place(self, characters: int) -> AsyncIterator[Place]:
         """Wait for a place for a text of so many characters and hold it. Raises Refused where too many wait."""
-        place = await self._enter(characters > LONG)
+        place = await self.enter(characters)
         try:
             yield place
         finally:
             place.release()
 
-    async def _enter(self, long: bool) -> Place:
+    async def enter(self, characters: int) -> Place:
+        """Wait for a place and return it; whoever holds it has to release it. Raises Refused as `place` does."""
+        long = characters > LONG
         if self._admits(long):
             self._take(long)
             return Place(self, long)

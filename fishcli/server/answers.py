@@ -53,7 +53,7 @@ class Answer(Response):
         try:
             timer.end(await self._watch(working, leaving, timer))
         except Exception as error:
-            timer.end("error")
+            timer.failed(error)
             if self._started:
                 raise Cut(str(error)) from error
             await refusal(scope["path"], shown(error))(scope, receive, send)
@@ -85,7 +85,7 @@ class Answer(Response):
                 return
             async for data in pieces:
                 await self._start(send)
-                await _put(send, {"type": "http.response.body", "body": data, "more_body": True}, place)
+                await put(send, {"type": "http.response.body", "body": data, "more_body": True}, place)
         await self._start(send)
         await send({"type": "http.response.body", "body": b""})
 
@@ -117,7 +117,7 @@ async def _left(receive: Receive) -> None:
         pass
 
 
-async def _put(send: Send, message: Message, place: Place) -> None:
+async def put(send: Send, message: Message, place: Place) -> None:
     """Send a message. The place is given back where the client does not take what was sent before."""
     stalled = asyncio.get_running_loop().call_later(_STALLED, place.release)
     try:

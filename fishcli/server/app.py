@@ -18,7 +18,7 @@ from fishcli.server.errors import Refused, refusal
 from fishcli.server.guards import guard
 from fishcli.server.metrics import Metrics
 from fishcli.server.openapi import describe
-from fishcli.server.routes import codec, fish, health, live, openai, voices
+from fishcli.server.routes import codec, docs, fish, health, live, openai, voices
 from fishcli.server.settings import ServerSettings
 from fishcli.server.speech import Service
 
@@ -41,6 +41,8 @@ def create_app(
     app.add_middleware(guard, settings=settings, metrics=metrics)
     for each in (fish, live, codec, openai, voices, health):
         app.include_router(each.router(service))
+    app.include_router(docs.router())
+    app.mount("/static", docs.Static(), "static")
     describe(app)
     for kind in (FishError, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, _refused)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 from starlette.responses import JSONResponse
 
-from fishcli.errors import FishError, is_out_of_memory
+from fishcli.errors import EngineClosed, FishError, is_out_of_memory
+
+log = logging.getLogger(__name__)
 
 # The routes of OpenAI's API; all others have Fish Speech's.
 _OPENAI = ("/v1/audio/", "/v1/models", "/v1/voices")
@@ -54,13 +57,20 @@ def is_openai(path: str) -> bool:
 
 def body(path: str, error: FishError) -> dict[str, Any]:
     """Return the body of an error: Fish Speech's, which has exactly two keys, or OpenAI's."""
-    message = str(error).encode("utf-8", "backslashreplace").decode()  # a name may hold half of a character
+    message = sentence(error)
     if not is_openai(path):
         named = not error.field or error.field in message
         return {"status": error.status, "message": message if named else f"{error.field}: {message}"}
     kind = _KINDS.get(error.status, "server_error" if error.status >= 500 else "invalid_request_error")
     param = _PARAMS.get(error.field, error.field) or None
     return {"error": {"message": message, "type": kind, "param": param, "code": None}}
+
+
+def sentence(error: FishError) -> str:
+    """Return what a client may read of an error. What an engine has died of is for the log."""
+    if isinstance(error, EngineClosed):
+        return "The engine has stopped."
+    return str(error).encode("utf-8", "backslashreplace").decode()  # a name may hold half of a character
 
 
 def shown(error: BaseException) -> FishError:
@@ -70,3 +80,12 @@ def shown(error: BaseException) -> FishError:
     if is_out_of_memory(error):
         return Refused(503, "The server is out of memory; try a shorter text, or later.", retry_after=5)
     raise error
+
+
+def said(error: Exception) -> FishError:
+    """Return an error as a client may see it. One that nobody expected is logged, and is an internal one."""
+    try:
+        return shown(error)
+    except Exception as unknown:
+        log.error("internal error", exc_info=unknown)
+        return internal()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import time
 from collections.abc import Iterator
 
@@ -14,12 +13,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from fishcli.errors import FishError
 from fishcli.server import logs
 from fishcli.server.access import Access, too_large
-from fishcli.server.errors import Refused, internal, refusal
+from fishcli.server.errors import Refused, refusal, said
 from fishcli.server.exchange import Exchange
 from fishcli.server.metrics import Metrics
 from fishcli.server.settings import ServerSettings
-
-log = logging.getLogger(__name__)
 
 RESET = "fishcli.reset"  # an extension: a function that resets the connection
 _DENIAL = "websocket.http.response"  # the extension with which a WebSocket can be refused in words
@@ -204,11 +201,8 @@ class _Connection:
             await response(self._exchange.scope, self._receive_next, self.send)
 
     def _unexpected(self, error: Exception) -> FishError | None:
-        """Log an exception of the app and return the error to answer with; None where the client has left."""
-        if self._exchange.gone:
-            return None
-        log.error("internal error", exc_info=error)
-        return internal()
+        """Return the error to answer an exception of the app with; None where the client has left."""
+        return None if self._exchange.gone else said(error)
 
     def _headers(self, given: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         headers = {"X-Request-Id": self._exchange.id, "X-Content-Type-Options": "nosniff"}

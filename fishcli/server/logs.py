@@ -16,7 +16,7 @@ log = logging.getLogger("fishcli.server.access")
 
 request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="")
 
-_TAKEN_OVER = ("fishcli", "uvicorn", "uvicorn.error", "asyncio")  # the loggers of a server
+_TAKEN_OVER = ("fishcli", "uvicorn", "uvicorn.error", "asyncio", "python_multipart")  # the loggers of a server
 _FIELDS = "fishcli_fields"  # of a record
 
 

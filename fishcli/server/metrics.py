@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Literal
@@ -15,7 +16,7 @@ from prometheus_client.registry import Collector
 if TYPE_CHECKING:
     from fishcli.engine import EngineStats
 
-End = Literal["done", "error", "disconnect", "timeout", "shutdown"]
+End = Literal["done", "error", "refused", "disconnect", "timeout", "shutdown"]
 
 _CANCELLED: tuple[End, ...] = ("disconnect", "timeout", "shutdown")
 _FIRST_AUDIO = (0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30)  # seconds
@@ -96,7 +97,7 @@ class _Speeches:
         self.cancelled = Counter(
             "fishcli_cancellations", "Speeches not finished, by reason.", ["reason"], registry=registry
         )
-        self.failed = Counter("fishcli_speech_errors", "Speeches that ended with an error.", registry=registry)
+        self.failed = Counter("fishcli_speech_errors", "Speeches that the server failed to make.", registry=registry)
         for reason in _CANCELLED:
             self.cancelled.labels(reason)
 
@@ -118,9 +119,18 @@ class SpeechTimer:
             self._speeches.first.labels(self._route).observe(now - self._began)
         elif now > self._silent_at + _LATE:
             self._speeches.underruns.labels(self._route).inc()
-        self._silent_at = max(now, self._silent_at or now) + seconds
+        due = now if self._silent_at in (None, math.inf) else self._silent_at
+        self._silent_at = max(now, due) + seconds
         self._speeches.audio.labels(self._route).inc(seconds)
         self.seconds += seconds
+
+    def failed(self, error: BaseException) -> None:
+        """Take the error that ended the speech: the server's, or one of a request that cannot be served."""
+        self.end("error" if getattr(error, "status", 500) >= 500 else "refused")
+
+    def pause(self) -> None:
+        """Nothing needs to follow the audio so far at once: the client may have sent no more text."""
+        self._silent_at = math.inf
 
     def end(self, reason: End) -> None:
         """Take the end of the speech, and why; further calls have no effect, so a `finally` may call it."""
@@ -131,7 +141,7 @@ class SpeechTimer:
             self._speeches.cancelled.labels(reason).inc()
         elif reason == "error":
             self._speeches.failed.inc()
-        else:
+        elif reason == "done":
             self._speeches.total.labels(self._route).observe(self._clock() - self._began)
 
 

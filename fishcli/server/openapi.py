@@ -13,7 +13,7 @@ from fishcli.server.errors import is_openai
 from fishcli.server.schemas import DecodeRequest, EncodeRequest, SpeechRequest, TTSRequest
 
 JSON, MSGPACK = "application/json", "application/msgpack"
-_SOUND = ("audio/wav", "audio/mpeg", "audio/ogg", "audio/flac", "audio/pcm", "text/event-stream")
+_SOUND = ("audio/wav", "audio/mpeg", "audio/ogg", "audio/flac", "audio/pcm")
 _REFERENCE = "#/components/schemas/{model}"
 _REFUSALS = {
     400: "A field is wrong; the message names it.",
@@ -47,6 +47,7 @@ _TAGS = [
     {"name": "Health", "description": "Whether the server lives, and its figures."},
 ]
 _STRING = {"type": "string"}
+_EVENT = {"type": "string", "contentMediaType": "application/json", "description": "`speech.audio.delta`, or `.done`."}
 _NULLABLE = {"type": ["string", "null"]}
 _ERRORS = {
     "FishError": {
@@ -81,12 +82,17 @@ def body(model: type[BaseModel], *kinds: str) -> dict[str, Any]:
 
 def sound() -> dict[int | str, dict[str, Any]]:
     """Return the answers of a route that speaks."""
-    schema = {"schema": {"type": "string", "format": "binary"}}
+    content = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in _SOUND}
+    event = {"type": "object", "properties": {"data": _EVENT}, "required": ["data"]}
     headers = {
         "X-Seed": {"description": "The seed that makes this sound again.", "schema": {"type": "integer"}},
         "X-Sample-Rate": {"description": "Hz.", "schema": {"type": "integer"}},
     }
-    spoken = {"description": "The sound.", "content": dict.fromkeys(_SOUND, schema), "headers": headers}
+    spoken = {
+        "description": "The sound.",
+        "content": {**content, "text/event-stream": {"schema": event}},
+        "headers": headers,
+    }
     return {200: spoken, **refusals()}
 
 

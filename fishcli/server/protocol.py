@@ -24,6 +24,7 @@ from fishcli.server.guards import RESET
 from fishcli.server.settings import ServerSettings
 
 _TICKS = 8  # sweeps in the shortest deadline
+_UNREAD = 2**20  # bytes of pongs and sound in our hands, of which sound is 96 KiB at most
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -160,11 +161,25 @@ class WebSocket(WebSocketsSansIOProtocol):
     def connection_made(self, transport: Any) -> None:
         """Take over the connection."""
         super().connection_made(transport)
-        self._unsent = _Unsent(transport, self.loop.time(), self.settings.send_timeout)
+        self._began = self.loop.time()
+        self._unsent = _Unsent(transport, self._began, self.settings.send_timeout)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the client sends. One that asks for pongs without reading them is cut off: they pile up here."""
+        super().data_received(data)
+        if self.transport.get_write_buffer_size() > _UNREAD:
+            self.transport.abort()
+
+    async def send(self, message: Any) -> None:
+        """Send a message of the app. One that refuses the socket in words is all that uvicorn may wait for."""
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
+            self.handshake_complete = True  # else it logs an error for each
 
     def check(self, now: float) -> None:
-        """Close the connection if it is overdue."""
-        if self._unsent.is_stuck(now):
+        """Close the connection if it is overdue: also one whose handshake does not come to its end."""
+        is_late = not self.handshake_complete and now - self._began > self.settings.head_timeout
+        if is_late or self._unsent.is_stuck(now):
             self.transport.abort()
 
     def shutdown(self) -> None:

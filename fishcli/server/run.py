@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import ipaddress
+import logging
 import os
 import signal
 import socket
@@ -28,7 +29,14 @@ _BACKLOG = 1024  # connections that wait to be accepted
 _LEAVING = 2.0  # seconds for answers to end that have been cut
 _LAST_RESORT = 29.0  # seconds after a signal at which the process ends, whatever hangs
 
+log = logging.getLogger(__name__)
+
 Started = Callable[[str], contextlib.AbstractContextManager[Any]]
+Fault = Callable[[], BaseException | None]
+
+
+def _none() -> None:
+    return None
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -63,14 +71,17 @@ def is_local(bound: socket.socket) -> bool:
     return ipaddress.ip_address(bound.getsockname()[0].partition("%")[0]).is_loopback
 
 
-def run(app: ASGIApp, bound: socket.socket, settings: ServerSettings, drain: Drain, started: Started) -> int:
+def run(
+    app: ASGIApp, bound: socket.socket, settings: ServerSettings, drain: Drain, started: Started, fault: Fault = _none
+) -> int:
     """Serve an app on a bound socket until SIGTERM or Ctrl-C, and return the exit code.
 
     `started` is called with the URL once requests are taken; what it returns is entered then, and left at the end. On a
     signal no connection is accepted any more, `drain` starts, and answers in progress have `settings.drain` seconds; a
-    second one cuts them. Raises FishError if another server has taken the port meanwhile.
+    second one cuts them. It ends with 1, for whoever restarts it, once `fault` gives an exception that nothing can be
+    served after. Raises FishError if another server has taken the port meanwhile.
     """
-    server = Server(configured(app, settings), settings, drain, partial(started, url(bound)))
+    server = Server(configured(app, settings), settings, drain, partial(started, url(bound)), fault)
     try:
         bound.listen(_BACKLOG)
     except OSError as error:
@@ -118,10 +129,11 @@ class Server(uvicorn.Server):
         settings: ServerSettings,
         drain: Drain,
         running: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext,
+        fault: Fault = _none,
     ) -> None:
         super().__init__(config)
         self.code = 0
-        self._settings, self._drain, self._started = settings, drain, running
+        self._settings, self._drain, self._started, self._fault = settings, drain, running, fault
         self._while_running = contextlib.ExitStack()
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
@@ -133,6 +145,14 @@ class Server(uvicorn.Server):
         """Start to take requests, and tell: whoever hears of the server may already send it a signal."""
         await super().startup(sockets)
         self._while_running.enter_context(self._started())
+
+    async def on_tick(self, counter: int) -> bool:
+        """Return whether to end: also where nothing can be served any more."""
+        if error := self._fault():
+            log.critical("the engine has stopped, and the server ends", exc_info=error)
+            self.code = 1
+            return True
+        return await super().on_tick(counter)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

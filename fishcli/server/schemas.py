@@ -6,7 +6,7 @@ import base64
 import binascii
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from fishcli.errors import SettingError
 from fishcli.request import CHUNK_LENGTHS, MAX_RETRIES, SamplingParams
@@ -49,10 +49,22 @@ Binary = Annotated[
 Language = Annotated[str | None, BeforeValidator(_language)]
 
 
+# A list ends at its first wrong item: an error for each of a million takes gigabytes, and minutes.
+Texts = Annotated[list[str], Field(fail_fast=True)]
+Binaries = Annotated[list[Binary], Field(fail_fast=True)]
+Numbers = Annotated[list[int], Field(fail_fast=True)]
+Codes = Annotated[list[Numbers], Field(fail_fast=True)]
+
+
 class Body(BaseModel):
-    """The base of all bodies: no NaN, no infinity, no text that is not Unicode."""
+    """The base of all bodies: no NaN, no infinity, and null is the default, as some clients send every field."""
 
     model_config = ConfigDict(allow_inf_nan=False, extra="ignore", populate_by_name=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, value: Any) -> Any:
+        return {name: each for name, each in value.items() if each is not None} if isinstance(value, dict) else value
 
 
 class ReferenceAudio(Body):
@@ -77,6 +89,8 @@ class TTSRequest(Body):
     voice prompt is always cached.
     """
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"text": "Hello, world!"}]})
+
     text: str = Field(examples=["Hello, world!"])
     format: Literal["wav", "pcm", "mp3", "opus", "flac"] = "wav"
     sample_rate: int | None = Field(None, description="Hz; null: 44,100, and 48,000 for opus.", ge=8000, le=96_000)
@@ -92,8 +106,8 @@ class TTSRequest(Body):
     language: Language = Field(None, description="ISO 639-1; null: guessed.")
     streaming: bool = Field(False, description="For wav: send it as it is made, with a header without a length.")
     stream_format: Literal["audio", "sse"] = "audio"
-    reference_id: str | list[str] | None = Field(None, description="A voice of the library.")
-    references: list[ReferenceAudio] = Field([], max_length=MAX_REFERENCES)
+    reference_id: str | Texts | None = Field(None, description="A voice of the library.")
+    references: list[ReferenceAudio] = Field([], max_length=MAX_REFERENCES, fail_fast=True)
     prosody: Prosody | None = None
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, gt=0, le=1)
@@ -105,7 +119,7 @@ class TTSRequest(Body):
         True, validation_alias=AliasChoices("condition_on_previous_chunks", "iterative_prompt")
     )
     early_stop_threshold: float = 1.0
-    features: list[str] = []
+    features: Texts = []
     check: Literal["length", "off"] = "length"
     retries: int | None = Field(
         None, ge=0, le=MAX_RETRIES, description="Of a chunk that came out wrong; null: 2, and 0 where sound streams."
@@ -124,6 +138,10 @@ class TTSRequest(Body):
 
 class SpeechRequest(Body):
     """A text to speak, by OpenAI's API. `model` may be anything; `instructions` are taken and change nothing."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"model": "fish-speech-1.5", "input": "Hello, world!", "voice": "default"}]}
+    )
 
     model: str = Field(examples=["fish-speech-1.5"])
     input: str = Field(max_length=MAX_SPEECH_INPUT, examples=["Hello, world!"])
@@ -150,13 +168,13 @@ class SpeechRequest(Body):
 class EncodeRequest(Body):
     """Recordings to encode."""
 
-    audios: list[Binary] = Field(min_length=1, max_length=MAX_REFERENCES)
+    audios: Binaries = Field(min_length=1, max_length=MAX_REFERENCES)
 
 
 class DecodeRequest(Body):
     """Codes to decode: `tokens[i]` has a list of frames for each codebook."""
 
-    tokens: list[list[list[int]]] = Field(min_length=1, max_length=MAX_REFERENCES)
+    tokens: list[Codes] = Field(min_length=1, max_length=MAX_REFERENCES, fail_fast=True)
 
 
 class VoiceChanges(Body):
@@ -164,7 +182,7 @@ class VoiceChanges(Body):
 
     title: str | None = None
     description: str | None = None
-    tags: list[str] | None = None
+    tags: Texts | None = None
     visibility: Visibility | None = None
     cover_image: Binary | None = Field(None, description="This server keeps no pictures, and refuses one.")
 
@@ -173,8 +191,8 @@ class NewVoice(VoiceChanges):
     """A voice to add: audio files, and what is said in each. `enhance_audio_quality` is taken and changes nothing."""
 
     title: str = Field(examples=["Paimon"])
-    voices: list[Binary] = Field(min_length=1, max_length=MAX_REFERENCES)
-    texts: list[str] = []
+    voices: Binaries = Field(min_length=1, max_length=MAX_REFERENCES)
+    texts: Texts = []
     visibility: Visibility | None = "private"
     type: Literal["tts"] = "tts"
     train_mode: Literal["fast"] = "fast"

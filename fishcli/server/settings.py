@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
+from fishcli.errors import SettingError
+
+_HOST = r"(?:\*|[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])"
+_ORIGIN = rf"\*|[a-z][a-z0-9+.-]*://{_HOST}(?::[0-9]{{1,5}})?/?"
 MAX_DEPTH = 32  # of a body: lists in lists, maps in maps
 
 
@@ -34,3 +39,15 @@ class ServerSettings:
     request_timeout: float = 1800.0  # from the request to the end of the answer
     live_idle: float = 30.0  # without an utterance in progress
     drain: float = 25.0  # for answers in progress to end after SIGTERM
+
+    def __post_init__(self) -> None:
+        for host in self.allowed_hosts:
+            if not re.fullmatch(_HOST, host):
+                raise SettingError(
+                    f"{host!r:.80} is not the name of a host, such as speech.example.org.", field="allow_host"
+                )
+        for origin in self.cors_origins:
+            if not re.fullmatch(_ORIGIN, origin):
+                raise SettingError(
+                    f"{origin!r:.80} is not the origin of a page, such as https://example.org.", field="cors"
+                )

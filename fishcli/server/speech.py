@@ -89,7 +89,8 @@ class Utterance:
     """Speaks one order. Its methods block, and are called in worker threads; `close` may be called from anywhere."""
 
     def __init__(self, service: Service, order: Order) -> None:
-        self._service, self._order = service, order
+        self.order = order
+        self._service = service
         self._encoder = audio.StreamEncoder(order.sound, service.engine.sample_rate)
         self._prosody = Prosody(service.engine.sample_rate, order.speed, order.volume)
         self._closed = threading.Event()
@@ -97,7 +98,7 @@ class Utterance:
 
     def start(self) -> None:
         """Encode the references, and have the engine begin. Raises FishError for what cannot be spoken."""
-        order = self._order
+        order = self.order
         request = Request(
             order.text,
             self._references(),
@@ -124,6 +125,11 @@ class Utterance:
             yield Piece(self._encoder.encode(self._prosody.process(samples)), chunk)
         yield Piece(self._encoder.encode(self._prosody.finish()) + self._encoder.finish(), None)
 
+    @property
+    def waits_for_text(self) -> bool:
+        """Whether all of its text has been spoken so far, and more may come."""
+        return self._stream is not None and self._stream.waits_for_text
+
     def close(self) -> None:
         """Cancel the work in the engine; a thread that waits for it goes on."""
         self._closed.set()
@@ -136,13 +142,13 @@ class Utterance:
 
         Else the last syllable of a sentence would be heard with the next one, which may never come.
         """
-        if not isinstance(self._order.text, TextFeed):
+        if not isinstance(self.order.text, TextFeed):
             return np.zeros(0, np.float32)
-        encoder = self._encoder.latency * self._order.speed * self._service.engine.sample_rate
+        encoder = self._encoder.latency * self.order.speed * self._service.engine.sample_rate
         return np.zeros(self._prosody.latency + math.ceil(encoder), np.float32)
 
     def _references(self) -> list[Reference]:
-        service, order = self._service, self._order
+        service, order = self._service, self.order
         engine, library = service.engine, service.library
         saved: list[Reference] = []
         if order.voice is not None:
@@ -168,15 +174,17 @@ class Utterance:
         return self._service.engine.encode(samples, self._closed)
 
 
-async def speak(service: Service, order: Order, timer: SpeechTimer) -> AsyncGenerator[Piece]:
+async def speak(service: Service, utterance: Utterance, timer: SpeechTimer) -> AsyncGenerator[Piece]:
     """Yield the bytes of an answer as they are made. Closing the iterator cancels the work in the engine."""
-    utterance = Utterance(service, order)
+    order = utterance.order
     try:
         await service.in_thread(utterance.start)
         pieces = utterance.pieces()
         while (piece := await service.in_thread(next, pieces, None)) is not None:
             if piece.chunk is not None:
                 timer.audio(len(piece.chunk.samples) / service.engine.sample_rate / order.speed)
+                if piece.chunk.ended is not None and isinstance(order.text, TextFeed):
+                    timer.pause()
             yield piece
     finally:
         utterance.close()

@@ -17,6 +17,7 @@ from fishcli import audio
 from fishcli.errors import InputError
 from fishcli.request import as_codes
 from fishcli.server import bodies
+from fishcli.server.errors import Refused
 from fishcli.server.openapi import body, packed
 from fishcli.server.schemas import DecodeRequest, EncodeRequest
 from fishcli.server.speech import Service
@@ -39,14 +40,14 @@ def router(service: Service) -> APIRouter:
         """Encode recordings. Each gets a list of frames for each codebook."""
         asked = await bodies.read(request, EncodeRequest)
         tokens = await _while_connected(service, request, lambda stopped: _encode(service, asked.audios, stopped))
-        return _answer(request, {"tokens": tokens})
+        return await service.in_thread(_answer, request, {"tokens": tokens})
 
     @routes.post("/v1/vqgan/decode", openapi_extra=body(DecodeRequest), responses=_AUDIOS, response_class=Response)
     async def decode(request: Request) -> Response:
         """Decode codes. Each list of them gets its sound as PCM float16, mono, at the rate of the codec."""
         asked = await bodies.read(request, DecodeRequest)
         audios = await _while_connected(service, request, lambda stopped: _decode(service, asked.tokens, stopped))
-        return _answer(request, {"audios": audios})
+        return await service.in_thread(_answer, request, {"audios": audios})
 
     return routes
 
@@ -87,18 +88,21 @@ def _decoded(service: Service, codes: Any, stopped: threading.Event) -> bytes:
 
 
 async def _while_connected(service: Service, request: Request, work: Callable[[threading.Event], T]) -> T:
-    """Do work in a thread while the request has a place. It is told to stop when the client leaves."""
-    stopped = threading.Event()
+    """Do work in a thread while the request has a place. It is told to stop when the client leaves, or time is up."""
+    stopped, limit = threading.Event(), service.settings.request_timeout
     async with service.admission.place(0):
         working = asyncio.ensure_future(service.in_thread(work, stopped))
         leaving = asyncio.ensure_future(_left(request))
         try:
-            await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait({working, leaving}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
             stopped.set()
+            if not done:
+                raise Refused(503, f"The answer took more than {limit:g} seconds.")
             return await working
         finally:
             stopped.set()
-            leaving.cancel()
+            for task in (working, leaving):
+                task.cancel()
 
 
 async def _left(request: Request) -> None:

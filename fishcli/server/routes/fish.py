@@ -17,7 +17,7 @@ from fishcli.server.errors import Refused
 from fishcli.server.metrics import SpeechTimer
 from fishcli.server.openapi import body, sound
 from fishcli.server.schemas import TTSRequest
-from fishcli.server.speech import Order, Piece, Service, speak
+from fishcli.server.speech import Order, Piece, Service, Utterance, speak
 
 _RETRIES = 2  # of a chunk that came out wrong, where nobody has heard it
 
@@ -47,6 +47,7 @@ def check_length(service: Service, text: str, field: str = "text") -> None:
 def order(service: Service, asked: TTSRequest, feed: TextFeed | None = None) -> Order:
     """Return what a request asks for; its text may arrive by a feed. Raises FishError that names a field."""
     prosody = asked.prosody
+    unheard = asked.whole and feed is None  # until it is complete
     return Order(
         feed or asked.text,
         asked.sampling,
@@ -60,7 +61,7 @@ def order(service: Service, asked: TTSRequest, feed: TextFeed | None = None) -> 
         language=asked.language,
         normalize=asked.normalize,
         check=asked.check,
-        retries=asked.retries if asked.retries is not None else _RETRIES * asked.whole,
+        retries=asked.retries if asked.retries is not None else _RETRIES * unheard,
     )
 
 
@@ -70,7 +71,7 @@ def answer(service: Service, asked: TTSRequest, spoken_order: Order) -> Response
     headers = {"X-Seed": str(spoken_order.sampling.seed), "X-Sample-Rate": str(form.sample_rate)}
 
     def pieces(timer: SpeechTimer) -> AsyncGenerator[bytes]:
-        heard = speak(service, spoken_order, timer)
+        heard = speak(service, Utterance(service, spoken_order), timer)
         if asked.stream_format == "sse":
             return sse.events(heard, len(asked.text), described=True)
         return data(heard)
@@ -87,7 +88,7 @@ def sound_format(service: Service, asked: TTSRequest) -> audio.SoundFormat:
         codec_rate=service.engine.sample_rate,
         mp3_bitrate=asked.mp3_bitrate,
         opus_bitrate=asked.opus_bitrate,
-        subtype=asked.subtype if asked.format in ("wav", "pcm") else None,
+        subtype=None if asked.subtype == "PCM_16" else asked.subtype,  # the default, which an MP3 has no need of
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from contextlib import aclosing
 from typing import Any
 
@@ -15,12 +16,18 @@ from starlette.websockets import WebSocketDisconnect, WebSocketState
 from fishcli.errors import FishError, InputError
 from fishcli.request import TextFeed
 from fishcli.server import bodies
-from fishcli.server.errors import Refused, refusal, shown
+from fishcli.server.admission import Place
+from fishcli.server.answers import put
+from fishcli.server.errors import Refused, refusal, said, sentence
 from fishcli.server.routes.fish import check_length, order
 from fishcli.server.schemas import StartEvent, TextEvent
-from fishcli.server.speech import Order, Service, speak
+from fishcli.server.speech import Service, Utterance, speak
+
+log = logging.getLogger(__name__)
 
 _PATH = "/v1/tts/live"
+_EVENTS = 8  # of a client that wait
+_PATIENCE = 0.5  # seconds in which more text may come before an utterance gives up its place
 _MESSAGE = 2**15  # bytes of sound in a message; the SDK takes 64 KiB
 
 
@@ -57,55 +64,71 @@ class _Sockets:
 
 
 class Session:
-    """The conversation over one socket: utterances, one after another, until the client leaves or is idle."""
+    """The conversation over one socket: utterances, one after another, until the client leaves or is idle.
+
+    While there is text to speak an utterance has a place in the engine, as an HTTP request has; one that waits for
+    text has none. A client may be faster than that: its events wait in a queue, and then in the network.
+    """
 
     def __init__(self, service: Service, websocket: WebSocket) -> None:
         self._service, self._socket = service, websocket
+        self._events: asyncio.Queue[Message] = asyncio.Queue(_EVENTS)
         self._feed: TextFeed | None = None  # of the utterance in progress
+        self._utterance: Utterance | None = None
+        self._place: Place | None = None
         self._speaking: asyncio.Task[None] | None = None
+        self._sent = 0  # events
 
     async def run(self) -> None:
-        """Take events until the client leaves, or sends none while nothing is spoken."""
+        """Take events until the client leaves, sends none while nothing is spoken, or the server ends."""
+        working, leaving = asyncio.ensure_future(self._work()), asyncio.ensure_future(self._read())
         try:
-            while (event := await self._next()) is not None:
-                await self._take(event)
+            await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                working.result()
         except FishError as error:
             await self._stop_speaking()
             await self._finish(error)
-        except WebSocketDisconnect:
-            pass
         finally:
+            await _cancelled(working, leaving)
             await self._stop_speaking()
             if self._socket.application_state is WebSocketState.CONNECTED:
                 with contextlib.suppress(RuntimeError, WebSocketDisconnect):  # it has left
                     await self._socket.close()
 
-    async def _next(self) -> dict[str, Any] | None:
-        """Return the next event; None where none has come for too long, or the server ends.
+    async def _read(self) -> None:
+        """Put what the client sends into the queue; return when it has left."""
+        while (message := await self._socket.receive())["type"] != "websocket.disconnect":
+            await self._events.put(message)
 
-        Raises WebSocketDisconnect or InputError.
-        """
-        receiving = asyncio.ensure_future(self._socket.receive())
+    async def _work(self) -> None:
+        while (message := await self._next()) is not None:
+            await self._take(await _event(message))
+
+    async def _next(self) -> Message | None:
+        """Return the next message; None where none has come for too long, or the server ends."""
+        receiving = asyncio.ensure_future(self._events.get())
         ending = asyncio.ensure_future(self._service.drain.wait())
         try:
             while not receiving.done():
-                speaking = {self._speaking} if self._speaking and not self._speaking.done() else set()
-                idle = None if speaking else self._service.settings.live_idle
-                waiting = {receiving, ending, *speaking}
+                waiting: set[asyncio.Future[Any]] = {receiving, ending}
+                idle, sent = self._service.settings.live_idle, self._sent
+                if self._speaking is not None and not self._speaking.done():
+                    waiting, idle = {*waiting, self._speaking}, self._service.settings.request_timeout
                 done, _ = await asyncio.wait(waiting, timeout=idle, return_when=asyncio.FIRST_COMPLETED)
-                if not done or (ending in done and not receiving.done()):
+                if (not done and self._sent == sent) or (ending in done and not receiving.done()):
                     await self._end_text()
                     return None
         finally:
             receiving.cancel()
             ending.cancel()
-        return _event(receiving.result())
+        return receiving.result()
 
     async def _end_text(self) -> None:
         """Speak the text so far to its end, where an utterance is in progress."""
         if self._feed is not None:
             await self._service.in_thread(self._feed.close)
-        if self._speaking is not None and not self._speaking.done():
+        if self._speaking is not None:
             await asyncio.wait({self._speaking})
 
     async def _take(self, event: dict[str, Any]) -> None:
@@ -115,6 +138,7 @@ class Session:
         elif kind == "text":
             await self._text(bodies.validated(event, TextEvent).text)
         elif self._feed is not None and kind == "flush":
+            await self._enter()
             await self._service.in_thread(self._feed.flush)
         elif self._feed is not None and kind == "stop":
             feed, self._feed = self._feed, None
@@ -126,56 +150,86 @@ class Session:
         if self._speaking is not None and not self._speaking.done():
             if self._feed is not None:
                 raise InputError("A text is being spoken; send stop before the next start.", field="event")
-            await self._speaking
-        asked = event.request
-        check_length(self._service, asked.text)
-        feed = TextFeed()
+            await asyncio.wait({self._speaking})
+        asked, self._feed = event.request, TextFeed()
+        self._utterance = Utterance(self._service, order(self._service, asked, self._feed))
         if asked.text:
-            feed.feed(asked.text)
-        self._feed = feed
-        self._speaking = asyncio.ensure_future(self._speak(order(self._service, asked, feed)))
+            await self._text(asked.text)
+        self._speaking = asyncio.ensure_future(self._speak(self._utterance))
 
     async def _text(self, text: str) -> None:
         check_length(self._service, text)
         if self._feed is None:
             raise InputError("There is no utterance to add text to; send start first.", field="event")
+        await self._enter()
         await self._service.in_thread(self._feed.feed, text)
 
-    async def _speak(self, spoken: Order) -> None:
+    async def _enter(self) -> None:
+        """Wait for a place, unless the utterance has one."""
+        if self._place is None or not self._place.held:
+            self._place = await self._service.admission.enter(0)
+
+    async def _leave_while_waiting(self, utterance: Utterance) -> None:
+        """Give the place back whenever the utterance waits for text."""
+        while True:
+            await asyncio.sleep(_PATIENCE)
+            if self._place is not None and utterance.waits_for_text:
+                self._place.release()
+
+    async def _speak(self, utterance: Utterance) -> None:
         """Send the sound of an utterance, and how it ended."""
         timer = self._service.metrics.speech(_PATH)
+        watching = asyncio.ensure_future(self._leave_while_waiting(utterance))
         try:
-            async with aclosing(speak(self._service, spoken, timer)) as pieces:
+            async with aclosing(speak(self._service, utterance, timer)) as pieces:
                 async for piece in pieces:
                     for start in range(0, len(piece.data), _MESSAGE):
                         await self._send({"event": "audio", "audio": piece.data[start : start + _MESSAGE]})
             timer.end("done")
             await self._send({"event": "finish", "reason": "stop"})
+        except WebSocketDisconnect:
+            timer.end("disconnect")
         except Exception as error:
-            timer.end("error")
-            await self._finish(shown(error))
+            known = said(error)
+            timer.failed(known)
+            await self._finish(known)
         finally:
             timer.end("disconnect")
+            watching.cancel()
             self._feed = None
+            if self._place is not None:
+                self._place.release()
 
     async def _finish(self, error: FishError) -> None:
         with contextlib.suppress(RuntimeError, WebSocketDisconnect):  # it has left
-            await self._send({"event": "finish", "reason": "error", "message": str(error), "status": error.status})
+            await self._send({"event": "finish", "reason": "error", "message": sentence(error), "status": error.status})
 
     async def _send(self, event: dict[str, Any]) -> None:
-        await self._socket.send_bytes(ormsgpack.packb(event))
+        data = {"type": "websocket.send", "bytes": ormsgpack.packb(event)}
+        if self._place is None:
+            await self._socket.send(data)
+        else:
+            await put(self._socket.send, data, self._place)
+        self._sent += 1
 
     async def _stop_speaking(self) -> None:
-        if self._speaking is not None and not self._speaking.done():
-            self._speaking.cancel()
-            await asyncio.wait({self._speaking})
+        if self._speaking is not None:
+            await _cancelled(self._speaking)
+        if self._place is not None:
+            self._place.release()
 
 
-def _event(message: Message) -> dict[str, Any]:
-    """Return the event in a message of the socket. Raises WebSocketDisconnect, and InputError for what is none."""
-    if message["type"] == "websocket.disconnect":
-        raise WebSocketDisconnect(message.get("code") or 1000)
-    event = bodies.from_msgpack(message["bytes"]) if message.get("bytes") is not None else None
+async def _cancelled(*tasks: asyncio.Future[None]) -> None:
+    """Cancel tasks and wait for their end."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+
+
+async def _event(message: Message) -> dict[str, Any]:
+    """Return the event in a message of the socket. Raises InputError for what is none."""
+    data: bytes | None = message.get("bytes")
+    event = None if data is None else await bodies.off_loop(data, lambda: bodies.from_msgpack(data))
     if not isinstance(event, dict):
         raise InputError("A message must be a msgpack map, in a binary frame.", field="event")
     return event

@@ -18,7 +18,7 @@ from fishcli.server.metrics import SpeechTimer
 from fishcli.server.openapi import body, refusals, sound
 from fishcli.server.routes.fish import check_length, data
 from fishcli.server.schemas import SpeechRequest
-from fishcli.server.speech import Order, Service, speak
+from fishcli.server.speech import Order, Service, Utterance, speak
 from fishcli.voices import VoiceMissing
 
 # OpenAI's own names, unless the library has a voice of that name, speak without a reference.
@@ -56,7 +56,7 @@ def answer(service: Service, asked: SpeechRequest, voice: str | None) -> Respons
     order = Order(asked.input, SamplingParams(seed=asked.seed), form, voice, speed=asked.speed, language=asked.language)
 
     def pieces(timer: SpeechTimer) -> AsyncGenerator[bytes]:
-        heard = speak(service, order, timer)
+        heard = speak(service, Utterance(service, order), timer)
         if asked.stream_format == "sse":
             return sse.events(heard, len(asked.input), described=False)
         return data(heard)
