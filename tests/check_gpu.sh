@@ -8,7 +8,7 @@
 #   --wheels FOLDER  install what is missing from there: tests/fetch_wheels.sh makes it where there is a network
 #   --device cpu     rehearse without a GPU, with the micro checkpoint
 #   --size SIZE      full or micro
-#   --seconds N      all time there is (default 300); a CPU takes about 1800 for the full size
+#   --seconds N      all time there is (default 300); the limits of the steps grow with it, as a CPU at full size needs
 set -uo pipefail
 device=cuda size= wheels= out=check_gpu seconds=300
 while [ $# -gt 0 ]; do
@@ -29,9 +29,9 @@ cd "$(dirname "$0")/.."
 rm -f "$out"/*.json "$out"/*.log "$out"/*.rc "$out"/check_gpu.md
 export FISHCLI_CACHE_DIR=$out/cache FISHCLI_TEST_DEVICE=$device PYTHONPATH=$PWD PYTHONUNBUFFERED=1
 
-# step NAME LIMIT COMMAND...: its output in NAME.log, its exit code and seconds in NAME.rc; 124 is "took too long".
+# step NAME LIMIT COMMAND...: its output in NAME.log, its exit code and seconds in NAME.rc; 124: it took too long, 125: no time was left.
 step() {
-  local name=$1 limit=$(($2 * seconds / 300)) left=$((seconds - SECONDS)) began=$SECONDS rc=124
+  local name=$1 limit=$(($2 * seconds / 300)) left=$((seconds - SECONDS)) began=$SECONDS rc=125
   shift 2
   [ "$limit" -lt "$left" ] || limit=$left
   echo "$name: at most $limit s"
@@ -53,7 +53,7 @@ bench() {
   local name=$1 limit=$2
   shift 2
   step "$name" "$limit" python3 -m fishcli bench --device "$device" --size "$size" --repeat 1 --json "$@"
-  sed -n '/^{/,$p' "$out/$name.log" >"$out/$name.json"
+  [ ! -e "$out/$name.log" ] || sed -n '/^{/,$p' "$out/$name.log" >"$out/$name.json"
 }
 
 if [ -n "$wheels" ]; then
