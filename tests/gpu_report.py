@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 STEPS = ("install", "machine", "checkpoint", "bench-compiled", "tests", "bench-plain")
+ENDED = {0: "passed", 124: "took too long", 125: "no time was left", 137: "took too long"}  # by exit code
 
 
 def describe(device):
@@ -86,8 +87,7 @@ def table(results):
     kind = "Rehearsal: no GPU has run this" if results["rehearsal"] else "On a GPU"
     yield f"# {kind} ({results['size']} random weights)\n\n{machine}\n\n| step | result | seconds |\n|---|---|---|"
     for name, step in results["steps"].items():
-        ended = {0: "passed", 124: "took too long", 125: "no time was left", 137: "took too long"}.get(step["exit_code"], "failed")
-        yield f"| {name} | {ended} | {step['seconds']} |"
+        yield f"| {name} | {ENDED.get(step['exit_code'], 'failed')} | {step['seconds']} |"
     counts = {kind: list(results["tests"].values()).count(kind) for kind in ("passed", "failed", "error", "skipped")}
     yield "\nTests: " + ", ".join(f"{count} {kind}" for kind, count in counts.items()) + ".\n"
     yield from (f"- {ended}: {name}" for name, ended in results["tests"].items() if ended in ("failed", "error"))
