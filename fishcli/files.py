@@ -9,7 +9,6 @@ import errno
 import itertools
 import os
 import re
-import secrets
 import stat
 import sys
 from collections.abc import Callable, Iterator
@@ -180,7 +179,7 @@ def _temporary(target: Path, locked: bool = False) -> Iterator[tuple[Path, Binar
 
 
 def _create(target: Path) -> tuple[Path, int]:
-    path = target.with_name(f".{_shortened(target.name)}.fishcli-{secrets.token_hex(4)}.tmp")
+    path = target.with_name(f".{_shortened(target.name)}.fishcli-{os.urandom(4).hex()}.tmp")
     mode = _mode(target)
     descriptor = os.open(path, _NEW, 0o666 if mode is None else 0o600)
     if mode is not None:

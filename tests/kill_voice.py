@@ -1,8 +1,8 @@
 """Kill additions to the voice library at many points with SIGKILL: `python tests/kill_voice.py [500]`, offline.
 
-Each round a forked process adds, changes or removes a voice and is killed at one of the points where it opens, moves
-or removes a file. Then the library must list whole voices alone, before or after the change, and the next writer must
-leave nothing of the killed one.
+Each round a forked process adds, changes, renames or removes a voice and is killed at one of the points where it opens,
+moves or removes a file. Then the library must list whole voices alone, before or after the change, and the next writer
+must leave nothing of the killed one.
 """
 
 import os
@@ -27,6 +27,7 @@ CHANGES: dict[str, Callable[[Library], object]] = {
     "add": lambda library: library.add(AUDIO, TEXTS, title="New", id="new"),
     "update": lambda library: library.update("old", title="Changed", tags=["a"]),
     "remove": lambda library: library.remove("old"),
+    "rename": lambda library: library.rename("old", "new"),
 }
 
 
@@ -66,7 +67,7 @@ def require_whole(folder: Path, kind: str) -> None:
     listed = {voice.id: voice for voice in library.list()}
     assert all(whole(library, voice) for voice in listed.values()), "half a voice is listed"
     assert listed.keys() <= {"old", "new"}
-    assert "old" in listed or kind == "remove"
+    assert "old" in listed or kind == "remove" or (kind == "rename" and "new" in listed)
     assert "old" not in listed or (listed["old"].title, listed["old"].tags) in [("Old", ()), ("Changed", ("a",))]
 
 

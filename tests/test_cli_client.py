@@ -386,6 +386,20 @@ def test_say_sends_recordings_to_the_local_server(say, found):
     assert Path("a.wav").read_bytes() == Path("b.wav").read_bytes()
 
 
+def test_say_sends_a_voice_of_the_library_to_the_local_server(say, found):
+    Path("references/anna").mkdir(parents=True)
+    soundfile.write("references/anna/a.wav", SOUND, 22_050)
+    Path("references/anna/a.lab").write_text(HI)
+    words = ("Hi.", "--voice", "anna", "-v")
+    assert "a local server speaks" in say(*words, "-o", "a.wav").err
+    say(*words, "-o", "b.wav", "--no-server")
+    say("Hi.", "--ref", "references/anna/a.wav", "-o", "d.wav", "--no-server")
+    assert Path("a.wav").read_bytes() == Path("b.wav").read_bytes() == Path("d.wav").read_bytes()
+    Path("references/anna/a.lab").unlink()
+    ran = say(*words, "-o", "a.wav")
+    assert ran.err.count("has no transcript") == 1
+
+
 def test_say_and_client_do_not_import_torch(found, micro, tmp_path):
     for words in (("say", "--checkpoint-path", micro), ("client", "--url", found.url)):
         running = process(words[0], "Hi.", *words[1:], "--max-new-tokens", 12, "-o", "x.wav", cwd=tmp_path)

@@ -21,6 +21,10 @@ def environment(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for file in ("paimon.wav", "paimon.lab", "fake.npy"):
         (tmp_path / file).touch()
+    for voice in ("paimon", "nahida", "f" * 32):
+        (tmp_path / "references" / voice).mkdir(parents=True)
+        (tmp_path / "references" / voice / "00.wav").touch()
+    (tmp_path / "references" / ("f" * 32) / "voice.json").write_text('{"title": "fox"}')
     (tmp_path / "checkpoints" / "mine").mkdir(parents=True)
     (tmp_path / "checkpoints" / "mine" / "config.json").touch()
     program = tmp_path / "bin" / "fish"
@@ -63,6 +67,13 @@ def test_the_checked_in_scripts_are_those_of_the_program(shell, fish):
         (["fish", "decode", "--device", "c"], {"cpu", "cuda"}),
         (["fish", "say", "Hello", "--dtype", "float"], {"float32", "float16"}),
         (["fish", "decode", "x.npy", "--subtype", ""], {"PCM_16", "PCM_24", "FLOAT"}),
+        (["fish", "say", "Hello", "--voice", ""], {"paimon", "nahida", "fox"}),
+        (["fish", "generate", "--voice", "pai"], {"paimon"}),
+        (["fish", "client", "--voice", "fo"], {"fox"}),
+        (["fish", "voices", "show", "na"], {"nahida"}),
+        (["fish", "voices", "rm", "paimon", "na"], {"nahida"}),
+        (["fish", "voices", "s"], {"show"}),
+        (["fish", "voices", "show", "zz"], set()),
         (["fish", "config", "s"], {"show", "set"}),
         (["fish", "config", "get", "generate.top"], {"generate.top_p"}),
         (["fish", "config", "set", "compile", ""], {"true", "false"}),

@@ -32,7 +32,10 @@ COMMANDS = {
     "api_server": "Did you mean `fish serve`?",
     "api-client": "Did you mean `fish client`?",
     "webui": "There is no web page yet,",
-    "voices": "There is no library of voices yet;",
+    "speakers": "Did you mean `fish voices`?",
+    "voices remove": "Did you mean `fish voices rm`?",
+    "voices ls": "Did you mean `fish voices list`?",
+    "voices freez": "Did you mean `fish voices freeze`?",
     "batch": "There are no batch jobs yet;",
 }
 
@@ -67,7 +70,9 @@ def test_a_text_without_a_command(fish, words, command):
 OPTIONS = {
     "say --model x": "--checkpoint-path",
     "say --model=x": "--checkpoint-path",
-    "say --voice x": "--ref",
+    "say --voice-id x": "--voice",
+    "say --speaker x": "--ref",
+    "voices add --transcript x": "--text",
     "say --reference_audio x": "--ref",
     "say --reference-text x": "--ref-text",
     "say --temp 1": "--temperature",

@@ -100,6 +100,38 @@ def test_the_layout_of_the_documentation_is_read_as_it_is(library, tmp_path):
     assert not library.folder.exists()
 
 
+def test_a_voice_gets_another_name(library):
+    library.add([WAV], ["x"], title="Fox", id="fox", tags=["a"])
+    library.add([WAV], title="owl", id="owl")
+    drawn = library.add([MP3], title="Nobody")
+    voice = library.rename("fox", "bear")
+    assert (voice.id, voice.title, voice.name, voice.tags) == ("bear", "bear", "bear", ("a",))
+    assert texts(voice) == {"00.wav": "x"}
+    assert not (library.folder / "fox").exists()
+    assert library.rename("bear", "Paimon 派蒙").id == "bear"  # which cannot be an id
+    renamed = library.rename(drawn.id, "somebody")
+    assert (renamed.id, renamed.title, renamed.name) == (drawn.id, "somebody", "somebody")  # clients know its id
+    with pytest.raises(VoiceExists, match="There is a voice owl already"):
+        library.rename("bear", "owl")
+    with pytest.raises(SettingError, match="title is empty"):
+        library.rename("bear", " ")
+    with pytest.raises(VoiceMissing):
+        library.rename("fox", "wolf")
+    folder_of(library.folder, "made by hand", a_wav=WAV)
+    assert library.rename(library.find("made by hand").id, "hand").name == "hand"
+
+
+def test_the_library_of_the_user_has_the_references_of_the_working_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FISHCLI_DATA_DIR", str(tmp_path / "data"))
+    folder_of(tmp_path / "references", "fox", a_wav=WAV, a_lab="Hi.")
+    library = Library.of_user()
+    assert library.folder == tmp_path / "data" / "voices"
+    (voice,) = library.list()
+    assert (voice.name, voice.writable) == ("fox", False)
+    assert library.contents(voice) == ((voice.recordings[0], WAV),)
+
+
 def test_a_lab_file_goes_before_a_txt_file_unless_it_is_empty(library):
     folder_of(library.folder, "a", a_wav=WAV, a_lab="lab", a_txt="txt", b_wav=WAV, b_lab="\n", b_txt="txt")
     assert texts(library.find("a")) == {"a.wav": "lab", "b.wav": "txt"}

@@ -12,7 +12,7 @@ from functools import cache
 from importlib.util import find_spec
 from os import cpu_count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Samples = npt.NDArray[np.float32]  # (N,), mono
 
 RATE = 16_000  # Hz, the recogniser's sample rate
+_SURE, _SPEECH = -1.0, 0.6  # mean log probability of a token, and probability that nobody speaks: Whisper's own limits
 
 
 @cache
@@ -46,10 +47,21 @@ def is_installed() -> bool:
 
 def transcribe(samples: Samples, rate: int) -> str:
     """Return the English text that the recogniser hears in mono samples at any rate (Hz)."""
+    return " ".join(segment.text.strip() for segment in _segments(samples, rate))
+
+
+def understood(samples: Samples, rate: int) -> str:
+    """Return what `transcribe` does, but "" where the recogniser is not sure of it: another language, no speech."""
+    segments = _segments(samples, rate)
+    sure = all(each.avg_logprob > _SURE and each.no_speech_prob < _SPEECH for each in segments)
+    return " ".join(each.text.strip() for each in segments) if sure else ""
+
+
+def _segments(samples: Samples, rate: int) -> list[Any]:
     segments, _ = _recogniser().transcribe(
         resampled(samples, rate), language="en", beam_size=5, condition_on_previous_text=False
     )
-    return " ".join(segment.text.strip() for segment in segments)
+    return list(segments)
 
 
 def resampled(samples: Samples, rate: int) -> Samples:

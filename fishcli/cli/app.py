@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -44,13 +44,14 @@ class Command(TyperCommand):
 
             ctx.default_map = load_settings(Path.cwd(), os.environ).defaults_for(ctx.info_name)
         ctx.meta[_OLD_SPELLING] = any(arg.partition("=")[0] in _INPUT_OPTIONS for arg in options)
+        own = {name for each in self.params for name in each.opts}
         from fishcli.cli import arguments
 
         if ctx.info_name == "client":
             from fishcli.cli import client_spellings
 
             args = client_spellings.modern(args)
-        return super().parse_args(ctx, arguments.arrange(ctx, _modern(args)))
+        return super().parse_args(ctx, arguments.arrange(ctx, _modern(args, own)))
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         from fishcli.cli import help
@@ -101,8 +102,11 @@ def command(
     return add
 
 
-def _modern(args: list[str]) -> list[str]:
-    """Replace the options of Fish Speech, up to `--`. Values that become positional arguments follow a `--`."""
+def _modern(args: list[str], own: Set[str]) -> list[str]:
+    """Replace the options of Fish Speech but for a command's own ones, up to `--`.
+
+    Values that become positional arguments follow a `--`.
+    """
     modern: list[str] = []
     positional: list[str] = []
     rest = iter(args)
@@ -113,7 +117,7 @@ def _modern(args: list[str]) -> list[str]:
         elif name == "--decoder-config-name":
             if (given := value if equals else next(rest, "")) != _CODEC_CONFIG:
                 raise SettingError(f"The codec {given!r} is not supported; the only one is {_CODEC_CONFIG}.")
-        elif name not in _FISH_SPEECH_OPTIONS:
+        elif name in own or name not in _FISH_SPEECH_OPTIONS:
             modern.append(arg)
         elif (ours := _FISH_SPEECH_OPTIONS[name]) is not None:
             modern.append(f"{ours}{equals}{value}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import secrets
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,6 +61,8 @@ def bench_server(model: options.ModelOptions, asked: ServeOptions) -> None:
 @contextlib.contextmanager
 def _target(model: options.ModelOptions, asked: ServeOptions) -> Iterator[Target]:
     """Yield the server to measure, started for it where no URL is given."""
+    import secrets
+
     from fishcli.bench import own_server
     from fishcli.bench.http_load import Target
 

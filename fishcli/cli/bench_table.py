@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from rich.table import Table
-from rich.text import Text
-
 from fishcli.cli import console
 
 
@@ -22,6 +19,9 @@ class Line(NamedTuple):
 
 def show(title: str, described: Mapping[str, object], lines: Sequence[Line]) -> None:
     """Print lines under a title, with what was measured on."""
+    from rich.table import Table
+    from rich.text import Text
+
     run = ", ".join(f"{name} {value}" for name, value in described.items())
     if not console.stdout.is_terminal:
         console.listing(f"{title}\n{run}")

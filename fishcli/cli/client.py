@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fishcli.cli import console, options, signals
+from fishcli.cli import completers, console, options, signals
 from fishcli.cli.app import app, command
 from fishcli.errors import SettingError
 
@@ -53,15 +53,26 @@ class AskingOptions:
 
 
 @dataclass(frozen=True)
-class RecordingOptions(options.VoiceOptions):
+class RecordingOptions(options.ReferenceOptions):
     """The references: recordings of the voice."""
 
     ref: Annotated[
         list[Path] | None,
         typer.Option(
-            "--ref", help="Recording of the voice; repeatable.", rich_help_panel=options.VOICE, metavar="FILE"
+            "--ref",
+            help="Recording of the voice; repeatable.",
+            rich_help_panel=options.VOICE,
+            metavar="FILE",
+            is_eager=True,
         ),
     ] = None
+
+
+def _voice(ctx: typer.Context, value: str | None) -> str | None:
+    """Leave out the voice of the settings where --ref is typed; a server takes both if both are."""
+    source = ctx.get_parameter_source("voice")
+    typed = source is not None and source.name == "COMMANDLINE"
+    return value if typed or not ctx.params.get("ref") else None
 
 
 @command(app)
@@ -74,7 +85,14 @@ def client(
     api_key: Annotated[str | None, typer.Option("--api-key", hidden=True)] = None,
     voice: Annotated[
         str | None,
-        typer.Option("--voice", help="Name of a voice of the server.", rich_help_panel=options.VOICE, metavar="NAME"),
+        typer.Option(
+            "--voice",
+            help="Name of a voice of the server.",
+            rich_help_panel=options.VOICE,
+            metavar="NAME",
+            callback=_voice,
+            autocompletion=completers.voices,
+        ),
     ] = None,
     output: Annotated[
         Path | None, options.output_option(".wav .pcm .mp3 .opus .flac", "out.wav, then out-1.wav, ...")
@@ -121,7 +139,7 @@ def client(
     outputs.check_writable_all(files)
     if play:
         require_player()
-    recordings = inputs.recordings(reference, inputs.transcripts(reference))
+    recordings = inputs.recordings(inputs.sources(reference))
     request = speech.request(source, text.normalize, recordings, voice=voice, format=kind, streaming=stream or None)
     key = keys.typed(api_key) or keys.api_key(api_key_file)
     signals.clean_up(saves=bool(files) and str(output) != "-")

@@ -22,6 +22,14 @@ def models(incomplete: str) -> list[str]:
     return [found.name for found in local.models() if found.name.startswith(incomplete)]
 
 
+def voices(incomplete: str) -> list[tuple[str, str]]:
+    """Return the names of the voices in the library, with their titles."""
+    from fishcli.voices import Library
+
+    known = Library.of_user().list()
+    return [(each.name, each.title) for each in known if each.name.startswith(incomplete)]
+
+
 def words(setting: Setting) -> Offer | None:
     """Return the completer for the values of a setting; None for a file, a number or free text."""
     if setting.kind == "model":

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from fishcli import config
 from fishcli.cli import completers, console
@@ -16,6 +14,8 @@ from fishcli.cli.app import Commands, app, command
 from fishcli.errors import SettingError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from fishcli.config import Resolved, Settings
 
 _DEFAULT = "default"
@@ -162,6 +162,9 @@ def _line(key: str, each: Resolved) -> str:
 
 def _table(settings: Settings) -> Table:
     """Return a table of names, values and sources, with a heading per table; defaults are dimmed."""
+    from rich.table import Table
+    from rich.text import Text
+
     narrow = console.stdout.width < _WIDE
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)

@@ -47,6 +47,11 @@ def is_live() -> bool:
     return stderr.is_terminal and not stderr.is_dumb_terminal and not flags.quiet and _is_utf8(stderr.encoding)
 
 
+def draws() -> bool:
+    """Return whether stdout shows pictures made of characters: a capable terminal with UTF-8."""
+    return stdout.is_terminal and not stdout.is_dumb_terminal and _is_utf8(stdout.encoding)
+
+
 def error(message: str) -> None:
     """Print an error: one line that says what is wrong and how to fix it."""
     _line("error: ", "bold red", message)

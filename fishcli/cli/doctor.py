@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from fishcli.cli import console
 from fishcli.cli.app import app, command
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from fishcli.doctor import Check
 
 _WIDE = 60  # columns; a narrower terminal has names and values in one column
@@ -59,6 +59,9 @@ def _show(checks: Sequence[Check]) -> None:
 
 def _table(checks: Sequence[Check]) -> Table:
     """Return a table of state, name and value, with the remedy below the value."""
+    from rich.table import Table
+    from rich.text import Text
+
     narrow = console.stdout.width < _WIDE
     table = Table.grid(padding=(0, 1, 0, 0))
     table.add_column(no_wrap=True)

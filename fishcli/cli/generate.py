@@ -43,8 +43,9 @@ def generate(
     with report_write_errors(output_dir):
         output_dir.mkdir(parents=True, exist_ok=True)
     outputs.check_writable_all(files)
+    sources = inputs.sources(voice, voice.voice)
     engine = model.load()
-    request = speech.request(engine, script, inputs.references(engine, voice), streamed=False)
+    request = speech.request(engine, script, inputs.references(engine, sources), streamed=False)
     inputs.check_language(engine, script.language)
     voice.check(engine)
     with console.status("Loading the model"):

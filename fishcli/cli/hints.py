@@ -21,7 +21,7 @@ OPTIONS = {
     "cors": "pass --cors https://HOST",
     "listen": "choose another address with --listen HOST:PORT",
     "references": "pass another recording with --ref AUDIO",
-    "voice": "clone a recording with --ref AUDIO",
+    "voice": "choose another with --voice NAME",
     "language": "choose another with --language CODE",
     "chunk_length": "set it with --chunk-length BYTES",
     "max_new_tokens": "set it with --max-new-tokens N",
@@ -43,8 +43,8 @@ OPTIONS = {
 def message(error: FishError) -> str:
     """Return the message of an error with a hint: after a semicolon, or as a sentence where there is one already."""
     said = str(error)
-    hint = _repair(error) or OPTIONS.get(error.field)
-    if hint is None:
+    hint = OPTIONS.get(error.field) if (repair := _repair(error)) is None else repair
+    if not hint:
         return said
     if ";" in said or not said.endswith("."):
         return f"{said} {hint[0].upper()}{hint[1:]}."
@@ -52,9 +52,11 @@ def message(error: FishError) -> str:
 
 
 def _repair(error: FishError) -> str | None:
-    """Return the command that repairs an incomplete model, or fetches one into a folder that does not exist."""
+    """Return the command that shows the voices, repairs a model, or fetches one into a folder that does not exist."""
     from fishcli.checkpoints.local import IncompleteModel, NoSuchFolder
 
+    if error.field == "voice":
+        return _about_voices(error)
     if isinstance(error, NoSuchFolder):
         return f"`fish download --local-dir {shlex.quote(error.name)}` fetches Fish Speech 1.5 into it"
     if not isinstance(error, IncompleteModel) or error.found is None:
@@ -62,3 +64,12 @@ def _repair(error: FishError) -> str | None:
     from fishcli.doctor.check import repair_command
 
     return f"run `{repair_command(error.found)}`"
+
+
+def _about_voices(error: FishError) -> str | None:
+    """Return the command that shows which voices there are; "" for a message that needs no hint."""
+    from fishcli.voices import VoiceExists, VoiceMissing
+
+    if isinstance(error, VoiceMissing):
+        return "`fish voices list` shows them"
+    return "" if isinstance(error, VoiceExists) else None

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from fishcli.errors import InputError, SettingError
 from fishcli.files import open_regular
 
 if TYPE_CHECKING:
-    from fishcli.cli.options import SpeakingOptions, TextOptions, VoiceOptions
+    from fishcli.cli.options import ReferenceOptions, SpeakingOptions, TextOptions
     from fishcli.cli.remote import Speaker
     from fishcli.client.request import Recording
     from fishcli.engine import Engine
@@ -83,31 +83,54 @@ def _read_text(path: Path) -> str:
         raise InputError(f"{source.name}: {error}", field=error.field) from error
 
 
-def references(engine: Engine, given: VoiceOptions, spoken: Sequence[str] | None = None) -> list[Reference]:
-    """Return the references, each with its transcript."""
+class Source(NamedTuple):
+    """A reference: a file, or the bytes of a recording in the library; its name in messages, and its transcript."""
+
+    content: Path | bytes
+    name: str
+    text: str
+
+
+def sources(given: ReferenceOptions, voice: str | None = None) -> list[Source]:
+    """Return the references: the files that were given, or the recordings of a voice. Warns of a missing transcript."""
+    if voice is None:
+        spoken = zip(given.ref or [], transcripts(given), strict=True)
+        return [Source(path, str(path), said) for path, said in spoken]
+    from fishcli.cli import library
+    from fishcli.voices import printable
+
+    known, found = library.find(voice)
+    kept = known.contents(found)
+    return [Source(data, f"{printable(each.name)} of the voice {found.name}", each.text) for each, data in kept]
+
+
+def references(engine: Engine, given: Sequence[Source]) -> list[Reference]:
+    """Return the references, encoded."""
     from fishcli.request import Reference
 
-    spoken = transcripts(given) if spoken is None else spoken
-    return [Reference(_codes(engine, path), said) for path, said in zip(given.ref or [], spoken, strict=True)]
+    return [Reference(_codes(engine, each), each.text) for each in given]
 
 
-def recordings(given: VoiceOptions, spoken: Sequence[str]) -> tuple[Recording, ...]:
+def recordings(given: Sequence[Source]) -> tuple[Recording, ...]:
     """Return the references as a server takes them: the bytes of each file. Raises InputError for codes."""
     from fishcli.client.request import Recording
 
-    found = []
-    for path, said in zip(given.ref or [], spoken, strict=True):
-        with readable(path, audio.MAX_BYTES) as source, open_regular(source.path) as file:
-            data = file.read(audio.MAX_BYTES + 1)
-        if data.startswith(NPY_MAGIC):
-            raise InputError(f"{source.name} holds codes, which a server does not take.", field="references")
-        if len(data) > audio.MAX_BYTES:
-            raise InputError(f"{source.name} is too large; cut it down to the part you need.", field="references")
-        found.append(Recording(data, said))
-    return tuple(found)
+    return tuple(Recording(_bytes(each), each.text) for each in given)
 
 
-def transcripts(given: VoiceOptions) -> list[str]:
+def _bytes(given: Source) -> bytes:
+    if isinstance(given.content, bytes):
+        return given.content
+    with readable(given.content, audio.MAX_BYTES) as source, open_regular(source.path) as file:
+        data = file.read(audio.MAX_BYTES + 1)
+    if data.startswith(NPY_MAGIC):
+        raise InputError(f"{source.name} holds codes, which a server does not take.", field="references")
+    if len(data) > audio.MAX_BYTES:
+        raise InputError(f"{source.name} is too large; cut it down to the part you need.", field="references")
+    return data
+
+
+def transcripts(given: ReferenceOptions) -> list[str]:
     """Return the transcript of each reference: as typed, else from the file beside it. Warns where there is none."""
     paths = given.ref or []
     for path in paths:
@@ -117,14 +140,17 @@ def transcripts(given: VoiceOptions) -> list[str]:
     return [_transcript(path, said) for path, said in zip(paths, typed, strict=True)]
 
 
-def _codes(engine: Engine, path: Path) -> Codes:
+def _codes(engine: Engine, given: Source) -> Codes:
     """Return the codes of a reference, which is a codes file or a recording."""
     from fishcli.audio import codes
 
+    path = given.content
+    if isinstance(path, bytes):
+        return _encode(engine, path, given.name)
     with readable(path, audio.MAX_BYTES) as source:
         if path.suffix == ".npy" or codes.is_codes_file(source.path):
             return read_codes(engine, source)
-        return _encode(engine, source)
+        return _encode(engine, source.path, source.name)
 
 
 def read_codes(engine: Engine, source: Input) -> Codes:
@@ -144,14 +170,14 @@ def read_codes(engine: Engine, source: Input) -> Codes:
 def encoded(engine: Engine, path: Path) -> Codes:
     """Return the codes of a recording."""
     with readable(path, audio.MAX_BYTES) as source:
-        return _encode(engine, source)
+        return _encode(engine, source.path, source.name)
 
 
-def _encode(engine: Engine, source: Input) -> Codes:
-    with console.status(f"Encoding {Path(source.name).name}"):
-        samples = audio.read(source.path, engine.sample_rate, name=source.name)
+def _encode(engine: Engine, recording: Path | bytes, name: str) -> Codes:
+    with console.status(f"Encoding {Path(name).name}"):
+        samples = audio.read(recording, engine.sample_rate, name=name)
         if not np.any(samples):
-            raise InputError(f"{source.name} contains only silence; use another file.")
+            raise InputError(f"{name} contains only silence; use another file.")
         return engine.encode(samples)
 
 
@@ -161,10 +187,17 @@ def _transcript(path: Path, typed: str) -> str:
         if os.path.isfile(typed):
             console.note(f"--ref-text {typed} is a file, and its name is taken as the transcript.")
         return typed
-    for beside in (path.with_suffix(".lab"), path.with_suffix(".txt")):
-        if beside.is_file() and (said := _read_text(beside).strip()):
-            return said
+    if said := beside(path):
+        return said
     console.warn(f"{path} has no transcript, which makes the voice less similar; pass --ref-text.")
+    return ""
+
+
+def beside(recording: Path) -> str:
+    """Return the transcript in the .lab or .txt file beside a recording; "" if there is none."""
+    for path in (recording.with_suffix(".lab"), recording.with_suffix(".txt")):
+        if path.is_file() and (said := _read_text(path).strip()):
+            return said
     return ""
 
 

@@ -20,6 +20,7 @@ _COMMANDS = {
     "generate": "infer inference text2semantic semantic tokens llama gen",
     "encode": "vqgan quantize tokenize extract",
     "decode": "vocode vocoder reconstruct",
+    "voices": "voice speakers speaker library",
     "serve": "server api api_server api-server http httpd daemon listen",
     "client": "api_client api-client request",
     "download": "install pull fetch get models model update",
@@ -30,13 +31,27 @@ _COMMANDS = {
 }
 _NOT_HERE = {
     "There is no web page yet, beside the small one of `fish serve`.": "webui web ui gui gradio run_webui app",
-    "There is no library of voices yet; give a recording to `fish say` with --ref.": "voices voice speakers speaker",
     "There are no batch jobs yet; call `fish say` once for each text.": "batch jobs job queue",
 }
+_IN_VOICES = {
+    "list": "ls",
+    "add": "create new save",
+    "show": "info view cat",
+    "rm": "remove delete del",
+    "rename": "mv move",
+    "import": "load restore",
+    "export": "backup",
+    "audition": "try hear sample generate",
+    "freeze": "keep",
+}
+_SYNONYMS = {"fish": _COMMANDS, "fish voices": _IN_VOICES}
 _OPTIONS = {
+    "--voice": "--reference-id --voice-id --speaker-id",
+    "--text": "--ref-text --reference-text --transcript --lab",
+    "--name": "--id --as",
     "--checkpoint-path": "--model --model-path --model-dir --checkpoint --ckpt --ckpt-path --checkpoint-dir -m",
     "--codec-path": "--codec --vocoder --decoder --vqgan --codec-checkpoint",
-    "--ref": "--voice --reference --reference-audio --ref-audio --speaker --speaker-wav --prompt-audio --audio -r",
+    "--ref": "--reference --reference-audio --ref-audio --speaker --speaker-wav --prompt-audio --audio -r",
     "--ref-text": "--reference-text --transcript --ref-transcript --prompt",
     "--output": "--out --outfile --output-file --out-file --save --to",
     "--output-dir": "-o --output --out --out-dir --outdir --output-path --output-folder",
@@ -89,15 +104,15 @@ _LONG = 60  # characters of a text that is quoted whole
 def unknown_command(group: Any, path: str, words: Sequence[str]) -> str:
     """Return the message for a command that does not exist."""
     name, *rest = words
+    for command, names in _SYNONYMS.get(path, {}).items():
+        if name.lower() in names.split():
+            return f"There is no command {name}. Did you mean `{path} {command}`?"
     if path == "fish":
         for sentence, names in _NOT_HERE.items():
             if name.lower() in names.split():
                 return sentence
         if name == "help":
             return f"Did you mean `{' '.join(['fish', *rest[:1], '-h'])}`?"
-        for command, names in _COMMANDS.items():
-            if name.lower() in names.split():
-                return f"There is no command {name}. Did you mean `fish {command}`?"
         if command := next((command for command, ends in _FILES.items() if name.lower().endswith(ends)), ""):
             return f"{name} is not a command. Did you mean `fish {command} {shlex.quote(name)}`?"
     if near := difflib.get_close_matches(name.lower(), group.commands, 1):

@@ -45,6 +45,7 @@ def grouped(command: Callable[..., None], common: type) -> Callable[..., None]:
     return flat_command
 
 
+@functools.cache  # most groups are part of several commands
 def _fields(group: Any) -> list[inspect.Parameter]:
     hints = typing.get_type_hints(group, include_extras=True)
     return [

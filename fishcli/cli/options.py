@@ -229,8 +229,20 @@ class CodecOptions(ModelOptions):
     kv_memory: Annotated[int | None, setting("kv_memory", MODEL, "MB", hidden=True)] = None
 
 
+def _voice(ctx: typer.Context, value: str | None) -> str | None:
+    """Reject a typed --voice beside --ref, which overrides the voice of the settings."""
+    if value == "":
+        raise SettingError("--voice must not be empty.")
+    if not value or not ctx.params.get("ref"):
+        return value
+    source = ctx.get_parameter_source("voice")
+    if source is not None and source.name == "COMMANDLINE":
+        raise SettingError("--voice and --ref are both given; pass one of them.")
+    return None
+
+
 @dataclass(frozen=True)
-class VoiceOptions:
+class ReferenceOptions:
     """The references: recordings of the voice, or their codes."""
 
     ref: Annotated[
@@ -242,6 +254,7 @@ class VoiceOptions:
             rich_help_panel=VOICE,
             metavar="FILE",
             callback=_not_empty,
+            is_eager=True,
         ),
     ] = None
     ref_text: Annotated[
@@ -261,9 +274,27 @@ class VoiceOptions:
             counts = f"{len(self.ref or [])} --ref and {len(self.ref_text)} --ref-text"
             raise SettingError(f"Give one --ref-text for each --ref, not {counts}.")
 
+
+@dataclass(frozen=True)
+class VoiceOptions(ReferenceOptions):
+    """The references, or a voice of the library, whose recordings they are."""
+
+    voice: Annotated[
+        str | None,
+        typer.Option(
+            "--voice",
+            help=SETTINGS["generate.voice"].help,
+            show_default=False,
+            rich_help_panel=VOICE,
+            metavar="NAME",
+            callback=_voice,
+            autocompletion=completers.voices,
+        ),
+    ] = None
+
     def check(self, engine: Engine | Speaker) -> None:
         """Warn if the built-in voice gets references: it moves between its two voices and reaches no third."""
-        if engine.model.built_in and self.ref:
+        if engine.model.built_in and (self.ref or self.voice):
             console.warn("The built-in voice cannot clone; run `fish download` first.")
 
 

@@ -18,7 +18,7 @@ from typing import BinaryIO, TypeAlias
 from fishcli.cli import console, streams
 from fishcli.cli.pipes import is_stream
 from fishcli.errors import SettingError
-from fishcli.files import NextFree, check_writable, is_special, numbered, report_write_errors, reserved
+from fishcli.files import NextFree, check_writable, is_special, numbered, report_write_errors, reserved, writing
 
 Output: TypeAlias = Path | NextFree
 
@@ -118,3 +118,13 @@ def check_codes(outputs: Sequence[Output]) -> None:
 def target(output: Output) -> Output | BinaryIO:
     """Return the file to write to, or the stream of stdout."""
     return sys.stdout.buffer if str(output) == "-" else output
+
+
+def put(output: Output, data: bytes) -> None:
+    """Write a result that is there as a whole. Raises FishError if it cannot be written."""
+    with report_write_errors(str(output)):
+        if str(output) == "-":
+            sys.stdout.buffer.write(data)
+            return
+        with writing(output) as file:
+            file.write(data)

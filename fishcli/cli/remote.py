@@ -7,7 +7,7 @@ import binascii
 import contextlib
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -51,16 +51,16 @@ class Order:
 
     def start(self) -> tuple[Engine | Speaker, Request, AudioStream | SpokenStream]:
         """Return an engine, or a server in its place, the request, and its audio. A local server that fails is left."""
-        spoken = inputs.transcripts(self.voice)
+        sources = inputs.sources(self.voice, self.voice.voice)
         try:
             if speaker := self._speaker():
-                return speaker, *self._ask(speaker, spoken)
+                return speaker, *self._ask(speaker, sources)
         except FishError as error:
             if self.where.server:
                 raise
             log.debug("The local server does not speak; this command runs the model itself: %s", error)
         engine = self.model.load()
-        references = inputs.references(engine, self.voice, spoken)
+        references = inputs.references(engine, sources)
         request = self.speech.request(engine, self.script, references, self.streamed)
         with console.status("Loading the model"):
             return engine, request, engine.speak(request)
@@ -94,10 +94,10 @@ class Order:
         own = self.typed if self.where.server else [name for name in self.typed if name in ("--device", "--threads")]
         return f"{own[0]} is about a model in this command" if own else None
 
-    def _ask(self, speaker: Speaker, spoken: list[str]) -> tuple[Request, SpokenStream]:
+    def _ask(self, speaker: Speaker, sources: Sequence[inputs.Source]) -> tuple[Request, SpokenStream]:
         request = self.speech.request(speaker, self.script, (), self.streamed)
         try:
-            recordings = inputs.recordings(self.voice, spoken)
+            recordings = inputs.recordings(sources)
             with console.status("Waiting for the server"):
                 return request, speaker.speak(request, self.source, self.text.normalize, recordings)
         except BaseException:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from fishcli.audio import Encoder
     from fishcli.audio.playback import Player
     from fishcli.cli.outputs import Output
+    from fishcli.cli.progress import Progress
+    from fishcli.cli.remote import Speaker, SpokenStream
+    from fishcli.engine import AudioStream, Engine
+    from fishcli.request import Request
 
 
 @command(app)
@@ -34,7 +38,7 @@ def say(
     force: Annotated[bool, options.force_option()] = False,
     dry_run: Annotated[bool, options.dry_run_option()] = False,
 ) -> None:
-    """Speak a text, in the voice of a recording if you have one.
+    """Speak a text, in the voice of a recording or of the library if you like.
 
     Examples:
       fish say "Thank you for coming."
@@ -61,6 +65,21 @@ def say(
     inputs.check_language(engine, script.language)
     voice.check(engine)
     signals.clean_up(saves=bool(files) and str(output) != "-")
+    seen = written(engine, request, stream, files, subtype, play)
+    progress.report(seen, request, outputs.paths(files), engine.model.name)
+
+
+def written(
+    engine: Engine | Speaker,
+    request: Request,
+    stream: AudioStream | SpokenStream,
+    files: list[Output],
+    subtype: str | None = None,
+    play: bool = False,
+) -> Progress:
+    """Write each sample of a stream to its file, or play it. Return what was seen of it."""
+    from fishcli.cli import progress
+
     with contextlib.ExitStack() as stack:
         stack.enter_context(stream)
         sinks = _sinks(stack, engine.sample_rate, files, subtype, play)
@@ -70,7 +89,7 @@ def say(
             for sink in sinks[chunk.sample]:
                 sink.write(chunk.samples)
     signals.saved()
-    progress.report(seen, request, outputs.paths(files), engine.model.name)
+    return seen
 
 
 def _files(output: Path | None, subtype: str | None, samples: int, play: bool, force: bool) -> list[Output]:

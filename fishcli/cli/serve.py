@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 SERVER = "Server"
 _EXTRA = ("fastapi", "multipart", "ormsgpack", "prometheus_client", "uvicorn", "websockets")
 _LISTEN = re.compile(r"(?:(?P<host>\[[^]]*\]|[^:]*):)?(?P<port>[0-9]{1,5})")
-_REFERENCES = Path("references")  # where the documentation of Fish Speech keeps voices
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,7 @@ def serve(server: ServerOptions, model: options.ModelOptions, old: OldOptions) -
         engine = model.load(server.max_batch)
         try:
             _warm_up(engine)
-            made = create_app(engine, Library(also=(_REFERENCES,)), settings, drain)
+            made = create_app(engine, Library.of_user(), settings, drain)
             as_json = console.flags.json or not console.stderr.is_terminal
             with logging_to(sys.stderr, as_json, console.flags.debug, console.flags.quiet):
                 identity = replace(identity, native=engine.plan.native if engine.device.type == "cpu" else None)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_VOICES = 1000
+REFERENCES = Path("references")  # in the working folder, where the documentation of Fish Speech keeps voices
 _PATIENCE = 60.0  # seconds that a writer waits for the one before it
 
 
@@ -45,6 +46,11 @@ class Library:
         self.folder = files.folder("data") / "voices" if folder is None else folder
         self._also = tuple(also)
         self._said: set[str] = set()
+
+    @classmethod
+    def of_user(cls) -> Library:
+        """Return the library of the user, and the voices in `references` in the working folder."""
+        return cls(also=(REFERENCES,))
 
     def list(self) -> tuple[Voice, ...]:
         """Return all voices: those of `folder` by name, then those of each further folder."""
@@ -131,6 +137,19 @@ class Library:
             files.sync(voice.folder)
         return self._own(id)
 
+    def rename(self, id: str, title: str) -> Voice:
+        """Give a voice another title, by its id. Return it. An id that was not drawn becomes the title, if it can.
+
+        Raises VoiceMissing, VoiceReadOnly, VoiceExists or SettingError.
+        """
+        voice, (title,) = self._own(id), voices.checked({"title": title}).values()
+        new = title if voices.is_id(title) and not voices.is_drawn(voice.id) else voice.id
+        if new != voice.id:
+            with self._writing():
+                self._check_free(new)
+                os.rename(self._own(id).folder, self.folder / new)
+        return self.update(new, title=title)
+
     def remove(self, id: str) -> None:
         """Remove a voice, by its id. Raises VoiceMissing or VoiceReadOnly."""
         self._own(id)
@@ -146,6 +165,21 @@ class Library:
             reason = (error.strerror if isinstance(error, OSError) else error) or "it is no regular file"
             raise InputError(f"{_described(voice, recording)} cannot be read ({reason}).") from error
 
+    def contents(self, voice: Voice) -> tuple[tuple[Recording, bytes], ...]:
+        """Return the recordings of a voice with their audio files, read anew.
+
+        Warns once of a recording without a transcript. Raises InputError, and VoiceMissing for a voice that was removed
+        meanwhile.
+        """
+        current = self._open(voice.folder.parent, voice.folder.name)
+        if current is None:
+            raise _missing(voice.id)
+        for each in current.recordings:
+            if not each.text:
+                name = _described(current, each)
+                self._warn(f"{name} has no transcript, which makes the voice less similar; put it in a .lab file.")
+        return tuple((each, self.read(current, each)) for each in current.recordings)
+
     def references(self, voice: Voice, encode: Callable[[Samples], Codes], rate: int) -> tuple[Reference, ...]:
         """Return the recordings of a voice as references, encoded by `Engine.encode` at its sample rate (Hz).
 
@@ -154,16 +188,10 @@ class Library:
         """
         from fishcli.request import Reference
 
-        current = self._open(voice.folder.parent, voice.folder.name)
-        if current is None:
-            raise _missing(voice.id)
-        references = []
-        for each in current.recordings:
-            name = _described(current, each)
-            if not each.text:
-                self._warn(f"{name} has no transcript, which makes the voice less similar; put it in a .lab file.")
-            references.append(Reference(encode(decoded(self.read(current, each), name, rate)), each.text))
-        return tuple(references)
+        return tuple(
+            Reference(encode(decoded(data, _described(voice, each), rate)), each.text)
+            for each, data in self.contents(voice)
+        )
 
     def _open(self, root: Path, name: str) -> Voice | None:
         return open_voice(root / name, root == self.folder, self._warn)
@@ -182,10 +210,13 @@ class Library:
         return voice
 
     def _check_room(self, id: str) -> None:
-        if os.path.lexists(self.folder / id):
-            raise VoiceExists(f"There is a voice {id} already; choose another id, or remove it first.", field="voice")
+        self._check_free(id)
         if len(folders(self.folder)) >= MAX_VOICES:
             raise InputError(f"The library holds {MAX_VOICES:,} voices and no more; remove one first.")
+
+    def _check_free(self, id: str) -> None:
+        if os.path.lexists(self.folder / id):
+            raise VoiceExists(f"There is a voice {id} already; choose another id, or remove it first.", field="voice")
 
     def _warn(self, message: str) -> None:
         if message not in self._said:

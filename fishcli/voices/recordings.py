@@ -30,7 +30,7 @@ def files_of(recordings: Sequence[bytes], texts: Sequence[str], max_seconds: flo
     found = {}
     for number, data in enumerate(recordings):
         decoded(data, f"Recording {number + 1}", _CHECKED_AT, max_seconds)
-        found[f"{number:02}{_suffix(data)}"] = data
+        found[f"{number:02}{suffix_of(data)}"] = data
         if texts and (text := check_transcript(texts[number])):
             found[f"{number:02}.lab"] = text.encode()
     return found
@@ -46,7 +46,7 @@ def decoded(data: bytes, name: str, rate: int, max_seconds: float = MAX_SECONDS)
     return samples
 
 
-def _suffix(data: bytes) -> str:
+def suffix_of(data: bytes) -> str:
     """Return the suffix for audio that `decoded` takes."""
     from fishcli.audio import ffmpeg
 

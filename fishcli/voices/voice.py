@@ -19,6 +19,8 @@ MAX_RECORDINGS = 16
 MAX_TITLE, MAX_TAGS, MAX_DESCRIPTION, MAX_TEXT = 200, 32, 5_000, 10_000  # characters, but the number of tags
 _ID = re.compile(r"(?!(?:con|prn|aux|nul|com\d|lpt\d)\Z)[a-z0-9_-]{1,64}", re.IGNORECASE | re.ASCII)  # no device's name
 
+_DRAWN = re.compile(r"[0-9a-f]{32}")
+
 
 class VoiceMissing(FishError):
     """The library has no voice of that id or title."""
@@ -53,6 +55,11 @@ def is_id(name: str) -> bool:
     return _ID.fullmatch(name) is not None
 
 
+def is_drawn(id: str) -> bool:
+    """Return whether an id was drawn or digested from a name, and so says nothing to people."""
+    return _DRAWN.fullmatch(id) is not None
+
+
 @dataclass(frozen=True)
 class Recording:
     """A recording of a voice: the name of its file in the voice's folder, and its transcript, "" if unknown."""
@@ -76,6 +83,11 @@ class Voice:
     updated_at: datetime
     folder: Path
     writable: bool
+
+    @property
+    def name(self) -> str:
+        """What people call it: its id, or its title where the id was drawn."""
+        return self.title if is_drawn(self.id) else self.id
 
 
 def checked(given: dict[str, Any]) -> dict[str, Any]:
