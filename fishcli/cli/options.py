@@ -155,7 +155,7 @@ class ModelOptions:
     def load(self, max_batch: int | None = None) -> Engine:
         """Load the engine. Say so if it is the built-in voice because no model is downloaded."""
         with console.status("Loading the model"):
-            from fishcli.engine import MAX_BATCH, load
+            from fishcli.engine import load
 
             engine = load(
                 self.checkpoint_path,
@@ -166,7 +166,7 @@ class ModelOptions:
                 compile=self.compile,
                 threads=self.threads,
                 kv_memory=self.kv_memory,
-                max_batch=max_batch or MAX_BATCH,
+                max_batch=max_batch,
                 progress=console.converting,
             )
         self.say_which(engine.model.built_in)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 from fishcli import text
 from fishcli.engine.prepared import Prepared
 from fishcli.engine.sequence import Sequence
-from fishcli.engine.streams import Channel
+from fishcli.engine.streams import Channel, Later
 from fishcli.engine.vocoder import Decode, Playback, Vocoder, piece_size
 from fishcli.request import AudioChunk, Codes, Frame, Samples, Span, TextFeed
 
@@ -54,8 +55,12 @@ class Sample:
             raise RuntimeError("A sample of frames alone has no audio.")
         frame, samples = self.vocoder.decode()
         frames = frame.codes.shape[1]
-        seed = self.task.prepared.request.seed + self.index
-        self.task.channel.put(AudioChunk(**frame._asdict(), samples=samples, seed=seed), frames)
+        chunk = partial(AudioChunk, **frame._asdict(), seed=self.task.prepared.request.seed + self.index)
+
+        def complete(samples: Samples) -> AudioChunk:
+            return chunk(samples=samples)
+
+        self.task.channel.put(samples.then(complete) if isinstance(samples, Later) else complete(samples), frames)
         self.playback.deliver(frames / frame_rate, now())
 
     @property

@@ -212,7 +212,8 @@ class Worker:
         """The executor, which allocates the KV cache when it is first used."""
         if self._executor is None:
             self._executor = self._make_executor()
-            self.scheduler.exact = self._executor.runner.exact
+            runner = self._executor.runner
+            self.scheduler.exact, self.scheduler.block = runner.exact, runner.block
         return self._executor
 
     def _busy(self) -> int:
