@@ -293,6 +293,7 @@ def test_the_command_with_a_url(fish, server, tmp_path):
     assert told["engine_first_audio"] is None
 
 
+@pytest.mark.slow
 def test_the_command_with_a_server_of_its_own(fish, micro):
     arguments = ("--checkpoint-path", micro, "--no-compile", "--streams", "1", "--repeat", "1", "--json", "-q")
     code, out, err = fish("bench", "--serve", *arguments)
