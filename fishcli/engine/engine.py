@@ -55,7 +55,7 @@ _RECORDINGS = TensorCache("recordings", memory=16_000_000, disk=64_000_000)
 
 
 class EngineStats(NamedTuple):
-    """What an engine does at one moment: sequences that run and that wait for a slot, positions of the KV cache that
+    """The load of an engine at one moment: sequences that run and that wait for a slot, positions of the KV cache that
     are reserved and in all, and the frames generated since it was loaded."""
 
     running: int
@@ -144,7 +144,7 @@ class Engine:
 
     @property
     def stats(self) -> EngineStats:
-        """What the engine does now. Any thread may ask, as often as it likes; the model thread does not wait for it."""
+        """The load of the engine now. Any thread may ask at any time; the model thread does not wait for it."""
         now = self._worker.load
         return EngineStats(now.running, now.waiting, now.positions, self.kv_positions, now.frames)
 

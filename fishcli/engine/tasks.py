@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from typing import Any
 
 from fishcli import text
@@ -55,10 +54,10 @@ class Sample:
             raise RuntimeError("A sample of frames alone has no audio.")
         frame, samples = self.vocoder.decode()
         frames = frame.codes.shape[1]
-        chunk = partial(AudioChunk, **frame._asdict(), seed=self.task.prepared.request.seed + self.index)
+        seed = self.task.prepared.request.seed + self.index
 
         def complete(samples: Samples) -> AudioChunk:
-            return chunk(samples=samples)
+            return AudioChunk(**frame._asdict(), samples=samples, seed=seed)
 
         self.task.channel.put(samples.then(complete) if isinstance(samples, Later) else complete(samples), frames)
         self.playback.deliver(frames / frame_rate, now())

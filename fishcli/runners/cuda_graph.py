@@ -138,7 +138,7 @@ class Frame:
         self._model, self._spare = model, cache.positions - 1
         # Layer by layer: of one tensor, the compiler would copy a layer at each step.
         self._layers = list(zip(model.layers, cache.keys.unbind(0), cache.values.unbind(0), strict=True))
-        for _, *layer in self._layers:  # what is compiled serves a KV cache of any length
+        for _, *layer in self._layers:  # the compiled code serves a KV cache of any length
             for tensor in layer:
                 torch._dynamo.mark_dynamic(tensor, 1)
         fast = model.fast_cache(bucket.batch)

@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 @dataclass
 class Service:
-    """What all routes share: the engine, the voices, the limits, and the places in the engine."""
+    """The parts that all routes share: the engine, the voices, the limits, and the places in the engine."""
 
     engine: Engine
     library: Library
