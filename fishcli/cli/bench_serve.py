@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class ServeOptions:
-    """What is asked of a server; without `url`, of one that is started for it."""
+    """The load on a server and its address; without `url`, a server is started for the measurement."""
 
     url: str | None
     streams: int

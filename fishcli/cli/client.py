@@ -23,7 +23,7 @@ _FORMATS = {"wav": ".wav", "pcm": ".pcm", "mp3": ".mp3", "opus": ".opus .ogg", "
 
 @dataclass(frozen=True)
 class AskingOptions:
-    """How the server speaks. The hidden options are those of the documentation's client."""
+    """The parameters of the speech. The hidden options are those of the documentation's client."""
 
     seed: Annotated[int | None, options.setting("generate.seed", options.SPEAKING)] = None
     temperature: Annotated[float | None, options.setting("generate.temperature", options.SPEAKING)] = None

@@ -196,7 +196,7 @@ class ModelOptions:
 
 @dataclass(frozen=True)
 class ServerOptions:
-    """Whether a server speaks. A local one with the same model is found by itself."""
+    """The choice of a server to speak. A local one with the same model is found by itself."""
 
     server: Annotated[
         str | None,

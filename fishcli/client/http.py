@@ -257,7 +257,7 @@ def _wait(response: httpx.Response, attempt: int) -> int:
 
 
 def _refuse_new_connections(event: str, _info: Mapping[str, Any]) -> None:
-    """Raise NetworkError before a request goes to whoever listens on the port by now."""
+    """Raise NetworkError instead of opening another connection: another program may listen on the port."""
     if event.startswith("connection.connect") and event.endswith(".started"):
         raise NetworkError("The local server has closed the connection.")
 
