@@ -35,6 +35,8 @@ _SILENCE = 120.0  # seconds without a byte of a streamed answer, which a slow ma
 _LONGEST_WAIT = 30  # seconds that a busy server may have us wait
 _SMALL = 2**20  # bytes of an answer that is no audio
 _LEAST, _PER_CHARACTER = 100 * 2**20, 2**20  # bytes of audio: ten minutes, and six seconds a character
+_HOST = re.compile(r"[\w.:-]+")  # a name or an IP address
+_AUDIO = ("audio/", "application/octet-stream", "application/ogg")
 
 
 class FishClient:
@@ -193,10 +195,6 @@ class Answer(Iterator[bytes]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-_HOST = re.compile(r"[\w.:-]+")  # a name or an IP address
-_AUDIO = ("audio/", "application/octet-stream", "application/ogg")
 
 
 def is_loopback(host: str) -> bool:
