@@ -25,7 +25,7 @@ Samples = npt.NDArray[np.float32]  # (N,), in -1..1
 MAX_SAMPLES = 64  # of one request
 MAX_RETRIES = 10  # of one chunk
 CHUNK_LENGTHS = (20, 2000)  # UTF-8 bytes
-_MAX_SEED = 2**63 - 1
+MAX_SEED = 2**63 - 1
 
 Check = Literal["length", "off"]
 Fault = Literal["empty", "truncated", "too short", "too long", "looping"]
@@ -181,7 +181,7 @@ class SamplingParams:
         _check_number("top_p", self.top_p, 0, 1, open_below=True)
         _check_number("repetition_penalty", self.repetition_penalty, 0, 2, open_below=True)
         if self.seed is not None:
-            _check_integer("seed", self.seed, 0, _MAX_SEED)
+            _check_integer("seed", self.seed, 0, MAX_SEED)
         _check_integer("max_new_tokens", self.max_new_tokens, 0, 2**31)
 
     def over(self, defaults: SamplingParams) -> SamplingParams:
@@ -262,8 +262,8 @@ class Request:
         _check_integer("retries", self.retries, 0, MAX_RETRIES)
         if self.check not in get_args(Check):
             raise SettingError(f"check must be {' or '.join(get_args(Check))}, not {self.check!r:.40}.", field="check")
-        if self.seed + self.num_samples - 1 > _MAX_SEED:
-            raise SettingError(f"seed + num_samples must be at most {_MAX_SEED + 1}; use a smaller seed.", field="seed")
+        if self.seed + self.num_samples - 1 > MAX_SEED:
+            raise SettingError(f"seed + num_samples must be at most {MAX_SEED + 1}; use a smaller seed.", field="seed")
 
     @property
     def seed(self) -> int:

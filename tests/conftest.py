@@ -157,3 +157,18 @@ def fish(monkeypatch, capfd, tmp_path):
         return Ran(ended.value.code, *capfd.readouterr())
 
     return run
+
+
+@pytest.fixture
+def heard(monkeypatch, tmp_path) -> Path:
+    """Make a script the only player, and return the file that holds the sound it was given."""
+    if os.name == "nt":
+        pytest.skip("the player is a script")
+    player, sound = tmp_path / "programs" / "ffplay", tmp_path / "heard"
+    player.parent.mkdir()
+    player.write_text(f"#!{sys.executable}\nimport sys; open({str(sound)!r}, 'wb').write(sys.stdin.buffer.read())")
+    player.chmod(0o755)
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    monkeypatch.setenv("PULSE_SERVER", "none")
+    monkeypatch.setenv("PATH", str(player.parent))
+    return sound

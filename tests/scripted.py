@@ -55,7 +55,9 @@ def _read(connection: socket.socket) -> Asked | None:
     line, *lines = head.decode("latin-1").split("\r\n")
     headers = {name.lower(): value for name, _, value in (each.partition(": ") for each in lines)}
     while len(body) < int(headers.get("content-length", 0)):
-        body += connection.recv(65_536)
+        if not (block := connection.recv(65_536)):
+            return None
+        body += block
     return Asked(line, headers, body)
 
 

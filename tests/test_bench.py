@@ -6,14 +6,17 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from rich.console import Console
 
 from fishcli import files, load
-from fishcli.bench import listening, quality, roofline, start
+from fishcli.bench import listening, quality, roofline, speed, start
 from fishcli.bench.task import Task, cache_aside
 from fishcli.bench.timing import Spread
 from fishcli.cli import bench, bench_table, console
 from fishcli.errors import FishError
+from fishcli.lm.model import Transformer
+from fishcli.lm.settings import LMSettings
 from fishcli.native import build
 from fishcli.testing import checkpoint
 
@@ -78,9 +81,9 @@ def test_plain_lines(capfd):
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        (["--batch", "0"], "--batch must be numbers from 1 to 64, such as 1,8, not '0'"),
+        (["--batch", "0"], "--batch must be numbers from 1 to 256, such as 1,8, not '0'"),
         (["--batch", "1,,8"], "--batch must be"),
-        (["--batch", "65"], "--batch must be"),
+        (["--batch", "257"], "--batch must be"),
         (["--size", "tiny"], "--size must be one of full, micro, not tiny."),
         (["--repeat", "0"], "--repeat must be a whole number from 1 up, not 0."),
         (["--size", "micro", "--checkpoint-path", "built-in"], "--size and --checkpoint-path contradict each other"),
@@ -134,6 +137,31 @@ def test_spread():
 def test_the_bytes_of_a_frame_are_those_that_are_stored(micro):
     full, small = (load(micro, device="cpu", dtype=dtype, quantize="none").lm for dtype in ("float32", "bfloat16"))
     assert roofline.weights_read(full) == tuple(2 * count for count in roofline.weights_read(small))
+
+
+def test_what_two_gpus_should_reach():
+    """By the bytes of the full-size model in bfloat16 and the published bandwidths; no device has run it."""
+    with torch.device("meta"):
+        model = Transformer(LMSettings.from_dict(checkpoint.FULL_LM), 1000, 100_014).to(torch.bfloat16)
+    assert sum(roofline.weights_read(model)) == pytest.approx(0.72e9 + 0.12e9, rel=0.01)
+    reached = {name: roofline.expected(model, bandwidth) for name, bandwidth in roofline.PUBLISHED.items()}
+    assert reached["RTX 4090"] == (pytest.approx(595, rel=0.01), pytest.approx(0.65, abs=0.01))
+    assert reached["H100 SXM"] == (pytest.approx(1980, rel=0.01), pytest.approx(0.36, abs=0.01))
+
+
+def test_bandwidth_by_a_copy():
+    copier = roofline.Copier(torch.device("cpu"), 1 << 20)
+    copier.read()
+    assert copier.best > 0
+    assert torch.equal(copier._source, copier._target)
+
+
+@pytest.mark.parametrize(
+    ("rates", "batch"), [({1: 10, 8: 60, 32: 100, 64: 101}, 32), ({1: 10, 8: 80}, 8), ({8: 5, 1: 5}, 1)]
+)
+def test_the_batch_beyond_which_nothing_is_gained(rates, batch):
+    steps = [speed.DecodeStep(n, 300, Spread(1, 1, 1), Spread(rate, rate, rate)) for n, rate in rates.items()]
+    assert speed.saturation(steps) == batch
 
 
 def test_the_cache_is_laid_aside_and_put_back(monkeypatch):

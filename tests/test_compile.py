@@ -1,6 +1,6 @@
 """The compiled step: one graph for all frames, the same frames as without, and a compiler that fails.
 
-A CPU stands in for the GPU: all but the recording of CUDA graphs is the same.
+A CPU stands in for the GPU: all but the recording of CUDA graphs is the same. `test_cuda.py` has the GPU's tests.
 """
 
 import json
@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from recordable import Recordable
 from sequences import generated, in_company
 from torch._dynamo.testing import CompileCounter
 
@@ -20,10 +21,11 @@ from fishcli.engine import load
 from fishcli.lm.sampling import WINDOW, SamplingTensors
 from fishcli.request import SamplingParams
 from fishcli.runners import base as runners
-from fishcli.runners.cuda_graph import Compiled
+from fishcli.runners.cuda_graph import Compiled, Frame, _block, _embed, _first, _following, _Parts
 from fishcli.runners.eager import Eager
 
 CPU = torch.device("cpu")
+PARTS = 5  # of a frame of the smallest model, compiled one by one: embed, slow and fast block, first and other codes
 SAMPLINGS = [
     SamplingParams(0.7, 0.7, 1.2, max_new_tokens=9),
     SamplingParams(0, max_new_tokens=14),
@@ -49,7 +51,7 @@ def counter():
 
 @pytest.fixture
 def compiled(model, counter):
-    return Compiled(model, backend=counter, mode=None)
+    return Compiled(model, backend=counter)
 
 
 def prompt_of(model, width):
@@ -109,12 +111,24 @@ def test_one_graph_serves_every_step(model, compiled, counter):
             rows = rows_at(model, *positions)
             for expected, got in zip(eager.step(other, rows), compiled.step(cache, rows), strict=True):
                 torch.testing.assert_close(got, expected)
-    assert counter.frame_count == 2  # batches of one and of two
+    assert counter.frame_count == 2 * PARTS  # batches of one and of two
 
 
 def test_a_sequence_needs_one_graph_and_so_does_the_next(model, compiled, counter):
     np.testing.assert_array_equal(alone(compiled), alone(Eager(model)))
-    assert counter.frame_count == 1
+    assert counter.frame_count == PARTS
+    cache = compiled.cache(777)  # a KV cache of another length
+    compiled.step(cache, rows_at(model, 5))
+    assert counter.frame_count == PARTS
+
+
+def test_the_layers_of_a_stack_share_what_is_compiled(micro, counter):
+    model = load(micro, device="cpu", dtype="float32").lm
+    assert (len(model.layers), len(model.fast_layers)) == (3, 2)
+    runner, eager = Compiled(model, backend=counter), Eager(model)
+    prompt, sampling = prompt_of(model, 40), SamplingParams(max_new_tokens=4)
+    np.testing.assert_array_equal(generated(runner, prompt, sampling), generated(eager, prompt, sampling))
+    assert counter.frame_count == PARTS + 1  # the fast block with one new position
 
 
 def test_more_graphs_than_torch_allows_by_default(model, compiled, counter, caplog, monkeypatch):
@@ -124,7 +138,8 @@ def test_more_graphs_than_torch_allows_by_default(model, compiled, counter, capl
     cache = compiled.cache(8 * 500 + 4096)
     for count, context in shapes * 2:
         compiled.step(cache, rows_at(model, *[context - 5] * count))
-    assert counter.frame_count == len(shapes)
+    fast = 3  # of the parts, only embed and the slow block depend on the context
+    assert counter.frame_count == 2 * len(shapes) + fast * len({count for count, _ in shapes})
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
@@ -137,30 +152,31 @@ def test_sequences_that_fill_up_a_bucket_write_no_slot(model, compiled):
     assert written == [5, 507, 1009, cache.positions - 1]
 
 
-def test_all_that_a_graph_reads_stays_in_its_place(model):
-    """Else torch copies it for every step or, if the graph writes it, does without a CUDA graph."""
-    moving, written = [], []
+@pytest.mark.parametrize("positions", [((3, 8), (70, 9), (5, 400)), ((3,), (70,), (500,))], ids=["two", "one"])
+def test_a_frame_can_be_recorded(model, compiled, monkeypatch, positions):
+    """Each does the same operations on the same memory, and none waits for the GPU to look at a number."""
+    cache, seen = compiled.cache(1000), []
 
-    def backend(graph, _):
-        for node in graph.graph.nodes:
-            if node.op == "placeholder" and "_dynamo_static_input_type" not in node.meta["tensor_dict"]:
-                moving.append(node.name)
-            if node.op == "call_function" and node.target.__name__ == "setitem":
-                written.append(node.args[0].name)
-        return graph.forward
+    def work(self, plain=Frame._work):
+        self._compiled = _Parts(_embed, _block, _first, _following)  # whose operations can be seen
+        with Recordable() as mode:
+            result = plain(self)
+        seen.append((mode.operations, mode.read))
+        return result
 
-    runner = Compiled(model, backend=backend, mode=None)
-    runner.step(runner.cache(1000), rows_at(model, 3, 8))
-    torch._dynamo.reset()
-    assert not moving
-    assert written
+    monkeypatch.setattr(Frame, "_work", work)
+    for at in positions:
+        compiled.step(cache, rows_at(model, *at))
+    assert len(seen) == 3
+    assert seen[0] == seen[1] == seen[2]
+    assert {cache.keys.data_ptr(), cache.values.data_ptr(), model.rotation.data_ptr()} < seen[0][1]
 
 
 def test_a_compiler_that_fails_is_said_once_and_nothing_is_lost(model, caplog):
     def backend(graph, inputs):
         raise OSError("no Triton here\nand much more")
 
-    runner = Compiled(model, backend=backend, mode=None)
+    runner = Compiled(model, backend=backend)
     for expected, got in zip(joining(Eager(model)), joining(runner), strict=True):
         np.testing.assert_array_equal(got, expected)
     warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
@@ -168,15 +184,15 @@ def test_a_compiler_that_fails_is_said_once_and_nothing_is_lost(model, caplog):
 
 
 def test_a_failure_after_some_frames_loses_none(model, compiled, monkeypatch, caplog):
-    replay, calls = Compiled._replay, []
+    replay, calls = Frame.__call__, []
 
-    def failing(self, *arguments):
-        calls.append(replay(self, *arguments))
+    def failing(self, batch):
+        calls.append(replay(self, batch))
         if len(calls) == 5:
             raise AssertionError
         return calls[-1]
 
-    monkeypatch.setattr(Compiled, "_replay", failing)
+    monkeypatch.setattr(Frame, "__call__", failing)
     for expected, got in zip(joining(Eager(model)), joining(compiled), strict=True):
         np.testing.assert_array_equal(got, expected)
     assert "The decode step cannot be compiled here (AssertionError); going on without." in caplog.messages
@@ -239,6 +255,6 @@ def test_a_second_process_starts_with_what_the_first_compiled(smallest, tmp_path
     assert [message[:26] for message in first["messages"]] == ["Compiling the decode step "]
     assert not second["messages"]
     for cache in ("autograd", "fxgraph"):
-        assert first[f"{cache}_cache_miss"] == 1
-        assert second[f"{cache}_cache_hit"] == 1
+        assert first[f"{cache}_cache_miss"] == PARTS
+        assert second[f"{cache}_cache_hit"] == PARTS
         assert f"{cache}_cache_miss" not in second

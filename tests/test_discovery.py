@@ -57,7 +57,6 @@ OTHERS = {
     "dtype": "bfloat16",
     "quantize": "int8",
     "threads": 3,
-    "compile": False,
 }
 
 

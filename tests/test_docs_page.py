@@ -162,6 +162,7 @@ def test_a_voice_of_the_library_speaks_until_it_is_removed(server, visit):
     expect(page.get_by_role("alert")).to_have_text(f"There is no voice '{voice.id}'; add it to the library first.")
 
 
+@pytest.mark.slow
 def test_the_reference_takes_a_key_of_its_own(locked, visit):
     page = visit(locked)
     page.get_by_role("button", name="Authorize").click()
@@ -172,6 +173,7 @@ def test_the_reference_takes_a_key_of_its_own(locked, visit):
     expect(route.locator(".live-responses-table tbody .response-col_status")).to_have_text("200")
 
 
+@pytest.mark.slow
 def test_a_server_that_is_gone_is_told_in_words(engine, visit, tmp_path):
     with serving(engine, tmp_path) as running:
         page = visit(running)

@@ -378,6 +378,7 @@ def test_no_player_fails_only_if_playing_is_the_setting(doctor, monkeypatch, tmp
     monkeypatch.setenv("PULSE_SERVER", "elsewhere")
     code, checks = doctor()
     assert code == 0
-    assert only(checks["audio output"], "warn")["remedy"].startswith("run `pip install 'fishcli[play]'`")
+    remedies = "run `pip install 'fishcli[play]'`", "run `apt install libportaudio2`"  # where sounddevice is there
+    assert only(checks["audio output"], "warn")["remedy"].startswith(remedies)
     monkeypatch.setenv("FISHCLI_SAY_PLAY", "true")
     assert doctor()[0] == 1

@@ -103,6 +103,7 @@ def test_every_sentence_is_understood(engine):
     assert word_error_rate(pairs) <= card_word_error_rate() + 0.12, pairs
 
 
+@pytest.mark.slow
 def test_numbers_dates_and_money_are_heard(engine):
     """What is heard is read as words too, since the recogniser writes digits."""
     pairs = []

@@ -246,5 +246,5 @@ def test_a_failure_that_nobody_expected_finishes_with_an_error_and_the_socket_go
 def test_the_sound_of_a_live_wav_does_not_wait_for_a_retry(server):
     service = server.app.state.service
     asked = TTSRequest(text="", format="wav")
-    assert order(service, asked).retries == 2
-    assert order(service, asked, TextFeed()).retries == 0
+    assert order(service, asked).request.retries == 2
+    assert order(service, asked, TextFeed()).request.retries == 0

@@ -143,6 +143,14 @@ def server_of(command, folder, environment):
     assert running.returncode == 0, said.decode()
 
 
+def keep_anna(environment):
+    """Add the voice that some examples name to the library of their environment."""
+    library = Library(Path(environment["FISHCLI_DATA_DIR"]) / "voices")
+    library.add(
+        [(TINY / "reference.wav").read_bytes()], [(TINY / "reference.lab").read_text()], title="anna", id="anna"
+    )
+
+
 def _spared(command: str, environment: dict[str, str]) -> dict[str, str]:
     """Return the environment of a command; one that clears the cache gets its own, since other tests need theirs."""
     own = {"FISHCLI_CACHE_DIR": f"{environment['HOME']}/cache"} if "cache clear" in command else {}
@@ -160,6 +168,8 @@ def test_command(command, folder, environment, request):
     if ADDRESS in command or command.startswith("fish client"):
         address = request.getfixturevalue("served")
         command, environment["FISHCLI_CLIENT_URL"] = command.replace(ADDRESS, address), f"http://{address}"
+    if "--voice anna" in command:  # which an earlier line has added
+        keep_anna(environment)
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", command], cwd=folder, env=_spared(command, environment), capture_output=True
     )
@@ -184,10 +194,7 @@ def test_examples_of_a_help_page(path, tmp_path, environment, request):
     (tmp_path / "empty").mkdir()
     command = pages()[path]
     if path.startswith("fish voices ") and "anna" in command and "add" not in command and "freeze" not in command:
-        kept = Library(Path(environment["FISHCLI_DATA_DIR"]) / "voices")
-        kept.add(
-            [(TINY / "reference.wav").read_bytes()], [(TINY / "reference.lab").read_text()], title="anna", id="anna"
-        )
+        keep_anna(environment)
     if path == "fish client":
         address = request.getfixturevalue("served")
         command = re.sub(r"--url \S+", f"--url http://{address}", command).replace("--voice anna", "")

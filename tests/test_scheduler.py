@@ -31,7 +31,7 @@ class FakeClock:
 class FakeRunner:
     """Ends every chunk after as many frames as its first code says, and fails where a prompt holds the code 49."""
 
-    exact = True
+    exact, block = True, 96
     columns_per_second, seconds_per_step = 500, 0.03
 
     def __init__(self, clock):
@@ -191,7 +191,7 @@ def test_a_prefill_block_follows_how_far_the_listeners_are_ahead(ahead, columns)
 
 def test_prefill_blocks_of_a_runner_that_is_not_exact_have_one_size():
     scheduler = Scheduler(8)
-    scheduler.exact = False
+    scheduler.exact, scheduler.block = False, 128
     assert scheduler.next(State(0.0, ["prompt"], [heard(0.0)])) == Join("prompt", 128)
 
 

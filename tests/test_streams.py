@@ -280,6 +280,7 @@ def test_gaps_are_counted_by_request():
     assert list(itertools.chain(*(player.gaps for player in players))) == pytest.approx([0.3, 0.05, 0.2])
 
 
+@pytest.mark.slow
 def test_the_benchmark_of_a_voice_that_joins(capsys):
     bench_joining.main(str(TINY), 2, 1)
     out = capsys.readouterr().out

@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import re
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from fishcli.bench.player import TEXT, poisson_arrivals
+from fishcli.client.http import is_loopback
 from fishcli.errors import SettingError
 
 Format = Literal["pcm", "wav"]
@@ -61,7 +62,7 @@ class Target:
     def client(self) -> httpx.AsyncClient:
         """Return a client of as many connections as are wanted."""
         headers = {"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {self.key}"} if self.key else {})
-        remote = urlsplit(self.url).hostname not in ("127.0.0.1", "localhost", "::1")
+        remote = not is_loopback(urlsplit(self.url).hostname or "")
         limits = httpx.Limits(max_connections=None)
         return httpx.AsyncClient(base_url=self.base, headers=headers, timeout=None, limits=limits, trust_env=remote)
 
@@ -270,11 +271,10 @@ async def _ask_for_memory(client: httpx.AsyncClient, result: Run) -> None:
     """Read the resident memory of the server, where it tells."""
     while True:
         with contextlib.suppress(httpx.HTTPError):
-            found = memory((await client.get("/metrics", timeout=_SILENCE)).content)
-            result.memory += found
+            result.memory += memory((await client.get("/metrics", timeout=_SILENCE)).content)
         await asyncio.sleep(1.0)
 
 
-def memory(metrics: bytes) -> Iterable[int]:
+def memory(metrics: bytes) -> list[int]:
     """Return the resident memory in the metrics of a server, in bytes, if it is there."""
     return [int(float(value)) for value in _MEMORY.findall(metrics)]

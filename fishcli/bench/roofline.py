@@ -16,7 +16,7 @@ from torch import nn
 
 from fishcli.bench.speed import DecodeStep, decode_step
 from fishcli.bench.task import Task
-from fishcli.bench.timing import synchronise
+from fishcli.bench.timing import device_seconds, synchronise
 from fishcli.engine import Engine
 from fishcli.lm.model import Transformer
 from fishcli.native import build
@@ -24,6 +24,15 @@ from fishcli.runners.native_lm import Native
 
 _PIECE = 64 << 10  # bytes; `fish_read` reads whole pieces
 _ROUNDS = 2  # readings of the weights of a frame, after each burst of steps
+_COPY = 1 << 30  # bytes that are copied within a GPU's memory
+
+# Memory bandwidths as NVIDIA publishes them, in bytes/s: the data sheets of the GeForce RTX 4090 (384 bits of GDDR6X at
+# 21 Gbit/s) and of the H100 SXM (HBM3).
+PUBLISHED = {"RTX 4090": 1.008e12, "H100 SXM": 3.35e12}
+# What the recorded step spends beside reading the weights: the seconds between two kernels of a CUDA graph, and the
+# kernels of a frame: 13 in each of the 24 + 7 x 4 blocks and 10 in each of the eight samplings, counted in what the
+# compiler makes of them for a CPU. The gap is an assumption until a device has run it.
+_KERNEL_GAP, _KERNELS = 1.2e-6, 13 * (24 + 7 * 4) + 10 * 8
 
 
 @dataclass(frozen=True)
@@ -31,7 +40,8 @@ class Roofline:
     """The bytes that a decode step of one sequence reads, the memory bandwidth, and the frames/s that these allow.
 
     A step reads the slow transformer and its output layer once, and the fast transformer once for each codebook.
-    Bandwidths are the best of many readings of as many bytes by the same threads. `efficiency` is the measured speed
+    Bandwidths are the best of many readings of as many bytes by the same threads; of a GPU, of many copies of a large
+    tensor within its memory, each byte of which is read and written. `efficiency` is the measured speed
     over `frames_per_second`; it may exceed 1, since one pass of the fast transformer serves the first two codebooks.
     """
 
@@ -48,7 +58,10 @@ def measure(task: Task) -> tuple[DecodeStep, Roofline]:
     """Measure decode steps and readings by turns, so that other work of the machine slows both down."""
     slow, fast = weights_read(task.engine.lm)
     codebooks = task.engine.lm_settings.codebooks
-    readers = [Reader(task.engine, slow), *[Reader(task.engine, fast)] * codebooks]
+    if task.engine.device.type == "cuda":
+        readers: list[Reader | Copier] = [Copier(task.engine.device)]
+    else:
+        readers = [Reader(task.engine, slow), *[Reader(task.engine, fast)] * codebooks]
 
     def read() -> None:
         for _ in range(_ROUNDS):
@@ -59,6 +72,19 @@ def measure(task: Task) -> tuple[DecodeStep, Roofline]:
     bandwidths = readers[0].best, readers[-1].best
     bound = 1 / (slow / bandwidths[0] + codebooks * fast / bandwidths[1])
     return step, Roofline(slow, fast, codebooks, *bandwidths, bound, step.frames_per_second.median / bound)
+
+
+def expected(model: Transformer, bandwidth: float) -> tuple[float, float]:
+    """Return the frames/s of the memory roofline at a bandwidth, and the share of it that the recorded step should
+    reach on a GPU: the kernels of a frame come on top, each after the one before.
+
+    Of the full-size model in bfloat16, a frame reads 1.69 GB: at most 595 frames/s on an RTX 4090, of which 65 % are
+    expected, and 1980 frames/s on an H100 SXM, of which 36 %. No device has run it. On an H100, 60 % would need a third
+    as many kernels.
+    """
+    slow, fast = weights_read(model)
+    reading = (slow + model.settings.codebooks * fast) / bandwidth
+    return 1 / reading, reading / (reading + _KERNELS * _KERNEL_GAP)
 
 
 def weights_read(model: Transformer) -> tuple[int, int]:
@@ -72,6 +98,24 @@ def weights_read(model: Transformer) -> tuple[int, int]:
 def stored(modules: Iterable[nn.Module]) -> int:
     """Return the bytes of the parameters of modules."""
     return sum(parameter.nbytes for module in modules for parameter in module.parameters())
+
+
+class Copier:
+    """Copies a large tensor within a GPU's memory; `best` is the best bandwidth, read and written, in bytes/s."""
+
+    def __init__(self, device: torch.device, size: int = _COPY) -> None:
+        self.best = 0.0
+        self._device = device
+        # Far more than the caches hold. Not zeros, which a GPU may compress.
+        self._source = torch.randint(256, (size,), dtype=torch.uint8, device=device)
+        self._target = torch.empty_like(self._source)
+
+    def read(self) -> None:
+        """Copy the tensor once."""
+        self.best = max(self.best, 2 * len(self._source) / device_seconds(self._device, self._copy))
+
+    def _copy(self) -> None:
+        self._target.copy_(self._source)
 
 
 class Reader:

@@ -1,4 +1,4 @@
-"""How a server serves: what many clients at once heard, beside one alone and beside the engine itself. No torch."""
+"""Measure a server: many clients at once, beside one client alone. It needs no torch."""
 
 from __future__ import annotations
 

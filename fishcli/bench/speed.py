@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,6 @@ from torch import Tensor
 
 from fishcli.bench.task import REFERENCE, TRIES, Task
 from fishcli.bench.timing import Spread, seconds
-from fishcli.engine.scheduler import MOST_BLOCK
 from fishcli.engine.vocoder import FIRST_PIECE
 from fishcli.lm.sampling import WINDOW, SamplingTensors
 from fishcli.request import FISH_SPEECH, Request
@@ -96,7 +95,7 @@ def prefill(task: Task) -> Prefill:
         # The last position belongs to the first decode step.
         prompt = torch.from_numpy(task.prompt(task.voice())[:, :-1].T.copy()).to(task.engine.device)
         positions, cache = len(prompt), runner.cache(len(prompt))
-        blocks = [(start, prompt[start : start + MOST_BLOCK]) for start in range(0, positions, MOST_BLOCK)]
+        blocks = [(start, prompt[start : start + runner.block]) for start in range(0, positions, runner.block)]
 
         def compute() -> None:
             for start, block in blocks:  # noqa: B023 (called at once)
@@ -115,8 +114,8 @@ def decode_step(task: Task, batch: int, between: Callable[[], object] = lambda: 
     context = min(_CONTEXT, limit - 1)
     length = min(512, limit)
     cache = runner.cache(batch * length)
-    columns = _random_frames(task, context + 1).to(device)
-    runner.prefill(columns[:context], cache, 0, 0)
+    columns = _random_frames(task, context + 1)
+    runner.prefill(columns[:context].to(device), cache, 0, 0)
     for slot in range(1, batch):
         cache.copy(0, slot * length, context)
     given = _batch(task, columns[-1], context, torch.arange(batch) * length)
@@ -134,17 +133,23 @@ def decode_step(task: Task, batch: int, between: Callable[[], object] = lambda: 
     return DecodeStep(batch, context, spread, spread.rate(batch))
 
 
+def saturation(steps: Sequence[DecodeStep]) -> int:
+    """Return the smallest batch at which the frames/s are within a tenth of the most: more sequences gain no more."""
+    most = max(step.frames_per_second.median for step in steps)
+    return min(step.batch for step in steps if step.frames_per_second.median >= 0.9 * most)
+
+
 def _batch(task: Task, column: Tensor, position: int, slots: Tensor) -> Batch:
     """Return the input of a decode step: the column (K + 1,) for every sequence, after a random history."""
-    device, codebooks, batch = task.engine.device, len(column) - 1, len(slots)
+    codebooks, batch = len(column) - 1, len(slots)
     generator = torch.Generator().manual_seed(0)
     return Batch(
         columns=column.repeat(batch, 1),
-        slots=slots.to(device),
-        positions=torch.full((batch,), position, device=device),
-        history=_codes(task, batch * codebooks * WINDOW).view(batch, codebooks, WINDOW).to(device),
-        params=SamplingTensors.stack([FISH_SPEECH] * batch, device),
-        uniforms=torch.rand(batch, codebooks, generator=generator).to(device),
+        slots=slots,
+        positions=torch.full((batch,), position),
+        history=_codes(task, batch * codebooks * WINDOW).view(batch, codebooks, WINDOW),
+        params=SamplingTensors.stack([FISH_SPEECH] * batch),
+        uniforms=torch.rand(batch, codebooks, generator=generator),
     )
 
 
@@ -162,7 +167,7 @@ def _codes(task: Task, count: int) -> Tensor:
 def codec_decode(task: Task, frames: int) -> CodecDecode:
     """Measure one streaming decoder, given pieces of `frames` frames."""
     engine = task.engine
-    codes = _codes(task, engine.codec_settings.codebooks * frames).view(-1, frames).to(engine.device)
+    codes = _codes(task, engine.codec_settings.codebooks * frames).view(-1, frames)
     stream = engine.decoder.stream()
     stream.push(codes)
     stream.push(codes)

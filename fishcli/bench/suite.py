@@ -15,6 +15,7 @@ from fishcli.bench.roofline import Roofline
 from fishcli.bench.speed import CodecDecode, CodecEncode, DecodeStep, FirstAudio, Prefill, Sentence
 from fishcli.bench.start import Start
 from fishcli.bench.task import During, Task, cache_aside
+from fishcli.bench.timing import device_memory
 from fishcli.engine import Engine
 from fishcli.runners.plan import physical_cores
 
@@ -34,8 +35,10 @@ class Speed:
     codec_encode: CodecEncode
     first_audio: FirstAudio
     sentence: list[Sentence]
+    saturation: int  # the smallest of the batches at which the frames/s are within a tenth of the most
     start: Start
     roofline: Roofline
+    device_memory: int | None  # bytes of a GPU's memory that tensors took at most; None: there is none
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,8 @@ class Machine:
 
 def measure(task: Task, batches: Sequence[int] = (1, 8), during: During = contextlib.nullcontext) -> Speed:
     """Measure the parts and the whole. `during(doing)` returns a context for each, to show its progress in."""
+    if task.engine.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(task.engine.device)
     with during("loading"):
         list(task.engine.speak(task.request(frames=4)))
     with cache_aside():
@@ -75,7 +80,8 @@ def measure(task: Task, batches: Sequence[int] = (1, 8), during: During = contex
             sentence = [speed.sentence(task, cached) for cached in (True, False)]
     with during("starting a process"):
         started = start.measure(task)
-    return Speed(prefill, steps, decode, encode, first_audio, sentence, started, bound)
+    parts = prefill, steps, decode, encode, first_audio, sentence, speed.saturation(steps)
+    return Speed(*parts, started, bound, device_memory(task.engine.device))
 
 
 def machine(engine: Engine) -> Machine:

@@ -40,6 +40,21 @@ def seconds(device: torch.device, work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
+def device_seconds(device: torch.device, work: Callable[[], object]) -> float:
+    """Return the seconds that a GPU takes for some work on the current stream, by its own clock.
+
+    Of another device, those by the clock of the machine.
+    """
+    if device.type != "cuda":
+        return seconds(device, work)
+    began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    began.record()
+    work()
+    ended.record()
+    ended.synchronize()
+    return began.elapsed_time(ended) / 1e3
+
+
 class StepTimer:
     """While entered, counts the decode steps of a runner, the frames that they make and the seconds that they take."""
 
@@ -63,6 +78,11 @@ class StepTimer:
 
     def __exit__(self, *error: object) -> None:
         del self._runner.step
+
+
+def device_memory(device: torch.device) -> int | None:
+    """Return the most bytes of a GPU's memory that this process has had in tensors; None for another device."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
 
 
 def synchronise(device: torch.device) -> None:

@@ -21,7 +21,7 @@ _SAMPLES = 6
 
 @dataclass(frozen=True)
 class AuditionOptions(options.SpeakingOptions):
-    """How the voices speak; several of them by default."""
+    """The parameters of the speech, of several voices by default."""
 
     num_samples: Annotated[int, options.setting("generate.num_samples", options.SPEAKING)] = _SAMPLES
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fishcli.bench.timing import Spread
 
 SERVER = "Server"
-_MAX_BATCH = 64
+_MAX_BATCH = 256
 _MAX_STREAMS = 64
 _MIN_RATE, _MAX_RATE = 0.001, 1000.0  # requests per second
 _RATE = 1.0  # requests per second
@@ -206,6 +206,8 @@ def _speed(speed: Speed) -> Iterator[Line]:
     for step in speed.decode_step:
         rate = f"{step.frames_per_second.median:.1f} frames/s"
         yield _timed(f"decode step, batch of {step.batch}", step.seconds, rate)
+    if len(speed.decode_step) > 1:
+        yield Line("batch that saturates the device", _saturation(speed))
     for decode in speed.codec_decode:
         name = f"codec, a frame in pieces of {decode.frames}"
         yield _timed(name, decode.seconds_per_frame, f"{1 / decode.seconds_per_frame.median:.1f} frames/s")
@@ -221,6 +223,12 @@ def _speed(speed: Speed) -> Iterator[Line]:
     yield from _roofline(speed)
 
 
+def _saturation(speed: Speed) -> str:
+    """Return the batch beyond which more sequences gain nothing, if one was measured."""
+    largest = max(step.batch for step in speed.decode_step)
+    return str(speed.saturation) if speed.saturation < largest else f"more than {largest}, or {largest}"
+
+
 def _start(speed: Speed) -> Iterator[Line]:
     peak = f"peak memory {size(speed.start.peak_memory)}, " if speed.start.peak_memory else ""
     name = "time to first audio, new process"
@@ -232,6 +240,8 @@ def _roofline(speed: Speed) -> Iterator[Line]:
     slow = f"{size(roofline.slow_bytes)} at {size(roofline.slow_bandwidth)}/s"
     fast = f"{roofline.codebooks} x {size(roofline.fast_bytes)} at {size(roofline.fast_bandwidth)}/s"
     yield Line("memory roofline, batch of 1", f"{roofline.frames_per_second:.1f} frames/s", "", f"{slow}, {fast}")
+    if speed.device_memory is not None:
+        yield Line("peak device memory", size(speed.device_memory))
     # More than all of it: the bandwidth was lower when it was measured, or the weights stay in the caches.
     yield Line("share of the roofline", f"{min(1.0, roofline.efficiency):.0%}")
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class ServeOptions:
-    """What is asked of a server; without `url`, of one that is started for it."""
+    """The load on a server and its address; without `url`, a server is started for the measurement."""
 
     url: str | None
     streams: int
@@ -104,12 +104,12 @@ def _arguments(model: options.ModelOptions) -> list[str]:
 def _loading(model: options.ModelOptions) -> dict[str, Any]:
     """Return the arguments of `load` that mean the same model, as JSON can hold them."""
     values = {name: str(value) if isinstance(value, Path) else value for name, value in vars(model).items()}
-    dtype = "float16" if values.pop("half") else values.pop("dtype")
+    own = ("checkpoint_path", "codec_path", "dtype", "half")
     return {
-        **{name: value for name, value in values.items() if name not in ("checkpoint_path", "codec_path", "dtype")},
+        **{name: value for name, value in values.items() if name not in own},
         "model": values["checkpoint_path"],
         "codec": values["codec_path"],
-        "dtype": dtype,
+        "dtype": model.loaded_dtype,
     }
 
 

@@ -23,7 +23,7 @@ _FORMATS = {"wav": ".wav", "pcm": ".pcm", "mp3": ".mp3", "opus": ".opus .ogg", "
 
 @dataclass(frozen=True)
 class AskingOptions:
-    """How the server speaks. The hidden options are those of the documentation's client."""
+    """The parameters of the speech. The hidden options are those of the documentation's client."""
 
     seed: Annotated[int | None, options.setting("generate.seed", options.SPEAKING)] = None
     temperature: Annotated[float | None, options.setting("generate.temperature", options.SPEAKING)] = None
@@ -68,6 +68,32 @@ class RecordingOptions(options.ReferenceOptions):
     ] = None
 
 
+@dataclass(frozen=True)
+class SoundOptions:
+    """The audio, its file and its playback."""
+
+    output: Annotated[
+        Path | None, options.output_option(".wav .pcm .mp3 .opus .flac", "out.wav, then out-1.wav, ...")
+    ] = None
+    format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="Audio format: wav, pcm, mp3, opus or flac.",
+            show_default="that of -o, else wav",
+            rich_help_panel=options.OUTPUT,
+            metavar="NAME",
+            autocompletion=lambda incomplete: [name for name in _FORMATS if name.startswith(incomplete)],
+        ),
+    ] = None
+    stream: Annotated[
+        bool, typer.Option("--stream/--no-stream", help="Receive while it is made.", rich_help_panel=options.OUTPUT)
+    ] = False
+    play: Annotated[
+        bool, typer.Option("--play/--no-play", help="Play while it is received.", rich_help_panel=options.OUTPUT)
+    ] = False
+
+
 def _voice(ctx: typer.Context, value: str | None) -> str | None:
     """Leave out the voice of the settings where --ref is typed; a server takes both if both are."""
     source = ctx.get_parameter_source("voice")
@@ -80,6 +106,7 @@ def client(
     text: options.TextOptions,
     speech: AskingOptions,
     reference: RecordingOptions,
+    sound: SoundOptions,
     url: Annotated[str, options.setting("client.url", SERVER, "URL")] = options.default("client.url"),
     api_key_file: Annotated[Path | None, options.api_key_option(panel=SERVER)] = None,
     api_key: Annotated[str | None, typer.Option("--api-key", hidden=True)] = None,
@@ -94,26 +121,6 @@ def client(
             autocompletion=completers.voices,
         ),
     ] = None,
-    output: Annotated[
-        Path | None, options.output_option(".wav .pcm .mp3 .opus .flac", "out.wav, then out-1.wav, ...")
-    ] = None,
-    format: Annotated[
-        str | None,
-        typer.Option(
-            "--format",
-            help="Audio format: wav, pcm, mp3, opus or flac.",
-            show_default="that of -o, else wav",
-            rich_help_panel=options.OUTPUT,
-            metavar="NAME",
-            autocompletion=lambda incomplete: [name for name in _FORMATS if name.startswith(incomplete)],
-        ),
-    ] = None,
-    stream: Annotated[
-        bool, typer.Option("--stream/--no-stream", help="Receive while it is made.", rich_help_panel=options.OUTPUT)
-    ] = False,
-    play: Annotated[
-        bool, typer.Option("--play/--no-play", help="Play while it is received.", rich_help_panel=options.OUTPUT)
-    ] = False,
     dry_run: Annotated[bool, options.dry_run_option("Show what would be asked only.")] = False,
 ) -> None:
     """Have a server speak: ours, or another one with the API of Fish Speech.
@@ -128,8 +135,12 @@ def client(
     from fishcli.cli import inputs, keys, outputs, receiving
 
     source = inputs.source(text)
-    kind = _format(format, output)
-    files = [] if play and output is None else outputs.samples(_named(output, kind), Path(f"out{_suffix(kind)}"), 1)
+    kind, play = _format(sound.format, sound.output), sound.play
+    files = (
+        []
+        if play and sound.output is None
+        else outputs.samples(_named(sound.output, kind), Path(f"out{_suffix(kind)}"), 1)
+    )
     outputs.check(files, [*(reference.ref or []), text.file])
     if play and kind not in ("wav", "pcm"):
         raise SettingError(f"--play plays wav and pcm while they come, not {kind}; leave out --play or --format.")
@@ -140,9 +151,11 @@ def client(
     if play:
         require_player()
     recordings = inputs.recordings(inputs.sources(reference))
-    request = speech.request(source, text.normalize, recordings, voice=voice, format=kind, streaming=stream or None)
+    request = speech.request(
+        source, text.normalize, recordings, voice=voice, format=kind, streaming=sound.stream or None
+    )
     key = keys.typed(api_key) or keys.api_key(api_key_file)
-    signals.clean_up(saves=bool(files) and str(output) != "-")
+    signals.clean_up(saves=bool(files) and str(sound.output) != "-")
     receiver = receiving.Receiver(kind, speech.rate, speech.channels)
     with contextlib.ExitStack() as players:  # the file is safe before the last of it has been heard
         with contextlib.ExitStack() as sinks:

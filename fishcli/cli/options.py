@@ -152,21 +152,26 @@ class ModelOptions:
     threads: Annotated[int | None, setting("threads", MODEL, "N")] = None
     kv_memory: Annotated[int | None, setting("kv_memory", MODEL, "MB")] = None
 
+    @property
+    def loaded_dtype(self) -> str:
+        """The dtype to load the model in; --half means float16."""
+        return "float16" if self.half else self.dtype
+
     def load(self, max_batch: int | None = None) -> Engine:
         """Load the engine. Say so if it is the built-in voice because no model is downloaded."""
         with console.status("Loading the model"):
-            from fishcli.engine import MAX_BATCH, load
+            from fishcli.engine import load
 
             engine = load(
                 self.checkpoint_path,
                 codec=self.codec_path,
                 device=self.device,
-                dtype="float16" if self.half else self.dtype,
+                dtype=self.loaded_dtype,
                 quantize=self.quantize,
                 compile=self.compile,
                 threads=self.threads,
                 kv_memory=self.kv_memory,
-                max_batch=max_batch or MAX_BATCH,
+                max_batch=max_batch,
                 progress=console.converting,
             )
         self.say_which(engine.model.built_in)
@@ -180,7 +185,7 @@ class ModelOptions:
             self.checkpoint_path,
             self.codec_path,
             device=self.device,
-            dtype="float16" if self.half else self.dtype,
+            dtype=self.loaded_dtype,
             quantize=self.quantize,
             compile=self.compile,
             threads=self.threads,
@@ -196,7 +201,7 @@ class ModelOptions:
 
 @dataclass(frozen=True)
 class ServerOptions:
-    """Whether a server speaks. A local one with the same model is found by itself."""
+    """The choice of a server to speak. A local one with the same model is found by itself."""
 
     server: Annotated[
         str | None,

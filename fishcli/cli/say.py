@@ -108,7 +108,7 @@ def _files(output: Path | None, subtype: str | None, samples: int, play: bool, f
 def _sinks(
     stack: contextlib.ExitStack, rate: int, files: list[Output], subtype: str | None, play: bool
 ) -> list[list[Encoder | Player]]:
-    """Where the sound of each sample goes."""
+    """Return the files and players that each sample is written to."""
     from fishcli.audio import Encoder
     from fishcli.audio.playback import Player
     from fishcli.cli import outputs

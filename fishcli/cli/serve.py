@@ -32,7 +32,7 @@ _LISTEN = re.compile(r"(?:(?P<host>\[[^]]*\]|[^:]*):)?(?P<port>[0-9]{1,5})")
 
 @dataclass(frozen=True)
 class ServerOptions:
-    """Where the server listens, who may reach it, and how much it takes."""
+    """The address of the server, its access rules and its limits."""
 
     listen: Annotated[str, options.setting("serve.listen", SERVER, "ADDRESS")] = options.default("serve.listen")
     api_key_file: Annotated[Path | None, options.setting("serve.api_key_file", SERVER)] = None

@@ -70,7 +70,7 @@ class LocalServer:
 
     @property
     def url(self) -> str:
-        """Where it listens, on this machine alone."""
+        """The address on which it listens, of this machine alone."""
         return f"http://127.0.0.1:{self.port}"
 
 

@@ -35,6 +35,8 @@ _SILENCE = 120.0  # seconds without a byte of a streamed answer, which a slow ma
 _LONGEST_WAIT = 30  # seconds that a busy server may have us wait
 _SMALL = 2**20  # bytes of an answer that is no audio
 _LEAST, _PER_CHARACTER = 100 * 2**20, 2**20  # bytes of audio: ten minutes, and six seconds a character
+_HOST = re.compile(r"[\w.:-]+")  # a name or an IP address
+_AUDIO = ("audio/", "application/octet-stream", "application/ogg")
 
 
 class FishClient:
@@ -195,10 +197,6 @@ class Answer(Iterator[bytes]):
         self.close()
 
 
-_HOST = re.compile(r"[\w.:-]+")  # a name or an IP address
-_AUDIO = ("audio/", "application/octet-stream", "application/ogg")
-
-
 def is_loopback(host: str) -> bool:
     """Return whether a host of a URL is this machine, by an address that no other machine has."""
     try:
@@ -257,7 +255,7 @@ def _wait(response: httpx.Response, attempt: int) -> int:
 
 
 def _refuse_new_connections(event: str, _info: Mapping[str, Any]) -> None:
-    """Raise NetworkError before a request goes to whoever listens on the port by now."""
+    """Raise NetworkError instead of opening another connection: another program may listen on the port."""
     if event.startswith("connection.connect") and event.endswith(".started"):
         raise NetworkError("The local server has closed the connection.")
 

@@ -19,7 +19,7 @@ _RATES = (1_000, 384_000)  # Hz
 
 @dataclass(frozen=True)
 class Layout:
-    """How samples lie in bytes: 16 bit integers or 32 bit floats, little-endian, one or two channels."""
+    """The layout of samples in bytes: 16 bit integers or 32 bit floats, little-endian, one or two channels."""
 
     rate: int  # Hz
     channels: int = 1

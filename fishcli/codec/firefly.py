@@ -178,6 +178,12 @@ class Firefly(nn.Module):
         """Return the samples (T * frame,) float32 of codes (K, T). Raises InputError."""
         return self.stream().push(codes)
 
+    def decode_piece(self, codes: Tensor, state: ConvState) -> Tensor:
+        """Return the samples (t * frame,) float32 of the next codes (K, t) of a sequence with this conv state."""
+        x = self.quantizer.upsample(self.quantizer.residual_fsq.dequantize(codes), state)
+        samples: Tensor = self.head(x, state)
+        return samples.float()
+
     def stream(self) -> "StreamingDecoder":
         """Return a decoder for one sequence of codes. Any number of them can run on one codec."""
         return StreamingDecoder(self)
@@ -198,13 +204,9 @@ class StreamingDecoder:
         """Return the samples (t * frame,) float32 of the next codes (K, t). Raises InputError."""
         check_codes(codes, self._codec.settings)
         codes = codes.to(self._codec.device)
-        pieces = [self._decode(piece) for piece in torch.split(codes, _DECODE_PIECE, dim=1) if piece.shape[1]]
+        split = torch.split(codes, _DECODE_PIECE, dim=1)
+        pieces = [self._codec.decode_piece(piece, self._state) for piece in split if piece.shape[1]]
         return torch.cat(pieces) if pieces else torch.empty(0, device=codes.device)
-
-    def _decode(self, codes: Tensor) -> Tensor:
-        quantizer = self._codec.quantizer
-        x = quantizer.upsample(quantizer.residual_fsq.dequantize(codes), self._state)
-        return self._codec.head(x, self._state).float()
 
 
 def check_codes(codes: Tensor, settings: CodecSettings) -> None:

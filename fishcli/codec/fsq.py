@@ -48,9 +48,10 @@ class GroupedFSQ(nn.Module):
 
     def dequantize(self, codes: Tensor) -> Tensor:
         """Return x (T, channels), in the dtype of the weights, of codes (groups, T)."""
-        levels, basis = (torch.tensor(v, device=codes.device) for v in (self.levels, self.basis))
-        digits = codes.T.long()[..., None] // basis % levels
-        z = ((digits - levels // 2) / (levels // 2)).to(self.dtype)
+        codes = codes.T.long()
+        # Numbers of Python: tensors of them would be copied to a GPU for every piece.
+        digits = [codes // base % levels - levels // 2 for base, levels in zip(self.basis, self.levels, strict=True)]
+        z = torch.stack([d / (levels // 2) for d, levels in zip(digits, self.levels, strict=True)], -1).to(self.dtype)
         return torch.cat([g.project_out(z[:, i]) for i, g in enumerate(self.groups)], dim=-1)
 
     @property

@@ -27,7 +27,7 @@ from fishcli.engine.executor import Executor
 from fishcli.engine.loading import Model
 from fishcli.engine.prepared import Prepared, no_room
 from fishcli.engine.scheduler import Scheduler
-from fishcli.engine.streams import AudioStream, Channel, FrameStream, Stream
+from fishcli.engine.streams import AudioStream, Channel, FrameStream, Later, Stream
 from fishcli.engine.tasks import DecodeTask, PieceTask, SpeechTask
 from fishcli.engine.vocoder import Decode, Vocoder
 from fishcli.engine.worker import Worker
@@ -38,6 +38,7 @@ from fishcli.lm.settings import LMSettings
 from fishcli.lm.tokenizer import Tokenizer
 from fishcli.request import Codes, Request, Samples, SamplingParams, TextFeed, as_codes, as_samples
 from fishcli.runners.base import Runner
+from fishcli.runners.cuda_codec import RecordedDecoder, RecordedStream
 from fishcli.runners.native_codec import NativeDecoder
 from fishcli.runners.plan import Plan, kv_positions, make_plan
 
@@ -46,6 +47,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 MAX_BATCH = 8  # sequences of a decode step; on two cores more of them are not faster
+_GPU_BATCH = 64  # a GPU reads the weights once for all of them
 _BUFFER = 64  # frames of a sample that its reader may be behind
 
 # The codes of an hour of speech take 1.3 MB.
@@ -53,7 +55,7 @@ _RECORDINGS = TensorCache("recordings", memory=16_000_000, disk=64_000_000)
 
 
 class EngineStats(NamedTuple):
-    """What an engine does at one moment: sequences that run and that wait for a slot, positions of the KV cache that
+    """The load of an engine at one moment: sequences that run and that wait for a slot, positions of the KV cache that
     are reserved and in all, and the frames generated since it was loaded."""
 
     running: int
@@ -142,7 +144,7 @@ class Engine:
 
     @property
     def stats(self) -> EngineStats:
-        """What the engine does now. Any thread may ask, as often as it likes; the model thread does not wait for it."""
+        """The load of the engine now. Any thread may ask at any time; the model thread does not wait for it."""
         now = self._worker.load
         return EngineStats(now.running, now.waiting, now.positions, self.kv_positions, now.frames)
 
@@ -222,7 +224,7 @@ class Engine:
         return self._parts.codec
 
     @property
-    def decoder(self) -> Firefly | NativeDecoder:
+    def decoder(self) -> Firefly | NativeDecoder | RecordedDecoder:
         """The codec's decoder."""
         return self._parts.decoder
 
@@ -279,8 +281,10 @@ class Engine:
     def _stream_decoder(self) -> Decode:
         """Return a streaming decoder of one sample: the next codes (K, t) -> their samples."""
         self._load("decoder")
-        stream, device = self._parts.decoder.stream(), self.device
-        return lambda codes: _to_numpy(stream.push(torch.from_numpy(codes).to(device)))
+        stream = self._parts.decoder.stream()
+        if isinstance(stream, RecordedStream):
+            return lambda codes: Later(stream.begin(torch.from_numpy(codes))).then(_to_numpy)
+        return lambda codes: _to_numpy(stream.push(torch.from_numpy(codes)))
 
 
 def _executor(parts: Model) -> Executor:
@@ -305,7 +309,7 @@ def load(
     compile: bool | None = None,
     threads: int | None = None,
     kv_memory: int | None = None,
-    max_batch: int = MAX_BATCH,
+    max_batch: int | None = None,
     progress: Progress | None = None,
 ) -> Engine:
     """Return the Engine of a checkpoint; the same one for the same files and settings.
@@ -315,10 +319,10 @@ def load(
     False for PyTorch alone, True to compile for this machine now, None to do so for a large model and to use what is
     there for a small one. `threads` (default: the physical cores, one for a small model) holds for the whole process.
     `kv_memory` (MB) bounds the KV cache, and so how many sequences run at once; `max_batch` bounds the sequences of a
-    decode step. `progress` is called with a file's name and the bytes done and in all while a large checkpoint is
-    converted, from any thread. Raises ModelMissing, InputError or SettingError.
+    decode step (default: 8, on a GPU 64). `progress` is called with a file's name and the bytes done and in all while a
+    large checkpoint is converted, from any thread. Raises ModelMissing, InputError or SettingError.
     """
-    if type(max_batch) is not int or max_batch < 1:
+    if max_batch is not None and (type(max_batch) is not int or max_batch < 1):
         raise SettingError(f"max_batch must be a whole number of at least 1, not {max_batch!r}.", field="max_batch")
     codec = codec or local.codec_of(model)
     found = local.find(model, tuple(name for name in local.NEEDED if codec is None or name != local.CODEC))
@@ -327,6 +331,7 @@ def load(
         raise ModelMissing(f"codec_path does not exist: {codec_path}.", field="codec_path")
     size = (found.path / "model.pth").stat().st_size
     plan = make_plan(size, device, dtype, quantize, compile, threads, kv_memory)
+    max_batch = max_batch or (_GPU_BATCH if plan.device.type == "cuda" else MAX_BATCH)
     torch.set_num_threads(plan.threads)
     torch.backends.cudnn.allow_tf32 = False  # ten bits of a float32 convolution would be lost, and heard
     log.debug("model: %s, %s", found.name, plan)

@@ -63,7 +63,7 @@ class Executor:
         """Generate the next frame of every sequence. One that fails has its exception instead, the others their
         frames that are final now."""
         try:
-            columns, choices = (each.cpu().numpy() for each in self.runner.step(self.cache, self._batch(sequences)))
+            columns, choices = (each.numpy() for each in self.runner.step(self.cache, _batch(sequences)))
         except Exception as error:
             if len(sequences) == 1:
                 return [(sequences[0], error)]
@@ -72,17 +72,6 @@ class Executor:
         ended = (choices[:, 0] == self.model.codes).tolist()
         rows = zip(sequences, columns, choices, ended, strict=True)
         return [(sequence, _accepted(sequence, *row)) for sequence, *row in rows]
-
-    def _batch(self, sequences: List[Sequence]) -> Batch:
-        device = self.model.device
-        return Batch(
-            columns=torch.from_numpy(np.stack([s.columns[:, s.length - 1] for s in sequences])).to(device),
-            slots=torch.tensor([s.start for s in sequences], device=device),
-            positions=torch.tensor([s.length - 1 for s in sequences], device=device),
-            history=torch.from_numpy(np.stack([s.history for s in sequences])).to(device),
-            params=SamplingTensors.stack([s.params for s in sequences], device),
-            uniforms=torch.stack([s.uniforms() for s in sequences]).to(device),
-        )
 
     def _reuse(self, sequence: Sequence) -> None:
         """Copy the keys and values that a prompt shares with another sequence, or with the prefix cache."""
@@ -111,6 +100,17 @@ class Executor:
         width = prepared.prefix.shape[1]
         if self._prefixes and prepared.request.references and start < width <= sequence.computed:
             self._prefixes.keep(prepared.prefix, *self.cache.read(sequence.start, width))
+
+
+def _batch(sequences: List[Sequence]) -> Batch:
+    return Batch(
+        columns=torch.from_numpy(np.stack([s.columns[:, s.length - 1] for s in sequences])),
+        slots=torch.tensor([s.start for s in sequences]),
+        positions=torch.tensor([s.length - 1 for s in sequences]),
+        history=torch.from_numpy(np.stack([s.history for s in sequences])),
+        params=SamplingTensors.stack([s.params for s in sequences]),
+        uniforms=torch.stack([s.uniforms() for s in sequences]),
+    )
 
 
 def _accepted(sequence: Sequence, column: np.ndarray, choices: np.ndarray, ended: bool) -> Result:

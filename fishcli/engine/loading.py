@@ -25,6 +25,7 @@ from fishcli.lm.tokenizer import Tokenizer
 from fishcli.native import build
 from fishcli.request import FISH_SPEECH, SamplingParams
 from fishcli.runners.base import Runner
+from fishcli.runners.cuda_codec import RecordedDecoder
 from fishcli.runners.cuda_graph import Compiled
 from fishcli.runners.eager import Eager
 from fishcli.runners.native_codec import NativeDecoder
@@ -169,8 +170,10 @@ class Model:
         return model.to(self.plan.device).prepare()
 
     @part
-    def decoder(self) -> Firefly | NativeDecoder:
-        """The codec's decoder: in C++ where the plan says so and it can run there."""
+    def decoder(self) -> Firefly | NativeDecoder | RecordedDecoder:
+        """The codec's decoder: in C++ where the plan says so and it can run there, beside the model on a GPU."""
+        if self.plan.device.type == "cuda":
+            return RecordedDecoder(self.codec, record=self.plan.compile)
         if self.plan.native:
             try:
                 return NativeDecoder(self.codec, self.plan.threads)

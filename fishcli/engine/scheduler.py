@@ -6,9 +6,7 @@ from collections.abc import Sequence as List
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-BLOCK = 128  # columns of a prefill at once by PyTorch, which smaller blocks only slow down; bounds its memory
-LEAST_BLOCK = 32  # columns by a runner that is exact: as many as leave listeners with audio to play,
-MOST_BLOCK = 96  # and at most so many that Ctrl-C takes effect within 200 ms
+LEAST_BLOCK = 32  # columns of a prefill at once
 _SECONDS_PER_COLUMN = 0.002  # until the first prefill was timed
 _SECONDS_PER_STEP = 0.03
 _SECONDS_PER_PIECE = 0.03
@@ -86,12 +84,12 @@ class Scheduler:
     - Pieces of audio in the order in which their listeners would run out of audio, and before the next step unless
       the listener of a running sequence needs that step sooner.
 
-    `exact`: whether the blocks of a prefill may have any size without a change of bits (see `Runner.exact`).
+    `block`: the most columns of a prefill at once; `exact`: whether fewer change no bits (see `Runner`).
     """
 
     def __init__(self, max_batch: int) -> None:
         self.max_batch = max_batch
-        self.exact = True
+        self.exact, self.block = True, 96  # until the runner is known
         self._joined = False  # since the last step
         self._column, self._step, self._piece = _SECONDS_PER_COLUMN, _SECONDS_PER_STEP, _SECONDS_PER_PIECE
 
@@ -134,9 +132,9 @@ class Scheduler:
     def _block(self, state: State[J, R, P]) -> int:
         """Return the columns of the next prefill block: as many as leave the running listeners with audio to play."""
         if not self.exact:
-            return BLOCK
+            return self.block
         playbacks = [*(each.playback for each in state.runnable), *(each.playback for each in state.pieces)]
         slack = min((each.ahead(state.now) for each in playbacks if each is not None), default=float("inf"))
         if slack == float("inf"):
-            return MOST_BLOCK
-        return min(max(int((slack - self._step) / self._column), LEAST_BLOCK), MOST_BLOCK)
+            return self.block
+        return min(max(int((slack - self._step) / self._column), LEAST_BLOCK), self.block)

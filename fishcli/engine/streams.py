@@ -13,6 +13,18 @@ from typing import Generic, TypeVar
 from fishcli.request import AudioChunk, Frame, Script
 
 T = TypeVar("T")
+U = TypeVar("U")
+
+
+class Later(Generic[T]):
+    """An item that a device still computes; the reader waits for it, so that the model thread need not."""
+
+    def __init__(self, result: Callable[[], T]) -> None:
+        self.result = result
+
+    def then(self, change: Callable[[T], U]) -> Later[U]:
+        """Return what becomes of it."""
+        return Later(lambda: change(self.result()))
 
 
 class Channel(Generic[T]):
@@ -28,7 +40,7 @@ class Channel(Generic[T]):
         self.first_step: float | None = None  # by `time.perf_counter`
         self.waits_for_text: Callable[[], bool] = lambda: False
         self._capacity, self._wake = capacity, wake
-        self._items: deque[tuple[T, int]] = deque()
+        self._items: deque[tuple[T | Later[T], int]] = deque()
         self._frames = 0
         self._ended = False
         self._error: BaseException | None = None
@@ -45,7 +57,7 @@ class Channel(Generic[T]):
         if self.first_step is None:
             self.first_step = now
 
-    def put(self, item: T, frames: int) -> None:
+    def put(self, item: T | Later[T], frames: int) -> None:
         """Add an item that stands for so many frames."""
         with self._changed:
             if not self.cancelled:
@@ -74,7 +86,7 @@ class Channel(Generic[T]):
             self._frames -= frames
         if full:
             self._wake()
-        return item
+        return item.result() if isinstance(item, Later) else item
 
     def cancel(self) -> None:
         """The reader wants no more: drop what is buffered, and have the model thread drop the work."""

@@ -9,7 +9,7 @@ from typing import Any
 from fishcli import text
 from fishcli.engine.prepared import Prepared
 from fishcli.engine.sequence import Sequence
-from fishcli.engine.streams import Channel
+from fishcli.engine.streams import Channel, Later
 from fishcli.engine.vocoder import Decode, Playback, Vocoder, piece_size
 from fishcli.request import AudioChunk, Codes, Frame, Samples, Span, TextFeed
 
@@ -55,7 +55,11 @@ class Sample:
         frame, samples = self.vocoder.decode()
         frames = frame.codes.shape[1]
         seed = self.task.prepared.request.seed + self.index
-        self.task.channel.put(AudioChunk(**frame._asdict(), samples=samples, seed=seed), frames)
+
+        def complete(samples: Samples) -> AudioChunk:
+            return AudioChunk(**frame._asdict(), samples=samples, seed=seed)
+
+        self.task.channel.put(samples.then(complete) if isinstance(samples, Later) else complete(samples), frames)
         self.playback.deliver(frames / frame_rate, now())
 
     @property

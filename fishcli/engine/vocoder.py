@@ -7,13 +7,15 @@ from collections.abc import Callable
 
 import numpy as np
 
+from fishcli.engine.streams import Later
 from fishcli.request import Codes, Frame, Samples
 
 # Frames of a piece. On a CPU one frame alone takes twice as long as one of four, so a hundred milliseconds of waiting
 # for the first sound buy a tenth of the time of all others.
 FIRST_PIECE, LONGEST_PIECE = 4, 32
 
-Decode = Callable[[Codes], Samples]  # a streaming decoder: it keeps its conv state between calls
+# A streaming decoder: it keeps its conv state between calls.
+Decode = Callable[[Codes], Samples | Later[Samples]]
 
 
 def piece_size(frame: int) -> int:
@@ -54,7 +56,7 @@ class Vocoder:
             return 0
         return size - len(self._waiting)
 
-    def decode(self) -> tuple[Frame, Samples]:
+    def decode(self) -> tuple[Frame, Samples | Later[Samples]]:
         """Decode the next piece -> its last frame, with all of its codes (K, frames), and its samples."""
         piece: list[Frame] = []
         size = piece_size(self._decoded)

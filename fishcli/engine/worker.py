@@ -47,7 +47,7 @@ class Running:
 
 
 class Load(NamedTuple):
-    """What a worker does at this moment: sequences with a slot and without, positions reserved, frames so far."""
+    """The load of a worker: sequences with a slot and without, positions reserved, frames so far."""
 
     running: int
     waiting: int
@@ -92,7 +92,7 @@ class Worker:
 
     @property
     def load(self) -> Load:
-        """What it does now. Any thread may ask: copying a list is one step of the interpreter, so nothing is locked."""
+        """Its load now. Any thread may ask: copying a list is one step of the interpreter, so nothing is locked."""
         slots = [slot for each in list(self._active) if (slot := each.slot)]
         waiting = sum(len(task.waiting) for task in list(self._tasks) if isinstance(task, SpeechTask))
         return Load(len(slots), waiting, sum(slot.length for slot in slots), self._frames)
@@ -212,7 +212,8 @@ class Worker:
         """The executor, which allocates the KV cache when it is first used."""
         if self._executor is None:
             self._executor = self._make_executor()
-            self.scheduler.exact = self._executor.runner.exact
+            runner = self._executor.runner
+            self.scheduler.exact, self.scheduler.block = runner.exact, runner.block
         return self._executor
 
     def _busy(self) -> int:

@@ -55,11 +55,13 @@ class KVIndex(NamedTuple):
 
     @classmethod
     def step(cls, slots: Tensor, positions: Tensor, length: int) -> KVIndex:
-        """One new position of each of B sequences; slots and positions (B,), `length` above every position."""
-        write = (slots + positions)[:, None]
+        """One new position of each of B sequences; slots and positions (B,), `length` above every position.
+
+        Of one sequence, the slot is a bound of a slice: on the CPU, so that nothing waits for a device.
+        """
         if len(slots) == 1:
             start = int(slots)
-            return cls(positions[:, None], write, slice(start, start + length), None)
+            return cls(positions[:, None], (start + positions)[:, None], slice(start, start + length), None)
         return cls.masked(slots, positions, length)
 
     @classmethod

@@ -23,8 +23,8 @@ class SamplingTensors(NamedTuple):
     repetition_penalty: Tensor
 
     @classmethod
-    def stack(cls, params: Sequence[SamplingParams], device: torch.device) -> SamplingTensors:
-        """Return the parameters of each sequence, none of them None, as tensors."""
+    def stack(cls, params: Sequence[SamplingParams], device: torch.device | None = None) -> SamplingTensors:
+        """Return the parameters of each sequence, none of them None, as tensors (on the CPU)."""
         rows = [(p.temperature, p.top_p, p.repetition_penalty) for p in params]
         return cls(*torch.tensor(rows, dtype=torch.float32, device=device).unbind(1))
 

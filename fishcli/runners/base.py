@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 from fishcli.lm.kv_cache import KVCache
@@ -12,7 +13,7 @@ from fishcli.lm.sampling import SamplingTensors
 
 
 class Batch(NamedTuple):
-    """The input of a decode step for B sequences."""
+    """The input of a decode step for B sequences, on the CPU: a runner moves it, so that nothing waits for a device."""
 
     columns: Tensor  # (B, K + 1): the token and codes of each last position
     slots: Tensor  # (B,): first position of each slot in the KV cache
@@ -21,15 +22,23 @@ class Batch(NamedTuple):
     params: SamplingTensors
     uniforms: Tensor  # (B, K) in [0, 1): what each sequence draws with
 
+    def to(self, device: torch.device) -> Batch:
+        """Return the same on a device."""
+        params = SamplingTensors(*(each.to(device) for each in self.params))
+        columns, slots, positions, history = (tensor.to(device) for tensor in self[:4])
+        return Batch(columns, slots, positions, history, params, self.uniforms.to(device))
+
 
 class Runner(Protocol):
     """Executes a language model.
 
     `exact`: the codes of a sequence are the same bits alone and in any batch, whatever the blocks of its prefill.
+    `block`: the columns of a prefill that it computes best at once; one that is exact takes any number.
     """
 
     model: Transformer
     exact: bool
+    block: int
 
     def cache(self, positions: int) -> KVCache:
         """Allocate a KV cache for the slow transformer."""
@@ -41,7 +50,7 @@ class Runner(Protocol):
         """Prefill, and return the hidden states (T, dim) that `model.logits` takes."""
 
     def step(self, cache: KVCache, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Feed each last column and sample the next frame -> columns (B, K + 1), choices (B, K).
+        """Feed each last column and sample the next frame -> columns (B, K + 1), choices (B, K), on the CPU.
 
         A sequence whose first choice is `model.codes` has come to the end of speech. A choice is -1 where the logits
         are not finite. The column then means nothing.

@@ -10,6 +10,9 @@ from fishcli.lm.model import Transformer
 from fishcli.lm.sampling import sample
 from fishcli.runners.base import Batch
 
+_BLOCK = 128  # columns of a prefill: smaller blocks are slower, larger ones take more memory
+_GPU_BLOCK = 1024  # a GPU takes as long for few columns as for a thousand
+
 
 class Eager:
     """A `Runner`, not exact: which kernels PyTorch picks, and so the last bits, depends on the shape of a batch."""
@@ -18,6 +21,7 @@ class Eager:
 
     def __init__(self, model: Transformer) -> None:
         self.model = model
+        self.block = _GPU_BLOCK if model.device.type == "cuda" else _BLOCK
 
     def cache(self, positions: int) -> KVCache:
         return self.model.cache(positions)
@@ -31,8 +35,11 @@ class Eager:
         return model.slow(columns[None], cache, index)[0]
 
     def step(self, cache: KVCache, batch: Batch) -> tuple[Tensor, Tensor]:
-        index = KVIndex.step(batch.slots, batch.positions, int(batch.positions.max()) + 1)
-        return decode_step(self.model, cache, batch, index)
+        device, length = self.model.device, int(batch.positions.max()) + 1
+        slots = batch.slots if len(batch.slots) == 1 else batch.slots.to(device)  # a lone slot is a bound of a slice
+        batch = batch.to(device)
+        columns, choices = decode_step(self.model, cache, batch, KVIndex.step(slots, batch.positions, length))
+        return columns.cpu(), choices.cpu()
 
 
 def decode_step(model: Transformer, cache: KVCache, batch: Batch, index: KVIndex) -> tuple[Tensor, Tensor]:

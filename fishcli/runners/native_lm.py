@@ -36,6 +36,7 @@ class Native:
     """
 
     exact = True
+    block = 96  # columns: Ctrl-C takes effect within 200 ms
 
     def __init__(self, model: Transformer, threads: int) -> None:
         self.model = model

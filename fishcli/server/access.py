@@ -8,6 +8,7 @@ import re
 import socket
 from urllib.parse import urlsplit
 
+from fishcli.server.bodies import FORMS, JSON, MSGPACK
 from fishcli.server.errors import Refused
 from fishcli.server.exchange import Exchange
 from fishcli.server.settings import ServerSettings
@@ -17,8 +18,6 @@ _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?
 _NONCE = re.compile(rb"nonce=[A-Za-z0-9_-]{16,128}")
 _NAMES = re.compile(r"[A-Za-z0-9_, -]{1,2000}")  # of headers
 _PORTS = {"http": 80, "https": 443}
-_BODIES = {"application/json", "application/msgpack", "application/x-msgpack"}
-_FORMS = {"multipart/form-data", "application/x-www-form-urlencoded"}  # httpx sends the latter where no file is
 _EXPOSED = "X-Request-Id, Retry-After"
 _ALLOWED = "Authorization, Content-Type, Model, X-Request-Id"
 _REMEMBERED = 600  # seconds in which a browser does not ask again
@@ -92,13 +91,13 @@ class Access:
             raise Refused(400, "A request needs one valid Host header.")
         name = match[1].lower().removesuffix(".")
         if name not in self._hosts and "*" not in self._hosts and not _is_ip(name):
-            raise Refused(421, f"This server is not {name[:100]}; whoever runs it can allow that name.")
+            raise Refused(421, f"This server is not {name[:100]}; its operator can allow that name.")
 
     def _check_origin(self, exchange: Exchange) -> None:
         origins = exchange.header(b"origin")
         ours = len(origins) == 1 and self._is_ours(exchange, origins[0])
         if origins and not ours and self.allowed_origin(exchange) is None:
-            raise Refused(403, "Web pages from elsewhere may not use this server; whoever runs it can allow them.")
+            raise Refused(403, "Web pages from elsewhere may not use this server; its operator can allow them.")
 
     def _is_ours(self, exchange: Exchange, origin: str) -> bool:
         scheme = "https" if exchange.scope.get("scheme") in ("https", "wss") else "http"
@@ -129,9 +128,9 @@ class Access:
             return
         kinds = exchange.header(b"content-type")
         kind = kinds[0].partition(";")[0].strip().lower() if len(kinds) == 1 else ""
-        forms = _FORMS if _takes_forms(exchange.path) else set()
-        if kind not in _BODIES | forms:
-            takes = "multipart/form-data" if forms else "application/json or application/msgpack"
+        forms = FORMS if _takes_forms(exchange.path) else ()
+        if kind not in (JSON, *MSGPACK, *forms):
+            takes = FORMS[0] if forms else "application/json or application/msgpack"
             raise Refused(415, f"The Content-Type of the body must be {takes}.")
 
 

@@ -60,7 +60,7 @@ class Admission:
             place.release()
 
     async def enter(self, characters: int) -> Place:
-        """Wait for a place and return it; whoever holds it has to release it. Raises Refused as `place` does."""
+        """Wait for a place and return it; the caller has to release it. Raises Refused as `place` does."""
         long = characters > LONG
         if self._admits(long):
             self._take(long)

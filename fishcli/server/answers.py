@@ -6,16 +6,18 @@ import asyncio
 import tempfile
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from typing import Any
 
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from fishcli import audio
 from fishcli.audio.stream_encoder import WAV_HEADER, wav_header
+from fishcli.server import sse
 from fishcli.server.admission import Place
 from fishcli.server.errors import Refused, refusal, shown
 from fishcli.server.metrics import End, SpeechTimer
-from fishcli.server.speech import Service
+from fishcli.server.speech import Order, Piece, Service, Utterance, speak
 
 Pieces = Callable[[SpeechTimer], AsyncGenerator[bytes]]
 
@@ -49,7 +51,7 @@ class Answer(Response):
         """Send the answer, or the error that kept it from starting. Raises Cut where it fails later."""
         timer = self._service.metrics.speech(scope["path"])
         working = asyncio.ensure_future(self._work(send, timer))
-        leaving = asyncio.ensure_future(_left(receive))
+        leaving = asyncio.ensure_future(left(receive))
         try:
             timer.end(await self._watch(working, leaving, timer))
         except Exception as error:
@@ -60,9 +62,7 @@ class Answer(Response):
         finally:
             timer.end("shutdown")
             scope["state"]["audio_seconds"] = timer.seconds
-            for task in (working, leaving):
-                task.cancel()
-            await asyncio.wait({working, leaving})
+            await cancelled(working, leaving)
 
     async def _watch(self, working: asyncio.Future[None], leaving: asyncio.Future[None], timer: SpeechTimer) -> End:
         """Wait for the end of the work, and tell how it came. Raises the error of the work, or Refused."""
@@ -111,7 +111,31 @@ class Answer(Response):
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
 
 
-async def _left(receive: Receive) -> None:
+def spoken(
+    service: Service, order: Order, stream_format: str, *, whole: bool = False, described: bool = False
+) -> Answer:
+    """Return the answer to an order: a complete file, a stream of sound, or one of events ("sse")."""
+    text, sound = order.request.text, order.sound
+    characters = len(text) if isinstance(text, str) else 0
+    is_sse = stream_format == "sse"
+
+    def pieces(timer: SpeechTimer) -> AsyncGenerator[bytes]:
+        heard = speak(service, Utterance(service, order), timer)
+        return sse.events(heard, characters, described) if is_sse else _sound(heard)
+
+    media_type = sse.MEDIA_TYPE if is_sse else sound.kind.media_type
+    headers = {"X-Seed": str(order.request.seed), "X-Sample-Rate": str(sound.sample_rate)}
+    return Answer(service, pieces, characters, media_type, headers, sound if whole else None)
+
+
+async def _sound(pieces: AsyncGenerator[Piece]) -> AsyncGenerator[bytes]:
+    async with aclosing(pieces):
+        async for piece in pieces:
+            if piece.data:
+                yield piece.data
+
+
+async def left(receive: Receive) -> None:
     """Return when the client has left."""
     while (await receive())["type"] != "http.disconnect":
         pass
@@ -124,3 +148,10 @@ async def put(send: Send, message: Message, place: Place) -> None:
         await send(message)
     finally:
         stalled.cancel()
+
+
+async def cancelled(*tasks: asyncio.Future[Any]) -> None:
+    """Cancel tasks and wait for their end."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)

@@ -14,7 +14,7 @@ from fishcli.errors import FishError
 from fishcli.server import bodies
 from fishcli.server.admission import Admission
 from fishcli.server.drain import Drain
-from fishcli.server.errors import Refused, refusal
+from fishcli.server.errors import Refused, internal, refusal
 from fishcli.server.guards import guard
 from fishcli.server.metrics import Metrics
 from fishcli.server.openapi import describe
@@ -58,4 +58,4 @@ async def _refused(request: Request, error: Exception) -> Response:
         return answer
     if isinstance(error, RequestValidationError):
         error = bodies.wrong_field(error.errors())
-    return refusal(path, error if isinstance(error, FishError) else Refused(500, "The server has failed."))
+    return refusal(path, error if isinstance(error, FishError) else internal())

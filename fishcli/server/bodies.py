@@ -14,7 +14,9 @@ from pydantic import BaseModel, ValidationError
 from fishcli.errors import InputError
 from fishcli.server.settings import MAX_DEPTH
 
-MSGPACK = ("application/msgpack", "application/x-msgpack", "application/vnd.msgpack")
+JSON = "application/json"
+MSGPACK = ("application/msgpack", "application/x-msgpack")  # the first is the one to send
+FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")  # httpx sends the latter where no file is
 MAX_VALUES = 2**19  # of a body: twice the codes of the longest sound to decode
 _SMALL = 2**14  # bytes that are parsed on the event loop: in less than a millisecond or two
 

@@ -16,12 +16,13 @@ class Exchange:
     """A request, an HTTP one or a WebSocket, and what was sent so far. The app may set `state["audio_seconds"]`."""
 
     def __init__(self, scope: Scope) -> None:
-        self.id = _id(scope)
         self.path: str = scope["path"]
         self.live = scope["type"] == "websocket"
         self.method: str = "WS" if self.live else scope["method"]
         # A HEAD is answered as a GET is; the server leaves the body out. The app writes its route into the scope.
-        self.scope: Scope = {**scope, "state": {**(scope.get("state") or {}), "request_id": self.id}}
+        self.scope: Scope = {**scope, "state": dict(scope.get("state") or {})}
+        # That of the client, where it is a sane one.
+        self.id = next(filter(_SANE_ID.fullmatch, self.header(b"x-request-id")), None) or secrets.token_hex(8)
         if self.method == "HEAD":
             self.scope["method"] = "GET"
         self.status = 0  # until an answer has begun
@@ -74,11 +75,3 @@ class Exchange:
         if size and self.first_byte is None:
             self.first_byte = self.seconds
         self.sent += size
-
-
-def _id(scope: Scope) -> str:
-    """Return the id that a client gave its request, where it is a sane one, else a new one."""
-    for key, value in scope["headers"]:
-        if key.lower() == b"x-request-id" and _SANE_ID.fullmatch(value.decode("latin-1")):
-            return value.decode("ascii")
-    return secrets.token_hex(8)

@@ -1,4 +1,4 @@
-"""What the server measures, in the format of Prometheus."""
+"""The figures of a server, in the format of Prometheus."""
 
 from __future__ import annotations
 

@@ -9,10 +9,10 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
+from fishcli.server.bodies import JSON, MSGPACK
 from fishcli.server.errors import is_openai
 from fishcli.server.schemas import DecodeRequest, EncodeRequest, SpeechRequest, TTSRequest
 
-JSON, MSGPACK = "application/json", "application/msgpack"
 _SOUND = ("audio/wav", "audio/mpeg", "audio/ogg", "audio/flac", "audio/pcm")
 _REFERENCE = "#/components/schemas/{model}"
 _REFUSALS = {
@@ -73,10 +73,10 @@ _ERRORS = {
 }
 
 
-def body(model: type[BaseModel], *kinds: str) -> dict[str, Any]:
-    """Return the description of a body that is JSON or msgpack, or of other media types."""
+def body(model: type[BaseModel]) -> dict[str, Any]:
+    """Return the description of a body that is JSON or msgpack."""
     schema = {"$ref": _REFERENCE.format(model=model.__name__)}
-    content = {kind: {"schema": schema} for kind in kinds or (JSON, MSGPACK)}
+    content = {kind: {"schema": schema} for kind in (JSON, MSGPACK[0])}
     return {"requestBody": {"required": True, "content": content}}
 
 
@@ -99,7 +99,7 @@ def sound() -> dict[int | str, dict[str, Any]]:
 def packed(field: str, item: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
     """Return the answers of a route that sends a list of items in one field, as JSON or msgpack."""
     schema = {"type": "object", "properties": {field: {"type": "array", "items": item}}, "required": [field]}
-    content = {kind: {"schema": schema} for kind in (JSON, MSGPACK)}
+    content = {kind: {"schema": schema} for kind in (JSON, MSGPACK[0])}
     return {200: {"description": "One item for each that was sent.", "content": content}, **refusals()}
 
 

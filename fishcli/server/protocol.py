@@ -47,7 +47,7 @@ async def sweep(state: ServerState, settings: ServerSettings) -> None:
 
 
 class _Unsent:
-    """What was sent on a connection and not taken yet by its client."""
+    """The bytes that were sent on a connection and that its client has not taken yet."""
 
     def __init__(self, transport: asyncio.Transport, now: float, timeout: float) -> None:
         self._transport, self._timeout = transport, timeout

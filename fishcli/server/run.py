@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import gc
 import ipaddress
 import logging
 import os
@@ -78,8 +79,8 @@ def run(
 
     `started` is called with the URL once requests are taken; what it returns is entered then, and left at the end. On a
     signal no connection is accepted any more, `drain` starts, and answers in progress have `settings.drain` seconds; a
-    second one cuts them. It ends with 1, for whoever restarts it, once `fault` gives an exception that nothing can be
-    served after. Raises FishError if another server has taken the port meanwhile.
+    second one cuts them. It ends with 1, so that a supervisor restarts it, once `fault` gives an exception after which
+    nothing can be served. Raises FishError if another server has taken the port meanwhile.
     """
     server = Server(configured(app, settings), settings, drain, partial(started, url(bound)), fault)
     try:
@@ -88,6 +89,9 @@ def run(
         host, port = bound.getsockname()[:2]
         bound.close()
         raise _cannot_listen(error, host, port) from error
+    # A full garbage collection walks all of PyTorch and the model, and kept every client waiting for 180 ms.
+    gc.collect()
+    gc.freeze()
     server.run([bound])
     return server.code
 
@@ -142,7 +146,7 @@ class Server(uvicorn.Server):
             await super().serve(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to take requests, and tell: whoever hears of the server may already send it a signal."""
+        """Start to take requests, and tell only then: a program that hears of the server may send it a signal."""
         await super().startup(sockets)
         self._while_running.enter_context(self._started())
 

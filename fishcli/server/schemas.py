@@ -9,13 +9,12 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from fishcli.errors import SettingError
-from fishcli.request import CHUNK_LENGTHS, MAX_RETRIES, SamplingParams
+from fishcli.request import CHUNK_LENGTHS, MAX_RETRIES, MAX_SEED, SamplingParams
 from fishcli.text import check_language
 from fishcli.voices import Visibility
 
 MAX_REFERENCES = 16
 MAX_SPEECH_INPUT = 4096  # characters, OpenAI's limit
-MAX_SEED = 2**63 - 1
 
 
 def _binary(value: Any) -> Any:
@@ -178,7 +177,7 @@ class DecodeRequest(Body):
 
 
 class VoiceChanges(Body):
-    """What is to change of a voice; null: nothing."""
+    """Changes of a voice; null leaves a field as it is."""
 
     title: str | None = None
     description: str | None = None

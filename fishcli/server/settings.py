@@ -1,4 +1,4 @@
-"""What the person who runs the server decides: who may reach it, and how much it takes."""
+"""The settings of a server: who may reach it, and how much it takes."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ import numpy as np
 from fishcli import audio
 from fishcli.audio.prosody import Prosody
 from fishcli.errors import EngineClosed, InputError
-from fishcli.request import AudioChunk, Check, Reference, Request, Samples, SamplingParams, TextFeed, draw_seed
+from fishcli.request import AudioChunk, Reference, Request, Samples, TextFeed
 from fishcli.server.admission import Admission
 from fishcli.server.drain import Drain
 from fishcli.server.metrics import Metrics, SpeechTimer
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 @dataclass
 class Service:
-    """What all routes share: the engine, the voices, the limits, and the places in the engine."""
+    """The parts that all routes share: the engine, the voices, the limits, and the places in the engine."""
 
     engine: Engine
     library: Library
@@ -57,25 +57,22 @@ class Service:
 
 @dataclass(frozen=True)
 class Order:
-    """One text to speak, as a route understood it. `voice` is a name in the library; `recordings` were sent along."""
+    """One text to speak, as a route understood it: a request, which gets its references when it is spoken.
 
-    text: str | TextFeed
-    sampling: SamplingParams
+    `voice` is a name in the library; `recordings` were sent along.
+    """
+
+    request: Request
     sound: audio.SoundFormat
     voice: str | None = None
     recordings: tuple[tuple[bytes, str], ...] = ()  # an audio file and its transcript, each
     speed: float = 1.0
     volume: float = 0.0  # dB
-    chunk_length: int = 200
-    iterative_prompt: bool = True
-    language: str | None = None
-    normalize: bool = True
-    check: Check = "length"
-    retries: int = 0
 
-    def __post_init__(self) -> None:
-        if self.sampling.seed is None:  # drawn here, so that the answer's header can name it
-            object.__setattr__(self, "sampling", dataclasses.replace(self.sampling, seed=draw_seed()))
+    @property
+    def live(self) -> bool:
+        """Whether its text arrives over time."""
+        return isinstance(self.request.text, TextFeed)
 
 
 class Piece(NamedTuple):
@@ -98,18 +95,7 @@ class Utterance:
 
     def start(self) -> None:
         """Encode the references, and have the engine begin. Raises FishError for what cannot be spoken."""
-        order = self.order
-        request = Request(
-            order.text,
-            self._references(),
-            order.sampling,
-            chunk_length=order.chunk_length,
-            iterative_prompt=order.iterative_prompt,
-            language=order.language,
-            normalize=order.normalize,
-            check=order.check,
-            retries=order.retries,
-        )
+        request = dataclasses.replace(self.order.request, references=self._references())
         self._stream = self._service.engine.speak(request)
         if self._closed.is_set():
             self._stream.close()
@@ -142,7 +128,7 @@ class Utterance:
 
         Else the last syllable of a sentence would be heard with the next one, which may never come.
         """
-        if not isinstance(self.order.text, TextFeed):
+        if not self.order.live:
             return np.zeros(0, np.float32)
         encoder = self._encoder.latency * self.order.speed * self._service.engine.sample_rate
         return np.zeros(self._prosody.latency + math.ceil(encoder), np.float32)
@@ -183,7 +169,7 @@ async def speak(service: Service, utterance: Utterance, timer: SpeechTimer) -> A
         while (piece := await service.in_thread(next, pieces, None)) is not None:
             if piece.chunk is not None:
                 timer.audio(len(piece.chunk.samples) / service.engine.sample_rate / order.speed)
-                if piece.chunk.ended is not None and isinstance(order.text, TextFeed):
+                if piece.chunk.ended is not None and order.live:
                     timer.pause()
             yield piece
     finally:

@@ -17,6 +17,7 @@ from fishcli import audio
 from fishcli.errors import InputError
 from fishcli.request import as_codes
 from fishcli.server import bodies
+from fishcli.server.answers import cancelled, left
 from fishcli.server.errors import Refused
 from fishcli.server.openapi import body, packed
 from fishcli.server.schemas import DecodeRequest, EncodeRequest
@@ -92,7 +93,7 @@ async def _while_connected(service: Service, request: Request, work: Callable[[t
     stopped, limit = threading.Event(), service.settings.request_timeout
     async with service.admission.place(0):
         working = asyncio.ensure_future(service.in_thread(work, stopped))
-        leaving = asyncio.ensure_future(_left(request))
+        leaving = asyncio.ensure_future(left(request.receive))
         try:
             done, _ = await asyncio.wait({working, leaving}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
             stopped.set()
@@ -101,13 +102,7 @@ async def _while_connected(service: Service, request: Request, work: Callable[[t
             return await working
         finally:
             stopped.set()
-            for task in (working, leaving):
-                task.cancel()
-
-
-async def _left(request: Request) -> None:
-    while not await request.is_disconnected():
-        await asyncio.sleep(0.1)
+            await cancelled(working, leaving)
 
 
 def _answer(request: Request, value: dict[str, Any]) -> Response:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-from contextlib import aclosing
 from typing import Any
 
 import ormsgpack
@@ -17,13 +15,11 @@ from fishcli.errors import FishError, InputError
 from fishcli.request import TextFeed
 from fishcli.server import bodies
 from fishcli.server.admission import Place
-from fishcli.server.answers import put
+from fishcli.server.answers import cancelled, put
 from fishcli.server.errors import Refused, refusal, said, sentence
 from fishcli.server.routes.fish import check_length, order
 from fishcli.server.schemas import StartEvent, TextEvent
 from fishcli.server.speech import Service, Utterance, speak
-
-log = logging.getLogger(__name__)
 
 _PATH = "/v1/tts/live"
 _EVENTS = 8  # of a client that wait
@@ -74,7 +70,6 @@ class Session:
         self._service, self._socket = service, websocket
         self._events: asyncio.Queue[Message] = asyncio.Queue(_EVENTS)
         self._feed: TextFeed | None = None  # of the utterance in progress
-        self._utterance: Utterance | None = None
         self._place: Place | None = None
         self._speaking: asyncio.Task[None] | None = None
         self._sent = 0  # events
@@ -90,7 +85,7 @@ class Session:
             await self._stop_speaking()
             await self._finish(error)
         finally:
-            await _cancelled(working, leaving)
+            await cancelled(working, leaving)
             await self._stop_speaking()
             if self._socket.application_state is WebSocketState.CONNECTED:
                 with contextlib.suppress(RuntimeError, WebSocketDisconnect):  # it has left
@@ -152,10 +147,10 @@ class Session:
                 raise InputError("A text is being spoken; send stop before the next start.", field="event")
             await asyncio.wait({self._speaking})
         asked, self._feed = event.request, TextFeed()
-        self._utterance = Utterance(self._service, order(self._service, asked, self._feed))
+        utterance = Utterance(self._service, order(self._service, asked, self._feed))
         if asked.text:
             await self._text(asked.text)
-        self._speaking = asyncio.ensure_future(self._speak(self._utterance))
+        self._speaking = asyncio.ensure_future(self._speak(utterance))
 
     async def _text(self, text: str) -> None:
         check_length(self._service, text)
@@ -169,19 +164,24 @@ class Session:
         if self._place is None or not self._place.held:
             self._place = await self._service.admission.enter(0)
 
+    def _leave(self) -> None:
+        """Give the place back, if the utterance has one."""
+        if self._place is not None:
+            self._place.release()
+
     async def _leave_while_waiting(self, utterance: Utterance) -> None:
         """Give the place back whenever the utterance waits for text."""
         while True:
             await asyncio.sleep(_PATIENCE)
-            if self._place is not None and utterance.waits_for_text:
-                self._place.release()
+            if utterance.waits_for_text:
+                self._leave()
 
     async def _speak(self, utterance: Utterance) -> None:
         """Send the sound of an utterance, and how it ended."""
         timer = self._service.metrics.speech(_PATH)
         watching = asyncio.ensure_future(self._leave_while_waiting(utterance))
         try:
-            async with aclosing(speak(self._service, utterance, timer)) as pieces:
+            async with contextlib.aclosing(speak(self._service, utterance, timer)) as pieces:
                 async for piece in pieces:
                     for start in range(0, len(piece.data), _MESSAGE):
                         await self._send({"event": "audio", "audio": piece.data[start : start + _MESSAGE]})
@@ -197,8 +197,7 @@ class Session:
             timer.end("disconnect")
             watching.cancel()
             self._feed = None
-            if self._place is not None:
-                self._place.release()
+            self._leave()
 
     async def _finish(self, error: FishError) -> None:
         with contextlib.suppress(RuntimeError, WebSocketDisconnect):  # it has left
@@ -214,16 +213,8 @@ class Session:
 
     async def _stop_speaking(self) -> None:
         if self._speaking is not None:
-            await _cancelled(self._speaking)
-        if self._place is not None:
-            self._place.release()
-
-
-async def _cancelled(*tasks: asyncio.Future[None]) -> None:
-    """Cancel tasks and wait for their end."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.wait(tasks)
+            await cancelled(self._speaking)
+        self._leave()
 
 
 async def _event(message: Message) -> dict[str, Any]:

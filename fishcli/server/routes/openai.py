@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
+from fastapi import Request as HTTPRequest
 from starlette.responses import Response
 
 from fishcli import audio
 from fishcli.errors import InputError
-from fishcli.request import SamplingParams
-from fishcli.server import bodies, sse
-from fishcli.server.answers import Answer
-from fishcli.server.metrics import SpeechTimer
+from fishcli.request import Request, SamplingParams
+from fishcli.server import bodies
+from fishcli.server.answers import spoken
 from fishcli.server.openapi import body, refusals, sound
-from fishcli.server.routes.fish import check_length, data
+from fishcli.server.routes.fish import check_length
 from fishcli.server.schemas import SpeechRequest
-from fishcli.server.speech import Order, Service, Utterance, speak
+from fishcli.server.speech import Order, Service
 from fishcli.voices import VoiceMissing
 
 # OpenAI's own names, unless the library has a voice of that name, speak without a reference.
-_NAMES = frozenset(
-    ("default", "alloy", "ash", "ballad", "cedar", "coral", "echo", "fable", "marin", "nova", "onyx", "sage", "shimmer")
-) | {"verse"}
+_NAMES = {
+    "default", "alloy", "ash", "ballad", "cedar", "coral", "echo", "fable", "marin", "nova", "onyx", "sage", "shimmer",
+    "verse",
+}  # fmt: skip
 _PCM_RATE = 24_000  # Hz
 
 
@@ -34,12 +34,12 @@ def router(service: Service) -> APIRouter:
     started = int(time.time())
 
     @routes.post("/v1/audio/speech", openapi_extra=body(SpeechRequest), responses=sound(), response_class=Response)
-    async def speech(request: Request) -> Response:
+    async def speech(request: HTTPRequest) -> Response:
         """Speak a text. The sound leaves as it is made."""
         asked = await bodies.read(request, SpeechRequest)
         check_length(service, asked.input, "input")
         voice = await service.in_thread(_voice, service, asked.voice)
-        return answer(service, asked, voice)
+        return spoken(service, order(service, asked, voice), asked.stream_format)
 
     @routes.get("/v1/models", responses=refusals())
     async def models() -> dict[str, Any]:
@@ -49,21 +49,12 @@ def router(service: Service) -> APIRouter:
     return routes
 
 
-def answer(service: Service, asked: SpeechRequest, voice: str | None) -> Response:
-    """Return the answer: a stream of sound, or one of events."""
+def order(service: Service, asked: SpeechRequest, voice: str | None) -> Order:
+    """Return what a request asks for, in a voice of the library or in that of the model."""
     rate = _PCM_RATE if asked.response_format == "pcm" else None
     form = audio.requested(asked.response_format, rate, codec_rate=service.engine.sample_rate)
-    order = Order(asked.input, SamplingParams(seed=asked.seed), form, voice, speed=asked.speed, language=asked.language)
-
-    def pieces(timer: SpeechTimer) -> AsyncGenerator[bytes]:
-        heard = speak(service, Utterance(service, order), timer)
-        if asked.stream_format == "sse":
-            return sse.events(heard, len(asked.input), described=False)
-        return data(heard)
-
-    media_type = sse.MEDIA_TYPE if asked.stream_format == "sse" else form.kind.media_type
-    headers = {"X-Seed": str(order.sampling.seed), "X-Sample-Rate": str(form.sample_rate)}
-    return Answer(service, pieces, len(asked.input), media_type, headers)
+    request = Request(asked.input, sampling=SamplingParams(seed=asked.seed), language=asked.language)
+    return Order(request.complete(service.engine.sampling), form, voice, speed=asked.speed)
 
 
 def _voice(service: Service, name: str) -> str | None:

@@ -17,7 +17,7 @@ from fishcli import text
 from fishcli.errors import InputError
 from fishcli.server import bodies
 from fishcli.server.errors import Refused
-from fishcli.server.openapi import JSON, MSGPACK, refusals
+from fishcli.server.openapi import refusals
 from fishcli.server.schemas import NewVoice, VoiceChanges
 from fishcli.server.speech import Service
 from fishcli.voices import Voice
@@ -27,7 +27,6 @@ M = TypeVar("M", bound=VoiceChanges)
 T = TypeVar("T")
 
 _LISTS = {"voices", "texts", "tags"}  # fields of a form that may be repeated
-_FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 _MAX_FIELDS = MAX_RECORDINGS + MAX_TAGS + 32
 _MAX_FIELD = 2**17  # bytes of a text in a form
 _WRITERS = 2  # voices that are checked and written at once
@@ -162,7 +161,7 @@ def _matches(voice: Voice, title: str, tags: list[str], languages: list[str]) ->
 
 async def _read(request: Request, model: type[M]) -> M:
     """Return the body of a request, a form, JSON or msgpack, as a model. Raises FishError."""
-    if bodies.content_type(request) in _FORMS:
+    if bodies.content_type(request) in bodies.FORMS:
         asked = bodies.validated(await _fields(request), model)
     elif await request.body():
         asked = await bodies.read(request, model)
@@ -197,5 +196,5 @@ def _body(model: type[BaseModel]) -> dict[str, Any]:
     if "voices" in properties:
         properties["voices"] = {**properties["voices"], "items": file}
     form = {"schema": {**schema, "properties": properties}}
-    content = {_FORMS[0]: form, JSON: {"schema": schema}, MSGPACK: {"schema": schema}}
+    content = {bodies.FORMS[0]: form, bodies.JSON: {"schema": schema}, bodies.MSGPACK[0]: {"schema": schema}}
     return {"requestBody": {"required": True, "content": content}}
