@@ -13,8 +13,12 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+from fastapi import FastAPI
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Route as Request
 from serving import Server
+from starlette.responses import Response
+from starlette.routing import Route
 
 CHROMIUM = os.environ.get("FISHCLI_TEST_CHROMIUM") or shutil.which("chromium") or ""
 ARGUMENTS = [
@@ -32,28 +36,55 @@ ARGUMENTS = [
     "--use-fake-ui-for-media-stream",
 ]
 RATE = 44_100
-BLOCK = 16_384  # samples that the ear below hears at once
-# Hears what reaches the loudspeaker. A context lives on for a while, so that its last samples are heard too.
+BLOCK = 4096  # samples that the ear below hears at once
+# Hears what reaches the loudspeaker, on the thread of the sound, so that a busy page loses none of it. A context waits
+# for its ear before it plays, and lives on for a while, so that its last samples are heard too.
 EAR = """
 window.heard = [];
 const connect = AudioNode.prototype.connect, close = AudioContext.prototype.close;
-AudioNode.prototype.connect = function (target, ...rest) {
-  if (target instanceof AudioDestinationNode) {
-    if (!target.ear) {
-      target.ear = this.context.createScriptProcessor(16384, 1, 1);
-      target.ear.onaudioprocess = (event) => heard.push(event.inputBuffer.getChannelData(0).slice());
-      connect.call(target.ear, target);
-    }
-    connect.call(this, target.ear);
+window.AudioContext = class extends AudioContext {
+  constructor(...options) {
+    super(...options);
+    this.mouth = new GainNode(this);
+    this.suspend();
+    this.audioWorklet.addModule("/static/ear.js").then(() => {
+      const ear = new AudioWorkletNode(this, "ear");
+      ear.port.onmessage = ({ data }) => heard.push(data);
+      connect.call(this.mouth, ear);
+      connect.call(ear, this.destination);
+      this.resume();
+    });
   }
-  return connect.call(this, target, ...rest);
+  close() {
+    setTimeout(() => close.call(this), 5000);
+  }
 };
-AudioContext.prototype.close = function () { setTimeout(() => close.call(this), 5000); };
+AudioNode.prototype.connect = function (target, ...rest) {
+  return connect.call(this, target === this.context.destination ? this.context.mouth : target, ...rest);
+};
 """
+WORKLET = """
+registerProcessor("ear", class extends AudioWorkletProcessor {
+  heard = new Float32Array(%d);
+  at = 0;
+  process([[samples = new Float32Array(128)]], [outputs]) {
+    outputs.forEach((output) => output.set(samples));
+    this.heard.set(samples, this.at);
+    this.at = (this.at + samples.length) %% this.heard.length;
+    if (!this.at) this.port.postMessage(this.heard.slice());
+    return true;
+  }
+});
+""" % BLOCK
 HEARD = """async () => {
   const bytes = new Uint8Array(await new Blob(window.heard).arrayBuffer());
   return btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
 }"""
+
+
+def with_ear(app: FastAPI) -> None:
+    """Let an app serve the ear, which no page may load from elsewhere."""
+    app.router.routes.insert(0, Route("/static/ear.js", lambda request: Response(WORKLET, media_type="text/javascript")))
 
 
 @contextlib.contextmanager
@@ -75,12 +106,12 @@ def visiting(browser: Browser, **options: Any) -> Iterator[Callable[[str], Page]
     wrong: list[str] = []
 
     def open_page(url: str) -> Page:
-        def route(route: Route) -> None:
-            if route.request.url.startswith(url + "/"):
-                route.continue_()
+        def route(asked: Request) -> None:
+            if asked.request.url.startswith(url + "/"):
+                asked.continue_()
             else:
-                wrong.append(route.request.url)
-                route.abort()
+                wrong.append(asked.request.url)
+                asked.abort()
 
         context.route("**/*", route)
         page = context.new_page()
@@ -91,7 +122,8 @@ def visiting(browser: Browser, **options: Any) -> Iterator[Callable[[str], Page]
 
     yield open_page
     context.close()
-    assert wrong == []
+    if wrong:
+        pytest.fail(str(wrong))
 
 
 def heard(page: Page) -> np.ndarray:

@@ -12,7 +12,7 @@ import httpx
 import numpy as np
 import pytest
 import soundfile
-from browsing import RATE, answer, assert_heard, heard, launched, soon, visiting
+from browsing import RATE, answer, assert_heard, heard, launched, soon, visiting, with_ear
 from playwright.sync_api import Browser, Locator, Page, expect
 from serving import Server, serving
 from sounds import encoded
@@ -40,13 +40,13 @@ def engine() -> Iterator[Engine]:
 
 @pytest.fixture(scope="module")
 def server(engine, tmp_path_factory) -> Iterator[Server]:
-    with serving(engine, tmp_path_factory.mktemp("voices")) as running:
+    with serving(engine, tmp_path_factory.mktemp("voices"), mount=with_ear) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def locked(engine, tmp_path_factory) -> Iterator[Server]:
-    with serving(engine, tmp_path_factory.mktemp("voices"), ServerSettings(key=KEY)) as running:
+    with serving(engine, tmp_path_factory.mktemp("voices"), ServerSettings(key=KEY), mount=with_ear) as running:
         yield running
 
 
@@ -175,7 +175,7 @@ def test_the_reference_takes_a_key_of_its_own(locked, visit):
 
 @pytest.mark.slow
 def test_a_server_that_is_gone_is_told_in_words(engine, visit, tmp_path):
-    with serving(engine, tmp_path) as running:
+    with serving(engine, tmp_path, mount=with_ear) as running:
         page = visit(running)
         speak(page, LONG)
         expect(page.get_by_role("status")).to_contain_text("Playing")

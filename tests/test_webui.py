@@ -8,14 +8,14 @@ import io
 import json
 import re
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 import soundfile
-from browsing import HEARD, RATE, answer, assert_heard, heard, launched, soon, visiting
+from browsing import HEARD, RATE, answer, assert_heard, heard, launched, soon, visiting, with_ear
+from fastapi import FastAPI
 from playwright.sync_api import Browser, Page, expect
 from serving import Server, serving
 from sounds import encoded
@@ -26,7 +26,7 @@ from fishcli.bench import listening
 from fishcli.engine import Engine, load
 from fishcli.server.settings import ServerSettings
 from fishcli.webui.mount import mount
-from fishcli.webui.page import labels
+from fishcli.webui.page import Form, labels
 
 KEY = "open-sesame"
 SHORT, SENTENCE = "Hi.", "The boat went down the river and came back in the evening."
@@ -42,8 +42,11 @@ def engine() -> Iterator[Engine]:
 
 @contextlib.contextmanager
 def showing(engine: Engine, folder: Path, **settings: object) -> Iterator[Server]:
-    page = partial(mount, sampling=engine.sampling, at_root=True)
-    with serving(engine, folder, ServerSettings(open_paths=("/webui",), **settings), mount=page) as running:
+    def mounted(app: FastAPI) -> None:
+        mount(app, Form(engine.sampling), at_root=True)
+        with_ear(app)
+
+    with serving(engine, folder, ServerSettings(open_paths=("/webui",), **settings), mount=mounted) as running:
         yield running
 
 

@@ -13,23 +13,20 @@ from fishcli.errors import FishError
 
 if TYPE_CHECKING:
     from fishcli.engine import Engine
-    from fishcli.request import SamplingParams
     from fishcli.server.settings import ServerSettings
+    from fishcli.webui.page import Form
 
-_SAMPLING = ("temperature", "top_p", "repetition_penalty", "max_new_tokens")
+_SAMPLING = ("temperature", "top_p", "repetition_penalty", "seed", "max_new_tokens")
+_OTHERS = ("voice", "language", "chunk_length", "iterative_prompt", "normalize")
 
 
 @dataclass(frozen=True)
 class Page:
     """The page: the values that its form begins with, whether / leads to it, and its public address, if any."""
 
-    sampling: SamplingParams
+    form: Form
     at_root: bool = False
     shared: str | None = None
-
-    def __post_init__(self) -> None:
-        if importlib.util.find_spec("gradio") is None:
-            raise FishError("The web page needs further packages; run `pip install 'fishcli[webui]'`.")
 
     def settings(self, settings: ServerSettings) -> ServerSettings:
         """Return the settings of a server with the page: its files need no key, its public address is known."""
@@ -47,12 +44,16 @@ class Page:
         """Put the page on the app of a server."""
         from fishcli.webui.mount import mount
 
-        mount(app, self.sampling.over(engine.sampling), at_root=self.at_root)
+        mount(app, replace(self.form, sampling=self.form.sampling.over(engine.sampling)), at_root=self.at_root)
 
 
-def sampling(ctx: typer.Context) -> SamplingParams:
-    """Return the sampling parameters of the settings, for a command that has no options for them."""
+def form(ctx: typer.Context) -> Form:
+    """Return the form with the values of the settings. Raises FishError where the packages of the page are missing."""
+    if importlib.util.find_spec("gradio") is None:
+        raise FishError("The web page needs further packages; run `pip install 'fishcli[webui]'`.")
     from fishcli.request import SamplingParams
+    from fishcli.webui.page import Form
 
-    known = {name: value for name, value in (ctx.default_map or {}).items() if name in _SAMPLING}
-    return SamplingParams(**known)
+    settings = ctx.default_map or {}
+    sampling = SamplingParams(**{name: settings[name] for name in _SAMPLING if name in settings})
+    return Form(sampling, **{name: settings[name] for name in _OTHERS if name in settings})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -57,7 +57,7 @@ def webui(ctx: typer.Context, page: PageOptions, model: options.ModelOptions, ol
     from fishcli.client import discovery
     from fishcli.server.settings import ServerSettings
 
-    shown = pages.Page(pages.sampling(ctx), at_root=True)
+    shown = pages.Page(pages.form(ctx), at_root=True)
     if old.theme is not None:
         console.warn("--theme has no effect: the page is light or dark as the browser is.")
     settings = ServerSettings(
@@ -68,7 +68,7 @@ def webui(ctx: typer.Context, page: PageOptions, model: options.ModelOptions, ol
     )
     with _bound(page.listen) as bound:
         if _asks_to_share(page.share):
-            shown = pages.Page(shown.sampling, at_root=True, shared=_shared(bound.getsockname()[1], settings.key))
+            shown = replace(shown, shared=_shared(bound.getsockname()[1], settings.key))
         raise typer.Exit(serving.run(bound, settings, model, page.max_batch, shown))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import mimetypes
+import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,14 +17,13 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fishcli.webui.convert import convert
-from fishcli.webui.page import build, head, import_gradio
+from fishcli.webui.page import Form, build, head, import_gradio
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from fishcli.request import SamplingParams
-
 PATH = "/webui"  # where the page is
+_ROOT = "GRADIO_ROOT_PATH"  # the server's own path or address, behind a proxy
 _FILES = Path(__file__).parent / "static"
 _PAGES = {"/config", "/theme.css", "/gradio_api/startup-events", "/gradio_api/info", "/gradio_api/theme.css"}
 _DAY = b"public, max-age=86400"
@@ -39,15 +39,16 @@ _HEADERS = [  # Gradio makes functions of text, so scripts need 'unsafe-eval'; n
 ]
 
 
-def mount(app: FastAPI, sampling: SamplingParams, *, at_root: bool = False) -> None:
+def mount(app: FastAPI, form: Form, *, at_root: bool = False) -> None:
     """Show the page at /webui of the server's app; `at_root` leads there from /, too."""
     with ThreadPoolExecutor(1) as thread:  # Gradio would make event loops here, and leave them open
-        thread.submit(asyncio.run, _mount(app, sampling, at_root)).result()
+        thread.submit(asyncio.run, _mount(app, form, at_root)).result()
 
 
-async def _mount(app: FastAPI, sampling: SamplingParams, at_root: bool) -> None:
+async def _mount(app: FastAPI, form: Form, at_root: bool) -> None:
     gradio = import_gradio()
-    page, labels = build(sampling)
+    page, labels = build(form)
+    public = os.environ.get(_ROOT, "").rstrip("/")
     routes = app.router.routes
     app.add_route(f"{PATH}/convert", convert, methods=["POST"])
     app.add_route(PATH, _to_page, methods=["GET", "HEAD"], include_in_schema=False)
@@ -61,6 +62,7 @@ async def _mount(app: FastAPI, sampling: SamplingParams, at_root: bool) -> None:
     gradio.mount_gradio_app(
         app, page, PATH, theme=theme, i18n=labels, footer_links=[], run_history=False, mcp_server=False,
         ssr_mode=False, allowed_paths=[], pwa=False, show_error=False, enable_monitoring=False,
+        root_path=public + PATH if public else None,
     )  # fmt: skip
     for route in routes[before:]:
         if isinstance(route, Mount):
@@ -70,7 +72,7 @@ async def _mount(app: FastAPI, sampling: SamplingParams, at_root: bool) -> None:
 
 
 async def _to_page(request: object) -> Response:
-    return RedirectResponse(f"{PATH}/", 307)
+    return RedirectResponse(f"{PATH[1:]}/", 307)  # relative: a proxy may have put something in front
 
 
 class _Gate:

@@ -14,7 +14,7 @@ class Player {
     this.last = Promise.resolve(); // the end of the last piece
   }
 
-  /** Add a piece. Returns the seconds until it starts. */
+  /** Add a piece. Returns the seconds until it is heard. */
   add(buffer) {
     const now = this.context.currentTime * this.rate;
     const start = this.end > now + Player.LATE * this.rate ? this.end : Math.ceil(now + Player.LEAD * this.rate);
@@ -24,7 +24,7 @@ class Player {
     this.last = new Promise((resolve) => source.addEventListener("ended", resolve));
     this.end = start + buffer.length;
     this.length += buffer.length;
-    return (start - now) / this.rate;
+    return (start - now) / this.rate + (this.context.outputLatency || 0);
   }
 
   /** Return samples as a piece. */

@@ -4,7 +4,8 @@ import { ask, events, useKey } from "./api.js";
 import { fromBase64 } from "./files.js";
 import { LANGUAGES, choose, element, label, labelled, language } from "./labels.js";
 import { drawWaveform, peaksOf } from "./pictures.js";
-import { item } from "./result.js";
+import { item, removed } from "./result.js";
+import { forget, keep, kept } from "./store.js";
 import "./voice.js";
 
 const RATE = 44100; // Hz
@@ -39,8 +40,11 @@ class Output extends HTMLElement {
     this.error = element("p", { role: "alert", className: "fish-error" });
     this.canvas = element("canvas", { className: "fish-waveform", role: "img", "aria-label": label("waveform") });
     this.results = element("ol", { className: "fish-history", "aria-label": label("history") });
-    const heading = element("h2", {}, label("history"));
-    this.append(this.status, this.canvas, this.figures, this.error, heading, this.results);
+    const clear = element("button", { type: "button" }, label("clear"));
+    clear.addEventListener("click", () => this.clear());
+    this.heading = element("div", { className: "fish-row", hidden: true }, element("h2", {}, label("history")), clear);
+    this.append(this.status, this.canvas, this.figures, this.error, this.heading, this.results);
+    kept().then((results) => results.forEach((result) => this.show(result)), lost);
   }
 
   /** Show how an utterance goes, until it is over. */
@@ -53,10 +57,29 @@ class Output extends HTMLElement {
     draw();
   }
 
+  /** Show a result, and keep it for the next time. */
   add(result) {
-    this.results.prepend(item(result, (request) => start(request)));
-    while (this.results.children.length > SHOWN) this.results.lastChild.remove();
+    this.show(result);
+    keep(result).catch(lost);
   }
+
+  show(result) {
+    this.results.prepend(item(result, (request) => start(request)));
+    while (this.results.children.length > SHOWN) removed(this.results.lastChild);
+    this.heading.hidden = false;
+  }
+
+  clear() {
+    [...this.results.children].forEach(removed);
+    this.heading.hidden = true;
+    this.status.textContent = label("empty");
+    forget().catch(lost);
+  }
+}
+
+/** Some browsers keep nothing, as in private windows: the history then lasts as long as the page. */
+function lost(error) {
+  console.info("The history is not kept:", error);
 }
 
 /** One text on its way from the server to the loudspeaker. */
@@ -65,6 +88,8 @@ class Utterance {
     this.request = request;
     this.began = performance.now();
     this.abort = new AbortController();
+    const body = { ...request, format: "pcm", sample_rate: RATE, stream_format: "sse" };
+    this.answer = ask("v1/tts", body, this.abort.signal); // sent before the sound device starts, which takes time
     this.player = new Player(RATE); // browsers let a click start sound, so it is made here
     this.pcm = []; // pieces of sound, 16 bits a sample
     this.peaks = []; // of the same
@@ -78,8 +103,7 @@ class Utterance {
   /** Receive and play, until all is heard. */
   async run() {
     const { signal } = this.abort;
-    const body = { ...this.request, format: "pcm", sample_rate: RATE, stream_format: "sse" };
-    const answer = await ask("v1/tts", body, signal);
+    const answer = await this.answer;
     this.seed = Number(answer.headers.get("X-Seed"));
     for await (const event of events(answer)) {
       if (event.type === "speech.audio.done") this.complete = true;
@@ -127,7 +151,7 @@ class Utterance {
     if (this.first === null) return null;
     const pcm = new Uint8Array(await new Blob(this.pcm).arrayBuffer());
     const { request, seed, codes } = this;
-    return { request, seed, codes, rate: RATE, pcm, samples: samplesOf(pcm) };
+    return { request, seed, codes, rate: RATE, pcm };
   }
 }
 

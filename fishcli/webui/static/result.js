@@ -10,7 +10,7 @@ const FORMATS = { wav: "wav", flac: "flac", mp3: "mp3", opus: "ogg" }; // and th
 
 /** Return a result as an item of the history. `again` speaks its request once more. */
 export function item(result, again) {
-  const { request, seed, rate, pcm, samples } = result;
+  const { request, seed, rate, pcm } = result;
   const sound = wav(pcm, rate);
   const error = element("p", { role: "alert", className: "fish-error" });
   const told = (work) => {
@@ -23,13 +23,19 @@ export function item(result, again) {
     "li",
     { className: "fish-result" },
     element("p", { className: "fish-text" }, shortened(request.text)),
-    element("p", { className: "fish-figures" }, label("brief", { seconds: (samples.length / rate).toFixed(1), seed })),
+    element("p", { className: "fish-figures" }, label("brief", { seconds: (pcm.length / 2 / rate).toFixed(1), seed })),
     audio,
     element("div", { className: "fish-row" }, repeat, ...downloads(result, sound, told)),
     keeping(result, sound, told),
     pictures(result),
     error,
   );
+}
+
+/** Take an item out of the history. */
+export function removed(item) {
+  URL.revokeObjectURL(item.querySelector("audio").src);
+  item.remove();
 }
 
 function button(name, action) {
@@ -75,13 +81,13 @@ function keeping({ request }, sound, told) {
 }
 
 /** The spectrogram and the codes, drawn when they are opened. */
-function pictures({ seed, samples, codes, rate }) {
+function pictures({ seed, pcm, codes, rate }) {
   const canvas = element("canvas", { className: "fish-spectrogram", role: "img", "aria-label": label("spectrogram") });
   const table = element("pre", { tabIndex: 0, "aria-label": label("codes") });
   const file = button("download_codes", () => save(npy(codes), `codes-${seed}.npy`));
   const details = element("details", {}, element("summary", {}, label("details")), canvas, table, file);
   const open = () => {
-    drawSpectrogram(canvas, samples, rate);
+    drawSpectrogram(canvas, samplesOf(pcm), rate);
     table.textContent = codes.map((line) => line.map((code) => String(code).padStart(4)).join("")).join("\n");
   };
   details.addEventListener("toggle", open, { once: true });

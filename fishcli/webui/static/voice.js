@@ -25,8 +25,9 @@ class VoiceChoice extends HTMLElement {
     this.error = element("p", { role: "alert", className: "fish-error" });
     this.append(labelled(label("voice"), this.choice), this.own, this.error);
     document.addEventListener("fish-voices", ({ detail }) => this.list(detail));
-    document.addEventListener("fish-key", () => this.list(this.choice.value));
-    this.list("");
+    const wanted = this.getAttribute("voice");
+    document.addEventListener("fish-key", () => this.list(this.choice.length ? this.choice.value : wanted));
+    this.list(wanted);
   }
 
   fillOwn() {
@@ -65,9 +66,11 @@ class VoiceChoice extends HTMLElement {
     const { items } = await (await ask("model?page_size=1000")).json();
     const voices = items.map((voice) => new Option(voice.title, voice._id));
     this.choice.replaceChildren(new Option(label("voice_default"), ""), ...voices, new Option(label("voice_new"), OWN));
-    this.choice.value = chosen;
-    if (this.choice.selectedIndex < 0) this.choice.value = "";
+    const known = [...this.choice.options];
+    const option = known.find(({ value }) => value === chosen) ?? known.find(({ text }) => text === chosen);
+    this.choice.value = option?.value ?? "";
     this.show();
+    if (!option) throw new Error(label("no_voice", { name: chosen }));
   }
 
   show() {
