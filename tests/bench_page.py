@@ -85,7 +85,9 @@ def main():
     alone, shown = alone[2:], shown[2:]  # the first ones warm up
     engine_ms = statistics.median(alone)
     median = {name: statistics.median(each[name] for each in shown) for name in shown[0]}
-    print(f"engine's first AudioChunk {engine_ms:.0f} ms; 1.5 times that and the buffer: {1.5 * engine_ms + LEAD:.0f} ms")
+    print(
+        f"engine's first AudioChunk {engine_ms:.0f} ms; 1.5 times that and the buffer: {1.5 * engine_ms + LEAD:.0f} ms"
+    )
     print("page: " + ", ".join(f"{name} {value:.0f} ms" for name, value in median.items()))
     return 0 if median["heard"] <= 1.5 * engine_ms + LEAD else 1
 

@@ -53,7 +53,7 @@ window.AudioContext = class extends AudioContext {
       connect.call(this.mouth, ear);
       connect.call(ear, this.destination);
       this.resume();
-    });
+    }, () => {}); // where the server is gone, there is nothing to hear
   }
   close() {
     setTimeout(() => close.call(this), 5000);
@@ -65,17 +65,17 @@ AudioNode.prototype.connect = function (target, ...rest) {
 """
 WORKLET = """
 registerProcessor("ear", class extends AudioWorkletProcessor {
-  heard = new Float32Array(%d);
+  heard = new Float32Array(BLOCK);
   at = 0;
   process([[samples = new Float32Array(128)]], [outputs]) {
     outputs.forEach((output) => output.set(samples));
     this.heard.set(samples, this.at);
-    this.at = (this.at + samples.length) %% this.heard.length;
+    this.at = (this.at + samples.length) % BLOCK;
     if (!this.at) this.port.postMessage(this.heard.slice());
     return true;
   }
 });
-""" % BLOCK
+""".replace("BLOCK", str(BLOCK))
 HEARD = """async () => {
   const bytes = new Uint8Array(await new Blob(window.heard).arrayBuffer());
   return btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
@@ -84,7 +84,9 @@ HEARD = """async () => {
 
 def with_ear(app: FastAPI) -> None:
     """Let an app serve the ear, which no page may load from elsewhere."""
-    app.router.routes.insert(0, Route("/static/ear.js", lambda request: Response(WORKLET, media_type="text/javascript")))
+    app.router.routes.insert(
+        0, Route("/static/ear.js", lambda request: Response(WORKLET, media_type="text/javascript"))
+    )
 
 
 @contextlib.contextmanager
