@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 
 import httpx
@@ -12,13 +11,6 @@ import pytest
 from test_serve import serving
 
 pytest.importorskip("gradio")
-
-
-def fish(*arguments, **variables):
-    return subprocess.run(
-        [sys.executable, "-m", "fishcli", *arguments],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, env={**os.environ, **variables},
-    )  # fmt: skip
 
 
 def free_port() -> int:
@@ -46,14 +38,71 @@ def test_gradios_port_is_used_no_link_is_no_failure_and_a_signal_ends_it(tmp_pat
         assert process.end() == 0
 
 
-def test_serve_shows_the_page_too_with_the_sampling_of_the_settings():
+# Notes each address that a process connects to, and each name that it looks up.
+SPY = """
+import os, sys
+
+def look(event, given):
+    if event in ("socket.connect", "socket.sendto", "socket.getaddrinfo"):
+        with open(os.environ["SPY"], "a") as file:
+            print(given[1] if event != "socket.getaddrinfo" else given[0], file=file)
+
+sys.addaudithook(look)
+"""
+# What Gradio reads when a page is made or served, set so that it would do the most, and what is none of it here.
+IGNORED = {
+    "GRADIO_ANALYTICS_ENABLED": "True",
+    "GRADIO_ALLOWED_PATHS": "/",
+    "GRADIO_TEMP_DIR": "/",
+    "GRADIO_EXAMPLES_CACHE": "/",
+    "GRADIO_RUN_HISTORY": "True",
+    "GRADIO_HISTORY_BUCKET": "somebody/bucket",
+    "GRADIO_MCP_SERVER": "True",
+    "GRADIO_SSR_MODE": "True",
+    "GRADIO_NODE_PATH": sys.executable,
+    "GRADIO_NODE_SERVER_PORT": "7861",
+    "GRADIO_NUM_WORKERS": "4",
+    "GRADIO_LOCAL_DEV_MODE": "1",
+    "GRADIO_WATCH_DIRS": "/",
+    "GRADIO_HOT_RELOAD": "true",
+    "GRADIO_VIBE_MODE": "1",
+    "GRADIO_DEBUG": "1",
+    "GRADIO_PROFILING": "1",
+    "GRADIO_AUTO_LOGOUT": "true",
+    "GRADIO_FLAGGING_MODE": "auto",
+    "GRADIO_CACHE_MODE": "eager",
+    "GRADIO_DEFAULT_CONCURRENCY_LIMIT": "1",
+    "GRADIO_HEARTBEAT_INTERVAL": "0.1",
+}
+CLOSED = [
+    "gradio_api/file=/etc/hostname", "file=/etc/hostname", "gradio_api/runs", "gradio_api/mcp/sse", "gradio_api/mcp/",
+    "monitoring", "gradio_api/vibe-code/", "gradio_api/dev/reload", "gradio_api/upload", "gradio_api/heartbeat/a",
+    "gradio_api/profiling/traces", "logout",
+]  # fmt: skip
+
+
+def test_serve_shows_the_page_too_with_the_settings_and_no_variable_of_gradio_opens_more(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(SPY)
+    path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
     variables = {"FISHCLI_SERVE_WEBUI": "true", "FISHCLI_GENERATE_TOP_P": "0.55", "FISHCLI_API_KEY": "the-key"}
+    variables |= {"FISHCLI_GENERATE_VOICE": "ann", "FISHCLI_LANGUAGE": "pt", "FISHCLI_GENERATE_SEED": "1234567"}
+    variables |= {**IGNORED, "GRADIO_ROOT_PATH": "/speech/", "PYTHONPATH": path, "SPY": str(tmp_path / "seen")}
     with serving("--checkpoint-path", "built-in", env=variables) as process:
         assert "swagger-ui" in httpx.get(process.url).text
-        assert '"value":0.55' in httpx.get(f"{process.url}/webui/config").text
+        config = httpx.get(f"{process.url}/webui/config")
+        shown = [each["props"].get("value") for each in config.json()["components"]]
+        assert {0.55, "pt", "1234567"} <= {each for each in shown if not isinstance(each, list)}
+        assert 'voice=\\"ann\\"' in config.text
+        assert config.json()["analytics_enabled"] is False
         assert httpx.get(f"{process.url}/webui/page/page.js").status_code == 200
-        assert httpx.get(f"{process.url}/webui", follow_redirects=True).status_code == 200
+        moved = httpx.get(f"{process.url}/webui")
+        assert (moved.status_code, moved.headers["location"]) == (307, "webui/")
+        assert '"root":"/speech/webui"' in httpx.get(f"{process.url}/webui/").text
+        key = {"Authorization": "Bearer the-key"}
+        assert [httpx.get(f"{process.url}/webui/{each}", headers=key).status_code for each in CLOSED] == [404] * 12
         assert httpx.get(f"{process.url}/model").status_code == 401
+    seen = (tmp_path / "seen").read_text().splitlines() if (tmp_path / "seen").exists() else []
+    assert [each for each in seen if "127.0.0.1" not in each and each not in ("None", "localhost")] == []
 
 
 @pytest.mark.parametrize(
@@ -62,21 +111,29 @@ def test_serve_shows_the_page_too_with_the_sampling_of_the_settings():
         ({"GRADIO_SERVER_PORT": "http"}, "GRADIO_SERVER_PORT must be a whole number from 0 to 65535, not 'http'."),
         ({"GRADIO_SERVER_PORT": "70000"}, "GRADIO_SERVER_PORT must be a whole number from 0 to 65535, not '70000'."),
         ({"GRADIO_SERVER_PORT": "0", "GRADIO_SHARE": "perhaps"}, "GRADIO_SHARE must be true or false, not 'perhaps'."),
+        (
+            {"GRADIO_ROOT_PATH": "speech"},
+            "GRADIO_ROOT_PATH must be a path, such as /speech, or an address, not 'speech'.",
+        ),
         ({"GRADIO_SERVER_NAME": "no.such.host.invalid"}, "There is no address 'no.such.host.invalid' to listen on;"),
     ],
 )
-def test_a_wrong_variable_is_one_line(variables, said):
-    ran = fish("webui", **variables)
-    assert ran.returncode == 2
-    assert ran.stderr.startswith(f"error: {said}")
-    assert ran.stderr.count("\n") == 1
+def test_a_wrong_variable_is_one_line(fish, monkeypatch, variables, said):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    ran = fish("webui")
+    assert ran.code == 2
+    assert ran.err.startswith(f"error: {said}")
+    assert ran.err.count("\n") == 1
 
 
-def test_a_port_in_use_is_one_line_where_it_was_given():
+def test_a_port_in_use_is_one_line_where_it_was_given(fish, monkeypatch):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        for ran in (fish("webui", "--json", GRADIO_SERVER_PORT=port), fish("webui", "--json", "--listen", port)):
-            assert ran.returncode == 1
-            assert "is in use by another program" in json.loads(ran.stdout)["error"]
+        listening = fish("webui", "--json", "--listen", port)
+        monkeypatch.setenv("GRADIO_SERVER_PORT", port)
+        for ran in (listening, fish("webui", "--json")):
+            assert ran.code == 1
+            assert "is in use by another program" in json.loads(ran.out)["error"]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import typer
 
-from fishcli.errors import FishError
+from fishcli.errors import FishError, SettingError
 
 if TYPE_CHECKING:
     from fishcli.engine import Engine
@@ -17,16 +19,21 @@ if TYPE_CHECKING:
     from fishcli.webui.page import Form
 
 _SAMPLING = ("temperature", "top_p", "repetition_penalty", "seed", "max_new_tokens")
+_ROOT = "GRADIO_ROOT_PATH"
 _OTHERS = ("voice", "language", "chunk_length", "iterative_prompt", "normalize")
 
 
 @dataclass(frozen=True)
 class Page:
-    """The page: the values that its form begins with, whether / leads to it, and its public address, if any."""
+    """The page: the values that its form begins with, and whether / leads to it.
+
+    `shared` is the address of its public link; `public` is the path or the address of the server behind a proxy.
+    """
 
     form: Form
     at_root: bool = False
     shared: str | None = None
+    public: str = ""
 
     def settings(self, settings: ServerSettings) -> ServerSettings:
         """Return the settings of a server with the page: its files need no key, its public address is known."""
@@ -44,11 +51,12 @@ class Page:
         """Put the page on the app of a server."""
         from fishcli.webui.mount import mount
 
-        mount(app, replace(self.form, sampling=self.form.sampling.over(engine.sampling)), at_root=self.at_root)
+        form = replace(self.form, sampling=self.form.sampling.over(engine.sampling))
+        mount(app, form, at_root=self.at_root, public=self.public)
 
 
-def form(ctx: typer.Context) -> Form:
-    """Return the form with the values of the settings. Raises FishError where the packages of the page are missing."""
+def page(ctx: typer.Context, at_root: bool = False) -> Page:
+    """Return the page, whose form has the values of the settings. Raises FishError where its packages are missing."""
     if importlib.util.find_spec("gradio") is None:
         raise FishError("The web page needs further packages; run `pip install 'fishcli[webui]'`.")
     from fishcli.request import SamplingParams
@@ -56,4 +64,13 @@ def form(ctx: typer.Context) -> Form:
 
     settings = ctx.default_map or {}
     sampling = SamplingParams(**{name: settings[name] for name in _SAMPLING if name in settings})
-    return Form(sampling, **{name: settings[name] for name in _OTHERS if name in settings})
+    form = Form(sampling, **{name: settings[name] for name in _OTHERS if name in settings})
+    return Page(form, at_root, public=_public())
+
+
+def _public() -> str:
+    """Return the path or the address of the server behind a proxy, as Gradio's variable gives it."""
+    given = os.environ.get(_ROOT, "")
+    if given and not re.fullmatch(r"(https?://[\w.:\[\]-]+)?(/[\w./~-]*)?", given, re.ASCII):
+        raise SettingError(f"{_ROOT} must be a path, such as /speech, or an address, not {given!r:.80}.")
+    return given

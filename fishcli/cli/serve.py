@@ -96,7 +96,7 @@ def serve(ctx: typer.Context, server: ServerOptions, model: options.ModelOptions
 
     host, port = address(server.listen, "--listen")
     settings = server.settings(key_of_clients(server.api_key_file, old.api_key), discovery.new_key())
-    page = pages.Page(pages.form(ctx)) if server.webui else None
+    page = pages.page(ctx) if server.webui else None
     with bind(host, port) as bound:  # before the model is loaded: a port in use is told at once
         raise typer.Exit(run(bound, settings, model, server.max_batch, page))
 

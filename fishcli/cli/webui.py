@@ -57,7 +57,7 @@ def webui(ctx: typer.Context, page: PageOptions, model: options.ModelOptions, ol
     from fishcli.client import discovery
     from fishcli.server.settings import ServerSettings
 
-    shown = pages.Page(pages.form(ctx), at_root=True)
+    shown = pages.page(ctx, at_root=True)
     if old.theme is not None:
         console.warn("--theme has no effect: the page is light or dark as the browser is.")
     settings = ServerSettings(

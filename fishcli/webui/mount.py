@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import mimetypes
-import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 PATH = "/webui"  # where the page is
-_ROOT = "GRADIO_ROOT_PATH"  # the server's own path or address, behind a proxy
 _FILES = Path(__file__).parent / "static"
 _PAGES = {"/config", "/theme.css", "/gradio_api/startup-events", "/gradio_api/info", "/gradio_api/theme.css"}
 _DAY = b"public, max-age=86400"
 _ELSEWHERE = re.compile(r'<meta\s+(?:property|name)="(?:og|twitter):[^>]*>|<link rel="manifest"[^>]*>')
+_ROOT = re.compile(r'(?<=window\.gradio_config = )(.*?"root": ?)"[^"]*"', re.DOTALL)
 _HEADERS = [  # Gradio makes functions of text, so scripts need 'unsafe-eval'; nothing is loaded from or sent elsewhere
     (
         b"content-security-policy",
@@ -39,16 +39,18 @@ _HEADERS = [  # Gradio makes functions of text, so scripts need 'unsafe-eval'; n
 ]
 
 
-def mount(app: FastAPI, form: Form, *, at_root: bool = False) -> None:
-    """Show the page at /webui of the server's app; `at_root` leads there from /, too."""
+def mount(app: FastAPI, form: Form, *, at_root: bool = False, public: str = "") -> None:
+    """Show the page at /webui of the server's app; `at_root` leads there from /, too.
+
+    `public` is the path or the address of the server behind a proxy, such as /speech.
+    """
     with ThreadPoolExecutor(1) as thread:  # Gradio would make event loops here, and leave them open
-        thread.submit(asyncio.run, _mount(app, form, at_root)).result()
+        thread.submit(asyncio.run, _mount(app, form, at_root, public)).result()
 
 
-async def _mount(app: FastAPI, form: Form, at_root: bool) -> None:
+async def _mount(app: FastAPI, form: Form, at_root: bool, public: str) -> None:
     gradio = import_gradio()
     page, labels = build(form)
-    public = os.environ.get(_ROOT, "").rstrip("/")
     routes = app.router.routes
     app.add_route(f"{PATH}/convert", convert, methods=["POST"])
     app.add_route(PATH, _to_page, methods=["GET", "HEAD"], include_in_schema=False)
@@ -62,11 +64,11 @@ async def _mount(app: FastAPI, form: Form, at_root: bool) -> None:
     gradio.mount_gradio_app(
         app, page, PATH, theme=theme, i18n=labels, footer_links=[], run_history=False, mcp_server=False,
         ssr_mode=False, allowed_paths=[], pwa=False, show_error=False, enable_monitoring=False,
-        root_path=public + PATH if public else None,
     )  # fmt: skip
     for route in routes[before:]:
         if isinstance(route, Mount):
-            route.app = _Gate(route.app, Path(gradio.__file__).parent / "templates" / "frontend")
+            frontend = Path(gradio.__file__).parent / "templates" / "frontend"
+            route.app = _Gate(route.app, frontend, public.rstrip("/") + PATH if public else "")
     if at_root:
         routes.insert(0, Route("/", _to_page))
 
@@ -78,8 +80,8 @@ async def _to_page(request: object) -> Response:
 class _Gate:
     """Lets the page through to Gradio, and nothing else: no uploads, no files, no calls, no proxy. Sends its files."""
 
-    def __init__(self, app: ASGIApp, frontend: Path) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, frontend: Path, public: str) -> None:
+        self._app, self._public = app, public
         self._files = {
             "/assets/": StaticFiles(directory=frontend / "assets"),
             "/static/": StaticFiles(directory=frontend / "static"),
@@ -115,6 +117,8 @@ class _Gate:
         headers = [each for each in scope["headers"] if each[0] != b"accept-encoding"]
         await self._app({**scope, "headers": headers}, receive, kept)
         html = _ELSEWHERE.sub("", body.decode()).replace("</head>", f"{head()}</head>", 1)
+        if self._public:
+            html = _ROOT.sub(lambda found: found[1] + json.dumps(self._public), html, count=1)
         await HTMLResponse(html)(scope, receive, _with_headers(send, b"no-store"))
 
 

@@ -22,6 +22,7 @@ _QUIET = {
     "GRADIO_MCP_SERVER": "False",
     "GRADIO_SSR_MODE": "False",
     "GRADIO_ALLOWED_PATHS": "",
+    "GRADIO_ROOT_PATH": "",  # Gradio would look for its page there; `mount` takes it
     "HF_HUB_DISABLE_TELEMETRY": "1",
 }
 _SPOKEN = {  # the languages of Fish Speech 1.5, in themselves

@@ -42,7 +42,7 @@ class Output extends HTMLElement {
     this.results = element("ol", { className: "fish-history", "aria-label": label("history") });
     const clear = element("button", { type: "button" }, label("clear"));
     clear.addEventListener("click", () => this.clear());
-    this.heading = element("div", { className: "fish-row", hidden: true }, element("h2", {}, label("history")), clear);
+    this.heading = element("div", { className: "fish-row fish-heading", hidden: true }, element("h2", {}, label("history")), clear);
     this.append(this.status, this.canvas, this.figures, this.error, this.heading, this.results);
     kept().then((results) => results.forEach((result) => this.show(result)), lost);
   }
