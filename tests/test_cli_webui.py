@@ -8,9 +8,10 @@ import sys
 
 import httpx
 import pytest
+from browsing import import_or_skip
 from test_serve import serving
 
-pytest.importorskip("gradio")
+import_or_skip("gradio")
 
 
 def free_port() -> int:

@@ -14,13 +14,11 @@ import httpx
 import numpy as np
 import pytest
 import soundfile
-from browsing import HEARD, RATE, answer, assert_heard, heard, launched, soon, visiting, with_ear
+from browsing import HEARD, RATE, answer, assert_heard, heard, import_or_skip, launched, soon, visiting, with_ear
 from fastapi import FastAPI
 from playwright.sync_api import Browser, Page, expect
 from serving import Server, serving
 from sounds import encoded
-
-pytest.importorskip("gradio")
 
 from fishcli.bench import listening
 from fishcli.engine import Engine, load
@@ -28,6 +26,8 @@ from fishcli.request import SamplingParams
 from fishcli.server.settings import ServerSettings
 from fishcli.webui.mount import mount
 from fishcli.webui.page import Form, labels
+
+import_or_skip("gradio")
 
 KEY = "open-sesame"
 SHORT, SENTENCE = "Hi.", "The boat went down the river and came back in the evening."
