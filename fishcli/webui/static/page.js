@@ -52,9 +52,13 @@ class Output extends HTMLElement {
     const draw = () => {
       drawWaveform(this.canvas, utterance.peaks, utterance.player.heard / utterance.player.length);
       this.figures.textContent = utterance.figures;
-      if (speaking === utterance) setTimeout(draw, REDRAWN);
+    };
+    const redraw = () => {
+      if (utterance.first !== null) draw(); // while it waits there is nothing new, and the model needs the processor
+      if (speaking === utterance) setTimeout(redraw, REDRAWN);
     };
     draw();
+    setTimeout(redraw, REDRAWN);
   }
 
   /** Show a result, and keep it for the next time. */
