@@ -445,7 +445,11 @@ def test_convert_takes_what_is_right_only(server):
 @pytest.mark.slow
 def test_a_player_hears_no_gap(server, page):
     speak(page, SENTENCE * 3)
-    expected = answer(server, text=SENTENCE * 3, seed=seed_of(page))
+    seed = seed_of(page)
+    figures = page.locator("fish-output > .fish-figures").inner_text()
+    if float(re.search(r"factor ([\d.]+)", figures)[1]) > 0.7:
+        pytest.skip("the machine is too busy to speak faster than it is heard")
+    expected = answer(server, text=SENTENCE * 3, seed=seed)
     heard(page)
     played = np.frombuffer(base64.b64decode(page.evaluate(HEARD)), "<f4")
     first, *_, last = np.nonzero(played)[0]
