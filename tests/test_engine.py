@@ -231,9 +231,10 @@ def check_company(engine, wanted, store):
 
 
 @NATIVE
-@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("threads", [2, *(pytest.param(each, marks=pytest.mark.slow) for each in (1, 3))])
 @FORMATS
 def test_eight_clients_hear_what_each_hears_alone(micro, voice, store, dtype, quantize, threads):
+    """The default run has two threads alone: native/test_repeatable.py has each step on one to four."""
     check_company(engine_of(micro, dtype, quantize, compile=True, threads=threads), requests(voice), store)
 
 
