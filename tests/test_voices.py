@@ -591,6 +591,13 @@ def test_references_are_the_codes_and_texts_of_the_recordings(library, engine):
         assert next(iter(stream)).samples.size
 
 
+def test_another_model_encodes_the_recordings_anew(library, engine, micro):
+    voice = library.add([WAV], ["Hello there."], title="a", id="a")
+    for each in (engine, load(micro), engine):
+        (reference,) = library.references(voice, each.encode, each.sample_rate)
+        assert np.array_equal(reference.codes, each.encode(audio.read(WAV, each.sample_rate)))
+
+
 def test_a_missing_text_is_said_once_and_not_replaced(library, caplog):
     voice = library.add([WAV], title="a", id="a")
     assert caplog.messages == []
