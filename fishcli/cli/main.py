@@ -21,7 +21,7 @@ from fishcli.errors import FishError, is_out_of_memory
 
 # Importing a command adds it to the app, in the order of the help.
 # isort: off
-from fishcli.cli import say, generate, encode, decode, voices, audition, serve, client, download  # noqa: F401
+from fishcli.cli import say, generate, encode, decode, voices, audition, serve, client, batch, download  # noqa: F401
 from fishcli.cli import config, cache, doctor, bench, completion  # noqa: F401
 # isort: on
 
