@@ -8,6 +8,7 @@ from pathlib import Path
 from fishcli import files, text
 from fishcli.errors import FishError, InputError
 from fishcli.jobs.line import Job, Line, Problem
+from fishcli.jobs.marks import Speech
 from fishcli.jobs.settings import FORMATS, JobSettings
 from fishcli.voices import Library, is_id
 
@@ -28,7 +29,7 @@ def checked(job: Job, library: Library, settings: JobSettings) -> Job:
             if (first := good.get(line.id.casefold())) is not None:
                 raise InputError(f"its id {line.id!r:.70} is that of line {first.number} already")
             complete = settings.complete(line)
-            _check(complete, known)
+            _check(complete, settings, known)
             good[line.id.casefold()] = complete
         except FishError as error:
             problems.append(Problem(line.number, str(error), line.id))
@@ -37,19 +38,22 @@ def checked(job: Job, library: Library, settings: JobSettings) -> Job:
     )
 
 
-def _check(line: Line, known: _Known) -> None:
+def _check(line: Line, settings: JobSettings, known: _Known) -> None:
     """Raise FishError for a line that cannot be spoken."""
     if not is_id(line.id):
         raise InputError(f"its id {line.id!r:.70} cannot name a file; use 1 to 64 letters, digits, _ and -")
     if len(line.text) > MAX_TEXT:
         raise InputError(f"its text has {len(line.text):,} characters and at most {MAX_TEXT:,} are taken; split it")
-    text.check(line.text)
     if line.format not in FORMATS:
         raise InputError(f"there is no format {line.format!r:.40}; use one of {', '.join(FORMATS)}")
     text.check_language(line.language)
+    spoken = [part for part in settings.parts(line) if isinstance(part, Speech)]
+    text.check("".join(part.text for part in spoken))
     if line.voice is not None and line.ref:
         raise InputError("it has both voice and ref; give one of them")
     known.check(line.voice, line.ref, line.ref_text)
+    for part in spoken:
+        known.check(part.voice, (), ())
 
 
 class _Known:

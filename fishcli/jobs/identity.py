@@ -12,7 +12,8 @@ import fishcli
 from fishcli import files
 from fishcli.checkpoints import local
 from fishcli.jobs import sources
-from fishcli.jobs.line import Line
+from fishcli.jobs.line import Line, with_voice
+from fishcli.jobs.marks import Speech
 from fishcli.jobs.settings import JobSettings
 from fishcli.voices import Library
 
@@ -78,6 +79,12 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+def voices_of(line: Line, settings: JobSettings) -> list[Line]:
+    """Return the line with each of its voices: its own, and those that its marks name."""
+    named = [part.voice for part in settings.parts(line) if isinstance(part, Speech) and part.voice is not None]
+    return [line, *(with_voice(line, name) for name in dict.fromkeys(named))]
+
+
 class Addresses:
     """The content addresses of the lines of a job, which are complete: see `JobSettings.complete`."""
 
@@ -91,8 +98,8 @@ class Addresses:
         parts = {
             "version": fishcli.__version__,
             "model": dataclasses.astuple(self.model)[1:],
-            "text": line.text,
-            "voice": self._voice(line),
+            "text": self.settings.parts(line),
+            "voices": [self._voice(each) for each in voices_of(line, self.settings)],
             "language": line.language,
             "format": line.format,
             "sampling": dataclasses.astuple(line.sampling),

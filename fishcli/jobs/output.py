@@ -132,7 +132,9 @@ class Output:
 
 def _header(job: Job, addresses: Addresses) -> dict[str, Any]:
     """Return the line about the job: with it and the job's file, the job can be repeated."""
-    settings = dataclasses.asdict(addresses.settings)
+    lexicon = addresses.settings.lexicon
+    settings = dataclasses.asdict(dataclasses.replace(addresses.settings, lexicon=None))
+    settings["lexicon"] = lexicon.digest if lexicon else None
     header = {"fishcli": fishcli.__version__, "model": dataclasses.asdict(addresses.model), "settings": settings}
     if job.chapters:
         header |= {"title": job.title, "chapters": [each.title for each in job.chapters]}

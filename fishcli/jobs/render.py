@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,9 +13,10 @@ from fishcli import audio, text
 from fishcli.audio import codes
 from fishcli.errors import FishError, InputError
 from fishcli.jobs import sources
-from fishcli.jobs.line import Line, Rendered, SpokenChunk
+from fishcli.jobs.line import Line, Rendered, SpokenChunk, with_voice
+from fishcli.jobs.marks import Pause, Speech
 from fishcli.jobs.settings import JobSettings
-from fishcli.request import Reference, Request
+from fishcli.request import MAX_SEED, Reference, Request, Samples
 from fishcli.voices import Library
 
 if TYPE_CHECKING:
@@ -48,19 +50,17 @@ class Renderer:
 
     def render(self, line: Line) -> Rendered:
         """Return the sound of a line. Raises FishError if it cannot be spoken."""
-        request = self._request(line)
-        pieces, chunks, start, frames = [], [], 0, 0
-        with self._engine.speak(request) as stream:
-            for piece in stream:
-                pieces.append(piece.samples)
-                frames += piece.codes.shape[1]
-                if piece.ended is not None:
-                    said, fault = piece.text_span.text, piece.fault or (None if piece.ended else "truncated")
-                    chunks.append(SpokenChunk(said, start, frames - start, stream.seed, fault, piece.attempts))
-                    start = frames
-        if not frames:
-            raise FishError("No speech was generated: every chunk was empty; give the line another seed or text.")
-        return Rendered(np.concatenate(pieces), self._engine.sample_rate, frames, tuple(chunks), request.seed)
+        sound = _Sound(self._engine)
+        seed = line.sampling.seed or 0
+        for number, part in enumerate(self._settings.parts(line)):
+            if isinstance(part, Pause):
+                sound.pause(part.seconds)
+            else:
+                sound.speak(self._request(line, part, min(seed + number, MAX_SEED)))
+        if not any(chunk.frames for chunk in sound.chunks):
+            raise FishError("no speech was generated: every chunk was empty; give the line another seed or text")
+        samples = np.concatenate(sound.pieces)
+        return Rendered(samples, self._engine.sample_rate, sound.frames, tuple(sound.chunks), seed)
 
     def sound(self, line: Line) -> Sound:
         """Return the file of a line as bytes. Not in the main thread: see `StreamEncoder`. Raises FishError."""
@@ -73,17 +73,16 @@ class Renderer:
         seconds = len(rendered.samples) / rendered.sample_rate
         return Sound(data, rendered.frames, seconds, rendered.chunks, rendered.seed)
 
-    def _request(self, line: Line) -> Request:
+    def _request(self, line: Line, part: Speech, seed: int) -> Request:
         settings = self._settings
-        script = text.prepare(line.text, settings.chunk_length, line.language, settings.normalize)
         return Request(
-            script,
-            self.references(line),
-            line.sampling,
+            text.prepare(part.text, settings.chunk_length, line.language, settings.normalize),
+            self.references(with_voice(line, part.voice)),
+            dataclasses.replace(line.sampling, seed=seed),
             chunk_length=settings.chunk_length,
             iterative_prompt=settings.iterative_prompt,
             language=line.language,
-            check=settings.check,
+            check="off" if settings.check == "off" else "length",
             retries=settings.retries,
         )
 
@@ -107,3 +106,33 @@ class Renderer:
         if not np.any(samples):
             raise InputError(f"{source.name} contains only silence; use another file.", field="references")
         return Reference(engine.encode(samples), source.text)
+
+
+class _Sound:
+    """The sound of a line as it grows: pieces of samples, codec frames so far, and chunks."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.pieces: list[Samples] = []
+        self.chunks: list[SpokenChunk] = []
+        self.frames = 0
+
+    def pause(self, seconds: float) -> None:
+        """Add silence, a whole number of frames."""
+        frames = round(seconds * self._engine.frame_rate)
+        samples = round(frames * self._engine.sample_rate / self._engine.frame_rate)
+        self.pieces.append(np.zeros(samples, np.float32))
+        self.frames += frames
+
+    def speak(self, request: Request) -> None:
+        """Add the speech of a request."""
+        start = self.frames
+        with self._engine.speak(request) as stream:
+            for piece in stream:
+                self.pieces.append(piece.samples)
+                self.frames += piece.codes.shape[1]
+                if piece.ended is not None:
+                    said, fault = piece.text_span.text, piece.fault or (None if piece.ended else "truncated")
+                    frames = self.frames - start
+                    self.chunks.append(SpokenChunk(said, start, frames, request.seed, fault, piece.attempts))
+                    start = self.frames

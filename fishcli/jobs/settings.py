@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from fishcli.errors import SettingError
+from fishcli.jobs import marks
+from fishcli.jobs.lexicon import Lexicon
 from fishcli.jobs.line import Line, seed_of
 from fishcli.request import CHUNK_LENGTHS, MAX_RETRIES, MAX_SEED, SamplingParams
 
@@ -21,7 +23,8 @@ class JobSettings:
     """How the lines of a job are spoken. What a line says itself goes before it.
 
     `seed` and the id of a line give the line's seed. `voice`, or `ref` and `ref_text`, is the voice of lines that name
-    none. A chunk that does not pass `check` is generated again up to `retries` times. Raises SettingError.
+    none. A chunk that does not pass `check` is generated again up to `retries` times. Words of `lexicon` are respelled.
+    `max_new_tokens` holds for all lines. Raises SettingError.
     """
 
     seed: int = 0
@@ -36,6 +39,7 @@ class JobSettings:
     normalize: bool = True
     check: Check = "length"
     retries: int = RETRIES
+    lexicon: Lexicon | None = None
 
     def __post_init__(self) -> None:
         _check_range("seed", self.seed, 0, MAX_SEED)
@@ -48,9 +52,9 @@ class JobSettings:
 
     def complete(self, line: Line) -> Line:
         """Return a line with all that it does not say itself, its seed included."""
+        seed = seed_of(self.seed, line.id) if line.sampling.seed is None else line.sampling.seed
         sampling = line.sampling.over(self.sampling)
-        if sampling.seed is None:
-            sampling = dataclasses.replace(sampling, seed=seed_of(self.seed, line.id))
+        sampling = dataclasses.replace(sampling, seed=seed, max_new_tokens=self.sampling.max_new_tokens)
         own = line.voice is not None or line.ref
         return dataclasses.replace(
             line,
@@ -61,6 +65,15 @@ class JobSettings:
             format=line.format or self.format,
             sampling=sampling,
         )
+
+    def parts(self, line: Line) -> list[marks.Speech | marks.Pause]:
+        """Return the parts of a line between its marks, with the words of the lexicon respelled. Raises InputError."""
+        return [self._respelled(part, line.language) for part in marks.parse(line.text)]
+
+    def _respelled(self, part: marks.Speech | marks.Pause, language: str | None) -> marks.Speech | marks.Pause:
+        if self.lexicon is None or isinstance(part, marks.Pause):
+            return part
+        return part._replace(text=self.lexicon.apply(part.text, language))
 
 
 def _check_range(name: str, value: int, low: int, high: int) -> None:

@@ -21,7 +21,7 @@ MAX_BYTES = 2**28  # of a job's file
 MAX_LINES = 1_000_000
 MAX_LINE = 2**18  # characters of a line of the file, all fields together
 
-_NUMBERS = {"temperature": float, "top_p": float, "repetition_penalty": float, "seed": int, "max_new_tokens": int}
+_NUMBERS = {"temperature": float, "top_p": float, "repetition_penalty": float, "seed": int}
 FIELDS = ("id", "text", "voice", "ref", "ref_text", "format", "language", *_NUMBERS)
 _LISTS = ("ref", "ref_text")
 _BLANK = re.compile(r"\n[ \t]*\n\s*")
