@@ -19,7 +19,7 @@ class BookSettings:
 
     `one_file` puts all chapters into one file, with marks for players and a cue sheet. Pauses are in seconds: after a
     paragraph, before and after a heading, and between the chapters of one file. `speed` is 0.25 to 4. `loudness` is a
-    target in LUFS; None leaves the level. `subtitles` are kinds of files to write beside the sound. Raises SettingError.
+    target in LUFS; None leaves the level. `subtitles` are kinds of files written beside the sound. Raises SettingError.
     """
 
     format: str = "flac"

@@ -105,3 +105,13 @@ def _quoted(mark: str) -> str:
 def plain(text: str) -> str:
     """Return the text without marks, for counting and showing. Raises nothing: malformed marks go too."""
     return _MARK.sub("", text)
+
+
+def bracketed(text: str) -> str:
+    """Return the text with its `<break>` marks as `[pause:1.5s]`, which no reader of HTML drops."""
+    return _BREAK.sub(lambda found: f"[pause:{found['number']}{found['unit']}]", _BREAK_END.sub("", text))
+
+
+def is_mark(text: str) -> bool:
+    """Return whether a text is one mark, or almost one."""
+    return _MARK.fullmatch(text) is not None
