@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,13 +16,15 @@ from fishcli.cli.app import app, command
 from fishcli.errors import FishError, SettingError
 
 if TYPE_CHECKING:
+    from fishcli.cli.batch_progress import JobProgress
+    from fishcli.jobs.identity import ModelIdentity
     from fishcli.jobs.line import Job, Line
-    from fishcli.jobs.output import Output
+    from fishcli.jobs.local import Result
+    from fishcli.jobs.output import Output, Part
     from fishcli.jobs.settings import JobSettings
     from fishcli.voices import Library
 
 LINES = "Lines"
-_PARTLY = 6  # exit code
 
 
 @dataclass(frozen=True)
@@ -42,25 +45,36 @@ class LineOptions:
         list[str] | None, typer.Option(help="Speak the line ID; repeatable.", metavar="ID", rich_help_panel=LINES)
     ] = None
 
+    @property
+    def part(self) -> Part | None:
+        """The part of the job to speak. Raises SettingError."""
+        from fishcli.jobs.output import Part
+
+        if self.shard is None:
+            return None
+        found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", self.shard)
+        if not found or not 1 <= int(found[1]) <= int(found[2]):
+            raise SettingError(f"--shard must be a part such as 1/4, not {self.shard!r:.40}.")
+        return Part(int(found[1]), int(found[2]))
+
     def chosen(self, lines: Sequence[Line]) -> list[Line]:
         """Return the lines to speak. Raises SettingError for a wrong shard or an unknown id."""
         chosen = list(lines)
         if self.only:
             known = {line.id: line for line in lines}
             if missing := [id for id in self.only if id not in known]:
-                raise SettingError(f"The job has no line {missing[0]!r:.70}; choose another with --only.")
+                near = difflib.get_close_matches(missing[0], known, 1)
+                hint = f"did you mean {near[0]}?" if near else "--dry-run --json lists the lines."
+                raise SettingError(f"The job has no line {missing[0]!r:.70}; {hint}")
             chosen = [known[id] for id in dict.fromkeys(self.only)]
-        if self.shard is not None:
-            part, parts = _shard(self.shard)
-            chosen = chosen[part - 1 :: parts]
+        if self.part is not None:
+            chosen = chosen[self.part.number - 1 :: self.part.of]
         return chosen[: self.limit]
 
 
-def _shard(given: str) -> tuple[int, int]:
-    found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", given)
-    if not found or not 1 <= int(found[1]) <= int(found[2]):
-        raise SettingError(f"--shard must be a part such as 1/4, not {given!r:.40}.")
-    return int(found[1]), int(found[2])
+def _hidden(name: str, panel: str, off: bool = False) -> Any:
+    """Return an option of `fish say` that is accepted and not in the help, which has no room for it."""
+    return options.setting(f"generate.{name}", panel, off=off, hidden=True)
 
 
 @dataclass(frozen=True)
@@ -69,11 +83,9 @@ class BatchOptions:
 
     language: Annotated[str | None, options.setting("language", options.TEXT, "CODE")] = None
     normalize: Annotated[bool, options.setting("normalize", options.TEXT, off=True)] = options.default("normalize")
-    chunk_length: Annotated[int, options.setting("generate.chunk_length", options.TEXT, "BYTES")] = options.default(
-        "generate.chunk_length"
-    )
-    iterative_prompt: Annotated[bool, options.setting("generate.iterative_prompt", options.TEXT, off=True)] = (
-        options.default("generate.iterative_prompt")
+    chunk_length: Annotated[int, _hidden("chunk_length", options.TEXT)] = options.default("generate.chunk_length")
+    iterative_prompt: Annotated[bool, _hidden("iterative_prompt", options.TEXT, off=True)] = options.default(
+        "generate.iterative_prompt"
     )
     seed: Annotated[
         int,
@@ -85,9 +97,9 @@ class BatchOptions:
             rich_help_panel=options.SPEAKING,
         ),
     ] = 0
-    temperature: Annotated[float | None, options.setting("generate.temperature", options.SPEAKING)] = None
-    top_p: Annotated[float | None, options.setting("generate.top_p", options.SPEAKING)] = None
-    repetition_penalty: Annotated[float | None, options.setting("generate.repetition_penalty", options.SPEAKING)] = None
+    temperature: Annotated[float | None, _hidden("temperature", options.SPEAKING)] = None
+    top_p: Annotated[float | None, _hidden("top_p", options.SPEAKING)] = None
+    repetition_penalty: Annotated[float | None, _hidden("repetition_penalty", options.SPEAKING)] = None
     max_new_tokens: Annotated[int, options.setting("generate.max_new_tokens", options.SPEAKING)] = options.default(
         "generate.max_new_tokens"
     )
@@ -130,13 +142,10 @@ class BatchOptions:
         )
 
 
-@command(app)
-def batch(
-    job: Annotated[Path, typer.Argument(metavar="JOB", help="Lines of text: .jsonl, .csv or .txt.")],
-    lines: LineOptions,
-    batch: BatchOptions,
-    voice: options.VoiceOptions,
-    model: options.ModelOptions,
+@dataclass(frozen=True)
+class FolderOptions:
+    """Where the files go, and in which format."""
+
     output: Annotated[
         Path | None,
         typer.Option(
@@ -144,58 +153,141 @@ def batch(
             "--output",
             help="Folder for the files and their manifest.",
             metavar="DIR",
-            show_default="NAME of JOB",
+            show_default="the name of JOB",
             rich_help_panel=options.OUTPUT,
         ),
-    ] = None,
+    ] = None
     format: Annotated[
         str, typer.Option(help="wav, flac, mp3, ogg or opus.", metavar="NAME", rich_help_panel=options.OUTPUT)
-    ] = "wav",
-    dry_run: Annotated[bool, options.dry_run_option("Show the lines and the expected time only.")] = False,
+    ] = "wav"
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Replace files of others, fill the disk.", rich_help_panel=options.OUTPUT),
+    ] = False
+    dry_run: Annotated[bool, options.dry_run_option("Show the lines and the expected time only.")] = False
+
+
+@command(app)
+def batch(
+    ctx: typer.Context,
+    job: Annotated[Path, typer.Argument(metavar="JOB", help="Texts: .jsonl, .csv, .txt, .md or .epub.")],
+    where: FolderOptions,
+    which: LineOptions,
+    voice: options.VoiceOptions,
+    speech: BatchOptions,
+    model: options.QuietModelOptions,
 ) -> None:
-    """Speak each line of a file into a file of its own. The same command again makes only what is missing or changed.
+    """Speak each line of a file, or a book, with one model. The same command again makes only what is missing.
+
+    A line of a .jsonl or .csv has text, and may have id, voice, ref, ref_text, seed, language, format, temperature,
+    top_p and repetition_penalty. The options of `fish say` for sampling and the model are taken, too. `fish verify`
+    checks what was made. Exit code 6: a part failed.
 
     Examples:
       printf 'Good morning.\\nGood night.\\n' > greetings.txt
       fish batch greetings.txt -o greetings
       fish verify greetings
     """
+    from fishcli.cli.batch_progress import show_problems
     from fishcli.jobs import readers
     from fishcli.jobs.checks import checked
-    from fishcli.jobs.output import Output
     from fishcli.voices import Library
 
-    settings = batch.settings(format, voice)
-    library = Library.of_user()
-    found = checked(readers.read(job, lines.paragraphs), library, settings)
-    for each in found.problems:
-        console.warn(f"line {each.number}: {each.message}")
-    chosen = lines.chosen(found.lines)
-    if not chosen:
+    settings, library = speech.settings(where.format, voice), Library.of_user()
+    found = checked(readers.read(job, which.paragraphs), library, settings)
+    show_problems(found.problems)
+    if not found.lines:
         raise FishError(f"{job} has no line that can be spoken.")
-    with Output(output or Path(job.stem)) as out:
-        _speak(out, found, chosen, library, settings, model)
+    folder = where.output or Path(job.stem)
+    if folder.exists() and not folder.is_dir():
+        raise SettingError(f"{folder} is a file, and -o names a folder; choose another.")
+    work = Work(found, which.chosen(found.lines), settings, library, model, folder, which.part, where.force)
+    if where.dry_run:
+        work.show()
+        return
+    if code := work.run(voice):
+        raise typer.Exit(code)
 
 
-def _speak(
-    out: Output, job: Job, chosen: list[Line], library: Library, settings: JobSettings, model: options.ModelOptions
-) -> None:
-    from fishcli.jobs import local
-    from fishcli.jobs.identity import Addresses, ModelIdentity
-    from fishcli.jobs.render import Renderer
+@dataclass(frozen=True)
+class Work:
+    """A job that was read and checked, and how to do it."""
 
-    identity = ModelIdentity.of(
-        model.checkpoint_path, model.codec_path, device=model.device, dtype=model.loaded_dtype, quantize=model.quantize
-    )
-    out.begin(job, chosen, Addresses(identity, library, settings))
-    if out.pending:
-        engine = model.load()
+    job: Job
+    chosen: list[Line]
+    settings: JobSettings
+    library: Library
+    model: options.ModelOptions
+    folder: Path
+    part: Part | None
+    force: bool
+
+    def identity(self) -> ModelIdentity:
+        """Return the identity of the model, which is not loaded for it. Raises ModelMissing."""
+        from fishcli.jobs.identity import ModelIdentity
+
+        model = self.model
+        with console.status("Reading the model"):
+            return ModelIdentity.of(
+                model.checkpoint_path,
+                model.codec_path,
+                device=model.device,
+                dtype=model.loaded_dtype,
+                quantize=model.quantize,
+            )
+
+    def show(self) -> None:
+        """Show how much there is to speak, and how long it is expected to take."""
+        from fishcli.cli import batch_progress
+        from fishcli.jobs import speed
+        from fishcli.jobs.identity import Addresses
+        from fishcli.jobs.output import done
+
+        identity = self.identity()
+        made: set[str] = set()
+        if self.folder.is_dir():
+            addresses = Addresses(identity, self.library, self.settings)
+            made = done(self.job, {line.id: addresses.of(line) for line in self.job.lines}, self.folder, read=False)
+        batch_progress.show_plan(
+            self.folder, self.chosen, made, self.job.problems, self.settings, speed.remembered(identity)
+        )
+
+    def run(self, voice: options.VoiceOptions) -> int:
+        """Speak the lines that are not made yet, report, and return the exit code."""
+        from fishcli.cli.batch_progress import JobProgress, report
+        from fishcli.jobs import speed
+        from fishcli.jobs.identity import Addresses
+        from fishcli.jobs.output import Output
+
+        identity = self.identity()
+        addresses = Addresses(identity, self.library, self.settings)
+        with Output(self.folder, self.part) as out:
+            out.begin(self.job, self.chosen, addresses, self.force)
+            with JobProgress(out.pending) as seen:
+                if out.pending:
+                    self._speak(out, seen, voice)
+            out.finish()
+            speed.remember(identity, seen.seconds, seen.elapsed)
+            return report(self.folder, len(self.chosen), seen, self.job.problems, out.left_over)
+
+    def _speak(self, out: Output, seen: JobProgress, voice: options.VoiceOptions) -> None:
+        """Speak the pending lines. Whatever ends it early, the lines that have ended are kept."""
         signals.clean_up(saves=True)
-        renderer = Renderer(engine, library, settings)
-        for line, sound, error in local.run(renderer, out.pending, engine.max_batch):
-            if sound is None:
-                out.fail(line, error or "")
-            else:
-                out.put(line, sound)
-                console.note(f"{line.id}: {sound.seconds:.1f} s")
-    out.finish()
+        try:
+            for line, sound, error in self._results(out.pending, seen, voice):
+                seen.saw(line, out.fail(line, error or "") if sound is None else out.put(line, sound))
+                signals.saved()
+        except (KeyboardInterrupt, SystemExit, FishError):
+            count = f"{len(seen.made):,} of {len(out.pending):,}"
+            console.note(f"{count} lines were made and are kept; the same command again goes on from there.")
+            raise
+
+    def _results(self, lines: Sequence[Line], seen: JobProgress, voice: options.VoiceOptions) -> Iterator[Result]:
+        """Yield the lines as they end."""
+        from fishcli.jobs import local
+        from fishcli.jobs.render import Renderer
+
+        engine = self.model.load()
+        voice.check(engine)
+        seen.begin()
+        return local.run(Renderer(engine, self.library, self.settings), lines, engine.max_batch)

@@ -2,7 +2,8 @@
 
 `manifest.jsonl` begins with a line about the job; each further line is an `Entry`. Entries are appended, synced, as
 lines end, and an entry is written before its file gets its name; so a file that no entry names is not ours. At the end
-the manifest is rewritten in the order of the job.
+the manifest is rewritten in the order of the job. Part 1 of 4 of a job has `manifest-1-of-4.jsonl`, until a run of the
+whole job takes it up.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from fishcli.jobs.line import SpokenChunk
 NAME = "manifest.jsonl"
 _MAX_LINE = 2**22  # bytes of an entry
 _MAX_LINES = 2_000_000
+_NAME = re.compile(r"manifest(-[0-9]{1,6}-of-[0-9]{1,6})?\.jsonl")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _PART = re.compile(r"(?!\.{1,2}\Z)[^/\\\0:]{1,255}")  # of a path; a colon is a drive or a stream on Windows
 
@@ -128,24 +130,29 @@ def place(folder: Path, name: str) -> Path:
     return path
 
 
-def is_intact(folder: Path, entry: Entry) -> bool:
-    """Return whether the file of an entry is there, with the bytes that were written."""
+def is_intact(folder: Path, entry: Entry, read: bool = True) -> bool:
+    """Return whether the file of an entry is there with the bytes that were written; else as many, unless `read`."""
     if entry.file is None:
         return False
     try:
         path = place(folder, entry.file)
-        return path.is_file() and path.stat().st_size == entry.bytes and sha256_of(path) == entry.sha256
+        right = path.is_file() and path.stat().st_size == entry.bytes
+        return right and (not read or sha256_of(path) == entry.sha256)
     except (OSError, ValueError, InputError):
         return False
 
 
 @dataclass
 class Records:
-    """The contents of a manifest: the line about the job, the last entry of each id, and damaged lines by number."""
+    """The contents of a manifest: the line about the job, the last entry of each id, and damaged lines by number.
+
+    `torn`: its last line has no end, because a run was killed.
+    """
 
     header: dict[str, Any]
     entries: dict[str, Entry]
     damaged: dict[int, str]
+    torn: bool = False
 
 
 def read(path: Path) -> Records:
@@ -160,6 +167,7 @@ def read(path: Path) -> Records:
         for number in range(1, _MAX_LINES + 2):
             line = file.readline(_MAX_LINE + 1)
             if not line.endswith(b"\n") and len(line) <= _MAX_LINE:
+                records.torn = bool(line)
                 return records
             if number > _MAX_LINES or len(line) > _MAX_LINE:
                 raise InputError(f"{path} has too many or too long lines to be a manifest; move it away.")
@@ -179,23 +187,54 @@ def _take(records: Records, number: int, line: bytes) -> None:
         records.damaged[number] = str(error) or type(error).__name__
 
 
+def name_of(part: tuple[int, int] | None) -> str:
+    """Return the name of the manifest of a job, or of a part of one: its number and their count."""
+    return NAME if part is None else f"manifest-{part[0]}-of-{part[1]}.jsonl"
+
+
+def names(folder: Path) -> list[str]:
+    """Return the names of the manifests in a folder; those of parts, which are newer, come last."""
+    found = [each.name for each in folder.iterdir() if _NAME.fullmatch(each.name)] if folder.is_dir() else []
+    return sorted(found, key=lambda name: (name != NAME, name))
+
+
+def entries(folder: Path) -> dict[str, Entry]:
+    """Return the last entry of each id in the manifests of a folder. Raises InputError if one cannot be read."""
+    found: dict[str, Entry] = {}
+    for name in names(folder):
+        found |= read(folder / name).entries
+    return found
+
+
 class Manifest:
-    """The manifest of a folder while a job runs: one writer at a time. Raises InputError if it cannot be read."""
+    """A manifest of a folder while a job runs, and the entries of all others there. It has one writer at a time.
+
+    `damaged` are the numbers of damaged lines by the manifest's name. Raises InputError if one cannot be read.
+    """
 
     def __init__(self, folder: Path, name: str = NAME) -> None:
         self.path = folder / name
-        self.records = read(self.path)
+        self.entries: dict[str, Entry] = {}  # the last one of each id
+        self.damaged: dict[str, int] = {}
+        self._header: dict[str, Any] = {}
+        self._others = [each for each in names(folder) if each != name]
+        for each in [*self._others, name] if name != NAME else [name, *self._others]:
+            records = read(folder / each)
+            self.entries |= records.entries
+            if records.damaged:
+                self.damaged[each] = len(records.damaged)
         self._journal: BinaryIO | None = None
 
-    @property
-    def entries(self) -> dict[str, Entry]:
-        """The last entry of each id."""
-        return self.records.entries
+    def begin(self, header: Mapping[str, Any], ids: Iterable[str]) -> None:
+        """Write the line about the job and the entries so far of these ids, and open the journal behind them.
 
-    def begin(self, header: Mapping[str, Any]) -> None:
-        """Write the line about the job and the entries so far, and open the journal behind them."""
-        self.records.header = {"manifest": 1, **header}
-        self._write(self.entries.values())
+        The manifest of a whole job takes the place of those of its parts.
+        """
+        self._header = {"manifest": 1, **header}
+        self._write(ids)
+        if self.path.name == NAME:
+            for each in self._others:
+                self.path.with_name(each).unlink(missing_ok=True)
         self._journal = self.path.open("ab")
 
     def append(self, entry: Entry) -> None:
@@ -207,10 +246,10 @@ class Manifest:
         os.fsync(self._journal.fileno())
         self.entries[entry.id] = entry
 
-    def finish(self, order: Iterable[str]) -> None:
+    def finish(self, ids: Iterable[str]) -> None:
         """Rewrite the manifest: the entries of these ids, in this order."""
         self.close()
-        self._write(self.entries[id] for id in order if id in self.entries)
+        self._write(ids)
 
     def close(self) -> None:
         """Close the journal."""
@@ -218,11 +257,11 @@ class Manifest:
             self._journal.close()
             self._journal = None
 
-    def _write(self, entries: Iterable[Entry]) -> None:
+    def _write(self, ids: Iterable[str]) -> None:
         with files.writing(self.path) as file:
-            file.write(_line(self.records.header))
-            file.writelines(_line(entry.as_dict()) for entry in entries)
+            file.write(_line(self._header))
+            file.writelines(_line(self.entries[id].as_dict()) for id in ids if id in self.entries)
 
 
 def _line(fields: Mapping[str, Any]) -> bytes:
-    return json.dumps(fields, ensure_ascii=True).encode() + b"\n"
+    return json.dumps(fields).encode() + b"\n"

@@ -21,5 +21,12 @@ def read(path: Path, paragraphs: bool = False) -> Job:
         from fishcli.jobs.readers import lines
 
         return lines.read(path, paragraphs)
-    endings = ", ".join(LINES)
-    raise InputError(f"{path} has an unknown ending for a job; use one of {endings}.", field="job")
+    if ending == ".md":
+        from fishcli.jobs.readers import markdown
+
+        return markdown.read(path)
+    if ending == ".epub":
+        from fishcli.jobs.readers import epub
+
+        return epub.read(path)
+    raise InputError(f"{path} is no job; its name must end in one of {', '.join((*LINES, *BOOKS))}.")
