@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import accumulate
 
 import regex
@@ -43,6 +44,7 @@ def width(text: str) -> int:
     return sum(map(_columns, text))
 
 
+@lru_cache(2**12)
 def _columns(character: str) -> int:
     if unicodedata.combining(character) or unicodedata.category(character) in ("Mn", "Me", "Cf"):
         return 0
@@ -86,12 +88,10 @@ def _may_cut(text: str, at: int) -> bool:
 def _lines(cue: str) -> tuple[str, ...]:
     if width(cue) <= COLUMNS:
         return (cue,)
-    cuts = [at for at in range(1, len(cue)) if _may_cut(cue, at)]
-    pairs = {at: (cue[:at].strip(), cue[at:].strip()) for at in cuts}
-    fitting = {at: pair for at, pair in pairs.items() if max(map(width, pair)) <= COLUMNS}
-    if not fitting:  # a word longer than a line
-        at = _fits(cue)
-        return (cue[:at].strip(), cue[at:].strip())
+    first = list(accumulate(map(_columns, cue), initial=0))  # columns before each place
+    second = [first[-1] - columns - (cue[at : at + 1] == " ") for at, columns in enumerate(first)]
+    fitting = [at for at in range(1, len(cue)) if max(first[at], second[at]) <= COLUMNS and _may_cut(cue, at)]
     clauses = {found.end() for place in _PLACES for found in place.finditer(cue)}
-    after_clause = [pair for at, pair in fitting.items() if at in clauses]
-    return min(after_clause or fitting.values(), key=lambda pair: abs(width(pair[0]) - width(pair[1])))
+    cuts = [at for at in fitting if at in clauses] or fitting or [_fits(cue)]  # the last: in a word longer than a line
+    at = min(cuts, key=lambda at: abs(first[at] - second[at]))
+    return (cue[:at].strip(), cue[at:].strip())
