@@ -55,16 +55,16 @@ class Lexicon:
         """Return the dictionary in a .toml or .csv file. Raises InputError that names what is wrong, and where."""
         kind = path.suffix.lower()
         if kind not in (".toml", ".csv"):
-            raise InputError(f"{path} is no dictionary; use a .toml or a .csv file.", field="lexicon")
+            raise InputError(f"{path} is no dictionary; use a .toml or a .csv file.")
         with open_regular(path) as file:
             data = file.read(_MAX_BYTES + 1)
         if len(data) > _MAX_BYTES:
-            raise InputError(f"{path} is larger than {_MAX_BYTES // 2**20} MiB; use a smaller one.", field="lexicon")
+            raise InputError(f"{path} is larger than {_MAX_BYTES // 2**20} MiB; use a smaller one.")
         try:
             rows = (_toml_rows if kind == ".toml" else _csv_rows)(texts.decode(data))
             return cls(_checked(rows))
         except (ValueError, csv.Error, RecursionError, InputError, SettingError) as error:
-            raise InputError(f"{path}: {str(error).rstrip('.')}.", field="lexicon") from error
+            raise InputError(f"{path}: {str(error).rstrip('.')}.") from error
 
     @property
     def digest(self) -> str:

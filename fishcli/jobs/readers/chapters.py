@@ -114,7 +114,7 @@ def _checked(text: str) -> str:
             f"The paragraph has {len(text):,} characters and at most {MAX_PARAGRAPH:,} are taken; split it."
         )
     marks.parse(text)
-    return check(text)
+    return check(marks.bracketed(text))
 
 
 def _only_title(chapters: list[_Chapter]) -> str | None:
