@@ -13,11 +13,15 @@ import typer
 
 from fishcli.cli import console, options, signals
 from fishcli.cli.app import app, command
+from fishcli.cli.book_options import BookOptions
 from fishcli.errors import FishError, SettingError
 
 if TYPE_CHECKING:
     from fishcli.cli.batch_progress import JobProgress
+    from fishcli.jobs.binding import Bound
+    from fishcli.jobs.books import BookSettings
     from fishcli.jobs.identity import ModelIdentity
+    from fishcli.jobs.lexicon import Lexicon
     from fishcli.jobs.line import Job, Line
     from fishcli.jobs.local import Result
     from fishcli.jobs.output import Output, Part
@@ -90,7 +94,7 @@ class BatchOptions:
     seed: Annotated[
         int,
         typer.Option(
-            help="Seed of the job, of which each line gets its own.",
+            help="Seed of the job.",
             min=0,
             max=2**63 - 1,
             metavar="N",
@@ -107,7 +111,7 @@ class BatchOptions:
     retries: Annotated[
         int,
         typer.Option(
-            help="Further attempts at a chunk that fails the check.",
+            help="Further attempts at a wrong chunk.",
             min=0,
             max=10,
             metavar="N",
@@ -115,7 +119,7 @@ class BatchOptions:
         ),
     ] = 2
 
-    def settings(self, format: str, voice: options.VoiceOptions) -> JobSettings:
+    def settings(self, format: str, voice: options.VoiceOptions, lexicon: Lexicon | None) -> JobSettings:
         """Return the settings of the job. Raises SettingError."""
         from fishcli.jobs.settings import JobSettings
         from fishcli.request import SamplingParams
@@ -139,6 +143,7 @@ class BatchOptions:
             normalize=self.normalize,
             check="off" if self.check == "off" else "length",
             retries=self.retries,
+            lexicon=lexicon,
         )
 
 
@@ -151,15 +156,21 @@ class FolderOptions:
         typer.Option(
             "-o",
             "--output",
-            help="Folder for the files and their manifest.",
+            help="Folder for the results.",
             metavar="DIR",
-            show_default="the name of JOB",
+            show_default="name of JOB",
             rich_help_panel=options.OUTPUT,
         ),
     ] = None
     format: Annotated[
-        str, typer.Option(help="wav, flac, mp3, ogg or opus.", metavar="NAME", rich_help_panel=options.OUTPUT)
-    ] = "wav"
+        str | None,
+        typer.Option(
+            help="wav, flac, mp3, ogg or opus.",
+            metavar="NAME",
+            show_default="wav, for books flac",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = None
     force: Annotated[
         bool,
         typer.Option("--force", help="Replace files of others, fill the disk.", rich_help_panel=options.OUTPUT),
@@ -176,6 +187,7 @@ def batch(
     voice: options.VoiceOptions,
     speech: BatchOptions,
     model: options.QuietModelOptions,
+    book: BookOptions,
 ) -> None:
     """Speak each line of a file, or a book, with one model. The same command again makes only what is missing.
 
@@ -193,15 +205,18 @@ def batch(
     from fishcli.jobs.checks import checked
     from fishcli.voices import Library
 
-    settings, library = speech.settings(where.format, voice), Library.of_user()
-    found = checked(readers.read(job, which.paragraphs), library, settings)
+    read, library = readers.read(job, which.paragraphs), Library.of_user()
+    bound = book.settings(where.format, bool(read.chapters))
+    # The lines of a book are kept without loss until they are put together.
+    settings = speech.settings("flac" if read.chapters else where.format or "wav", voice, book.words())
+    found = checked(read, library, settings)
     show_problems(found.problems)
     if not found.lines:
         raise FishError(f"{job} has no line that can be spoken.")
     folder = where.output or Path(job.stem)
     if folder.exists() and not folder.is_dir():
         raise SettingError(f"{folder} is a file, and -o names a folder; choose another.")
-    work = Work(found, which.chosen(found.lines), settings, library, model, folder, which.part, where.force)
+    work = Work(found, which.chosen(found.lines), settings, library, model, folder, which.part, where.force, bound)
     if where.dry_run:
         work.show()
         return
@@ -221,6 +236,7 @@ class Work:
     folder: Path
     part: Part | None
     force: bool
+    book: BookSettings
 
     def identity(self) -> ModelIdentity:
         """Return the identity of the model, which is not loaded for it. Raises ModelMissing."""
@@ -266,9 +282,19 @@ class Work:
             with JobProgress(out.pending) as seen:
                 if out.pending:
                     self._speak(out, seen, voice)
+            bound = self._bind(out)
             out.finish()
             speed.remember(identity, seen.seconds, seen.elapsed)
-            return report(self.folder, len(self.chosen), seen, self.job.problems, out.left_over)
+            return report(self.folder, len(self.chosen), seen, self.job.problems, out.left_over, bound)
+
+    def _bind(self, out: Output) -> Bound:
+        """Put the chapters together, and write the subtitles; a part of a job leaves them to the whole."""
+        from fishcli.jobs.binding import Bound, bind
+
+        if self.part is not None or not (self.job.chapters or self.book.subtitles):
+            return Bound()
+        with console.status("Putting the chapters together" if self.job.chapters else "Writing the subtitles"):
+            return bind(self.job, out, self.book)
 
     def _speak(self, out: Output, seen: JobProgress, voice: options.VoiceOptions) -> None:
         """Speak the pending lines. Whatever ends it early, the lines that have ended are kept."""

@@ -10,6 +10,7 @@ from types import TracebackType
 
 from fishcli import text
 from fishcli.cli import console
+from fishcli.jobs.binding import Bound
 from fishcli.jobs.line import Line, Problem
 from fishcli.jobs.manifest import Entry
 from fishcli.jobs.marks import Speech
@@ -81,7 +82,9 @@ class JobProgress:
         return done / self._all, f"{self.ended:,} of {self._total:,} lines", ", ".join(figures)
 
 
-def report(folder: Path, lines: int, seen: JobProgress, problems: Sequence[Problem], left_over: Sequence[Entry]) -> int:
+def report(
+    folder: Path, lines: int, seen: JobProgress, problems: Sequence[Problem], left_over: Sequence[Entry], bound: Bound
+) -> int:
     """Show what was made and what was not, or print it as JSON. Return the exit code: 6 if a part has failed."""
     failed = sorted([*problems, *seen.failed], key=lambda each: each.number)
     faults = [(entry, chunk) for entry in seen.made for chunk in entry.faults]
@@ -97,6 +100,8 @@ def report(folder: Path, lines: int, seen: JobProgress, problems: Sequence[Probl
             "failed": [{"number": each.number, "id": each.id, "reason": each.message} for each in failed],
             "faults": [{"id": entry.id, "text": chunk.text, "fault": chunk.fault} for entry, chunk in faults],
             "left_over": [each.file for each in left_over],
+            "files": bound.files,
+            "incomplete": bound.incomplete,
         }
     )
     _show("of no line of the job any more", [str(folder / str(each.file)) for each in left_over])
@@ -109,12 +114,24 @@ def report(folder: Path, lines: int, seen: JobProgress, problems: Sequence[Probl
     figures = f"{console.clock(seen.seconds)} of sound, real-time factor {factor:.2f}" if seen.made else ""
     there = f"{counted(kept, 'line')} there already" if kept else ""
     console.note(f"{said} ({'; '.join(filter(None, (figures, there)))})" if figures or there else said)
+    _show_bound(folder, bound)
     if not failed:
         return 0
     for each in seen.failed[:_SHOWN]:
         console.error(described(each))
     console.error(f"{counted(len(failed), 'line')} failed; correct them and run the same command again.")
     return 6 if seen.made or kept else 1
+
+
+def _show_bound(folder: Path, bound: Bound) -> None:
+    """Show the files that were put together from the lines, and the chapters that lack one."""
+    if bound.incomplete:
+        names = ", ".join(map(shortened, bound.incomplete[:3])) + ("..." if len(bound.incomplete) > 3 else "")
+        console.warn(f"{counted(len(bound.incomplete), 'chapter')} cannot be put together yet: {names}.")
+    if bound.files and bound.fresh:
+        more = f" and {len(bound.files) - 1:,} more" if len(bound.files) > 1 else ""
+        length = f" ({console.clock(bound.seconds)})" if bound.seconds else ""
+        console.note(f"Saved {folder / bound.files[0]}{more}{length}")
 
 
 def show_plan(

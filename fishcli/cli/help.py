@@ -24,16 +24,7 @@ _BY_NAME = {setting.name: setting for setting in SETTINGS.values()}
 
 # What a reader looks for first.
 _ORDER = (
-    "Arguments",
-    "Commands",
-    "Server",
-    "Output",
-    "Lines",
-    "Voice",
-    "Text",
-    "Speaking",
-    "Options",
-    "Model",
+    *("Arguments", "Commands", "Server", "Output", "Lines", "Voice", "Text", "Speaking", "Options", "Book", "Model"),
     "Common",
 )
 

@@ -134,12 +134,32 @@ def is_intact(folder: Path, entry: Entry, read: bool = True) -> bool:
     """Return whether the file of an entry is there with the bytes that were written; else as many, unless `read`."""
     if entry.file is None:
         return False
+    if read:
+        return fault_of(folder, entry.as_dict()) is None
     try:
-        path = place(folder, entry.file)
-        right = path.is_file() and path.stat().st_size == entry.bytes
-        return right and (not read or sha256_of(path) == entry.sha256)
-    except (OSError, ValueError, InputError):
+        return place(folder, entry.file).stat().st_size == entry.bytes
+    except (OSError, ValueError):
         return False
+
+
+def are_intact(folder: Path, made: object) -> bool:
+    """Return whether files of a folder, as a manifest lists them (file, bytes, sha256), are there unchanged."""
+    return isinstance(made, list) and not any(fault_of(folder, each) for each in made)
+
+
+def fault_of(folder: Path, made: object) -> str | None:
+    """Return what is wrong with a file that a manifest lists by its name, its size and its digest; None: nothing."""
+    if not isinstance(made, Mapping) or not isinstance(name := made.get("file"), str):
+        return "a file has no name"
+    try:
+        path = place(folder, name)
+        if path.is_symlink() or not path.is_file():
+            return f"{name} is {'a link' if path.is_symlink() else 'missing'}"
+        if path.stat().st_size == made.get("bytes") and sha256_of(path) == made.get("sha256"):
+            return None
+    except (OSError, ValueError, InputError) as error:
+        return str(error)
+    return f"{name} is not the file that was written"
 
 
 @dataclass
@@ -216,11 +236,13 @@ class Manifest:
         self.path = folder / name
         self.entries: dict[str, Entry] = {}  # the last one of each id
         self.damaged: dict[str, int] = {}
-        self._header: dict[str, Any] = {}
+        self.header: dict[str, Any] = {}
         self._others = [each for each in names(folder) if each != name]
         for each in [*self._others, name] if name != NAME else [name, *self._others]:
             records = read(folder / each)
             self.entries |= records.entries
+            if each == name:
+                self.header = records.header
             if records.damaged:
                 self.damaged[each] = len(records.damaged)
         self._journal: BinaryIO | None = None
@@ -230,7 +252,7 @@ class Manifest:
 
         The manifest of a whole job takes the place of those of its parts.
         """
-        self._header = {"manifest": 1, **header}
+        self.header = {"manifest": 1, **header}
         self._write(ids)
         if self.path.name == NAME:
             for each in self._others:
@@ -259,7 +281,7 @@ class Manifest:
 
     def _write(self, ids: Iterable[str]) -> None:
         with files.writing(self.path) as file:
-            file.write(_line(self._header))
+            file.write(_line(self.header))
             file.writelines(_line(self.entries[id].as_dict()) for id in ids if id in self.entries)
 
 

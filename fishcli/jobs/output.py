@@ -79,6 +79,7 @@ class Output:
         self._chosen: list[Line] = []
         self._addresses: dict[str, str] = {}
         self._model, self._check = "", "off"
+        self.bound: dict[str, Any] = {}  # the files put together from lines, as the manifest has them: see `binding`
 
     def __enter__(self) -> Output:
         with files.report_write_errors(self.folder), contextlib.ExitStack() as stack:
@@ -121,6 +122,8 @@ class Output:
             self._check_room()
         known = {line.id for line in job.lines}
         self.left_over = [each for id, each in self.entries.items() if id not in known and each.file]
+        kept = self.manifest.header.get("bound")
+        self.bound = kept if isinstance(kept, dict) else {}
         with files.report_write_errors(self.manifest.path):
             self.manifest.begin(_header(job, addresses, self._expected), self._own())
 
@@ -164,8 +167,19 @@ class Output:
             self.manifest.append(entry)
         return entry
 
+    def right(self) -> dict[str, Entry]:
+        """Return the entries of the job's lines that were made as the job has them now, by id."""
+        entries = ((line.id, self.entries.get(line.id)) for line in self._job.lines)
+        return {
+            id: entry
+            for id, entry in entries
+            if entry is not None and entry.file is not None and entry.address == self._addresses[id]
+        }
+
     def finish(self) -> None:
         """Bring the manifest into the order of the job; that of the whole job takes up those of its parts."""
+        if self.bound:
+            self.manifest.header["bound"] = self.bound
         with files.report_write_errors(self.manifest.path):
             self.manifest.finish(self._own())
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from fishcli.errors import InputError
 from fishcli.jobs import manifest
-from fishcli.jobs.identity import sha256_of
 from fishcli.jobs.manifest import Entry, Records
 
 # Seconds by which a file may be longer or shorter than its sound: lossy formats have blocks.
@@ -35,6 +34,7 @@ def verify(folder: Path) -> Verified:
     for name in names:
         records = manifest.read(folder / name)
         problems += _of_manifest(name, records)
+        problems += _of_bound(folder, records.header.get("bound"))
         entries |= records.entries
     for entry in entries.values():
         problems += (f"line {entry.number} ({entry.id}): {reason}" for reason in _of_entry(folder, entry))
@@ -53,23 +53,23 @@ def _of_manifest(name: str, records: Records) -> Iterator[str]:
         yield f"{name} has {len(records.entries):,} of the {lines:,} lines of the job; the others are not made yet"
 
 
+def _of_bound(folder: Path, bound: object) -> Iterator[str]:
+    """Yield what is wrong with the files that were put together from the lines."""
+    made = bound.get("files", []) if isinstance(bound, Mapping) else []
+    for each in made if isinstance(made, list) else []:
+        if fault := manifest.fault_of(folder, each):
+            yield fault
+
+
 def _of_entry(folder: Path, entry: Entry) -> Iterator[str]:
     if entry.error is not None:
         yield f"it was not spoken: {entry.error}"
         return
     yield from _of_chunks(entry)
-    try:
-        path = manifest.place(folder, entry.file or "")
-        if path.is_symlink():
-            yield f"{entry.file} is a link"
-        elif not path.exists():
-            yield f"{entry.file} is missing"
-        elif path.stat().st_size != entry.bytes or sha256_of(path) != entry.sha256:
-            yield f"{entry.file} is not the file that was written"
-        else:
-            yield from _of_sound(path, entry)
-    except (OSError, ValueError, InputError) as error:
-        yield str(error)
+    if fault := manifest.fault_of(folder, entry.as_dict()):
+        yield fault
+    else:
+        yield from _of_sound(manifest.place(folder, entry.file or ""), entry)
 
 
 def _of_chunks(entry: Entry) -> Iterator[str]:
