@@ -29,6 +29,8 @@ _NAME = re.compile(r"manifest(-[0-9]{1,6}-of-[0-9]{1,6})?\.jsonl")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _PART = re.compile(r"(?!\.{1,2}\Z)[^/\\\0:]{1,255}")  # of a path; a colon is a drive or a stream on Windows
 
+_NUMBERS = ("number", "bytes", "seed", "frames", "seconds", "retries")
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -63,8 +65,8 @@ class Entry:
                 raise ValueError(f"{name} is no SHA-256")
         if (self.file is None) != (self.sha256 is None) or (self.file is None) == (self.error is None):
             raise ValueError("it has neither a file with its sha256 nor an error")
-        if any(getattr(self, name) < 0 for name in ("number", "bytes", "seed", "frames", "seconds", "retries")):
-            raise ValueError("a number is negative")
+        if not all(0 <= getattr(self, name) < 2**63 for name in _NUMBERS):
+            raise ValueError("a number is negative, or too large")
 
     @property
     def faults(self) -> list[SpokenChunk]:
