@@ -260,6 +260,7 @@ def test_the_meter_is_that_of_pyloudnorm_in_blocks_of_any_size():
         while at < len(samples):
             size = int(draw.integers(0, rate))
             meter.add(samples[at : at + size].astype(np.float32))
+            meter.add(np.zeros(0, np.float32))
             at += size
         assert abs(meter.loudness - pyloudnorm.Meter(rate, "DeMan").integrated_loudness(samples)) < 0.05
     silent = Meter(16_000)
