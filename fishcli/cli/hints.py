@@ -8,6 +8,9 @@ from fishcli.errors import FishError
 
 # What to do about an error in a field of a request, or in a setting.
 OPTIONS = {
+    "force": "replace it with --force",
+    "format": "choose another with --format",
+    "retries": "set them with --retries N",
     "checkpoint_path": "choose another model with --checkpoint-path",
     "codec_path": "pass --codec-path FILE",
     "device": "choose another with --device",

@@ -31,7 +31,6 @@ _COMMANDS = {
 }
 _NOT_HERE = {
     "There is no web page yet, beside the small one of `fish serve`.": "webui web ui gui gradio run_webui app",
-    "There are no batch jobs yet; call `fish say` once for each text.": "batch jobs job queue",
 }
 _IN_VOICES = {
     "list": "ls",

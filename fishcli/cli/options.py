@@ -200,6 +200,18 @@ class ModelOptions:
 
 
 @dataclass(frozen=True)
+class QuietModelOptions(ModelOptions):
+    """The same for a command with many options of its own: how the model runs is accepted, and not in the help."""
+
+    codec_path: Annotated[Path | None, setting("codec_path", MODEL, "FILE", hidden=True)] = None
+    dtype: Annotated[str, setting("dtype", MODEL, eager=True, hidden=True)] = default("dtype")
+    half: Annotated[bool, typer.Option("--half", callback=_half, hidden=True)] = False
+    compile: Annotated[bool | None, setting("compile", MODEL, off=True, hidden=True)] = None
+    threads: Annotated[int | None, setting("threads", MODEL, "N", hidden=True)] = None
+    kv_memory: Annotated[int | None, setting("kv_memory", MODEL, "MB", hidden=True)] = None
+
+
+@dataclass(frozen=True)
 class ServerOptions:
     """The choice of a server to speak. A local one with the same model is found by itself."""
 

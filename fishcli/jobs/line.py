@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from dataclasses import dataclass, field
 
@@ -78,6 +79,11 @@ class Rendered:
     frames: int
     chunks: tuple[SpokenChunk, ...]
     seed: int
+
+
+def with_voice(line: Line, name: str | None) -> Line:
+    """Return a line in a saved voice; None: in its own."""
+    return line if name is None else dataclasses.replace(line, voice=name, ref=(), ref_text=())
 
 
 def seed_of(job_seed: int, id: str) -> int:

@@ -1,0 +1,138 @@
+"""Speak a line of a job: its references encoded once for all lines, its sound encoded in its format."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fishcli import audio, text
+from fishcli.audio import codes
+from fishcli.errors import FishError, InputError
+from fishcli.jobs import sources
+from fishcli.jobs.line import Line, Rendered, SpokenChunk, with_voice
+from fishcli.jobs.marks import Pause, Speech
+from fishcli.jobs.settings import JobSettings
+from fishcli.request import MAX_SEED, Reference, Request, Samples
+from fishcli.voices import Library
+
+if TYPE_CHECKING:
+    from fishcli.engine import Engine
+
+_Key = tuple[str | None, tuple[str, ...], tuple[str, ...]]
+
+
+@dataclass(frozen=True, eq=False)
+class Sound:
+    """The file of a line as bytes, and the figures of its sound: `frames` of the codec, `seconds`, its chunks."""
+
+    data: bytes
+    frames: int
+    seconds: float
+    chunks: tuple[SpokenChunk, ...]
+    seed: int
+
+
+class Renderer:
+    """Speaks the lines of a job with an engine. Lines are complete: see `JobSettings.complete`.
+
+    `render` blocks, and any number of threads may call it. The samples of a line depend on the line, the settings, the
+    voice and the model alone.
+    """
+
+    def __init__(self, engine: Engine, library: Library, settings: JobSettings) -> None:
+        self._engine, self._library, self._settings = engine, library, settings
+        self._references: dict[_Key, tuple[Reference, ...]] = {}
+        self._lock = threading.Lock()
+
+    def render(self, line: Line) -> Rendered:
+        """Return the sound of a line. Raises FishError if it cannot be spoken."""
+        sound = _Sound(self._engine)
+        seed = line.sampling.seed or 0
+        for number, part in enumerate(self._settings.parts(line)):
+            if isinstance(part, Pause):
+                sound.pause(part.seconds)
+            else:
+                sound.speak(self._request(line, part, min(seed + number, MAX_SEED)))
+        if not any(chunk.frames for chunk in sound.chunks):
+            raise FishError("no speech was generated: every chunk was empty; give the line another seed or text")
+        samples = np.concatenate(sound.pieces)
+        return Rendered(samples, self._engine.sample_rate, sound.frames, tuple(sound.chunks), seed)
+
+    def sound(self, line: Line) -> Sound:
+        """Return the file of a line as bytes. Not in the main thread: see `StreamEncoder`. Raises FishError."""
+        rendered = self.render(line)
+        encoder = audio.StreamEncoder(audio.SoundFormat(line.format or "wav"), rendered.sample_rate, live=False)
+        try:
+            data = encoder.whole(encoder.encode(rendered.samples) + encoder.finish())
+        finally:
+            encoder.close()
+        seconds = len(rendered.samples) / rendered.sample_rate
+        return Sound(data, rendered.frames, seconds, rendered.chunks, rendered.seed)
+
+    def _request(self, line: Line, part: Speech, seed: int) -> Request:
+        settings = self._settings
+        return Request(
+            text.prepare(part.text, settings.chunk_length, line.language, settings.normalize),
+            self.references(with_voice(line, part.voice)),
+            dataclasses.replace(line.sampling, seed=seed),
+            chunk_length=settings.chunk_length,
+            iterative_prompt=settings.iterative_prompt,
+            language=line.language,
+            check="off" if settings.check == "off" else "length",
+            retries=settings.retries,
+        )
+
+    def references(self, line: Line) -> tuple[Reference, ...]:
+        """Return the references of a line, encoded; those of one voice once. Raises FishError."""
+        key = (line.voice, line.ref, line.ref_text)
+        with self._lock:
+            if key not in self._references:
+                self._references[key] = tuple(map(self._reference, sources.read(line, self._library)))
+            return self._references[key]
+
+    def _reference(self, source: sources.Source) -> Reference:
+        engine = self._engine
+        if source.path is not None and codes.is_codes_file(source.path):
+            layout = engine.codec_settings
+            found = codes.read(
+                source.path, codebooks=layout.codebooks, size=layout.codes, codec=lambda: engine.codec_id
+            )
+            return Reference(found, source.text)
+        samples = audio.read(source.data, engine.sample_rate, name=source.name)
+        if not np.any(samples):
+            raise InputError(f"{source.name} contains only silence; use another file.", field="references")
+        return Reference(engine.encode(samples), source.text)
+
+
+class _Sound:
+    """The sound of a line as it grows: pieces of samples, codec frames so far, and chunks."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.pieces: list[Samples] = []
+        self.chunks: list[SpokenChunk] = []
+        self.frames = 0
+
+    def pause(self, seconds: float) -> None:
+        """Add silence, a whole number of frames."""
+        frames = round(seconds * self._engine.frame_rate)
+        samples = round(frames * self._engine.sample_rate / self._engine.frame_rate)
+        self.pieces.append(np.zeros(samples, np.float32))
+        self.frames += frames
+
+    def speak(self, request: Request) -> None:
+        """Add the speech of a request."""
+        start = self.frames
+        with self._engine.speak(request) as stream:
+            for piece in stream:
+                self.pieces.append(piece.samples)
+                self.frames += piece.codes.shape[1]
+                if piece.ended is not None:
+                    said, fault = piece.text_span.text, piece.fault or (None if piece.ended else "truncated")
+                    frames = self.frames - start
+                    self.chunks.append(SpokenChunk(said, start, frames, request.seed, fault, piece.attempts))
+                    start = self.frames
