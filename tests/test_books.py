@@ -229,7 +229,8 @@ def test_an_mp3_has_id3_chapters(made):
 def test_a_cue_sheet_lies_beside_one_file(made):
     job, folder, entries = made
     [file] = books.assemble(job, folder, entries, replace(QUIET, one_file=True)).files
-    lines = file.path.with_suffix(".cue").read_text(encoding="utf-8").splitlines()
+    assert file.paths == (file.path, folder / "The Book.cue")
+    lines = file.paths[1].read_text(encoding="utf-8").splitlines()
     assert lines[:2] == ['TITLE "The Book"', 'FILE "The Book.flac" WAVE']
     assert lines[3::3] == [f'    TITLE "{chapter.title}"' for chapter in job.chapters]
     for line, (_, start) in zip(lines[4::3], file.chapters, strict=True):
