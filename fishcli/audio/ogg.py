@@ -5,6 +5,7 @@ libsndfile draws the serial number of a stream at random, so that the same sound
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
@@ -44,6 +45,11 @@ def packed(found: Iterable[Page], serial: int = SERIAL) -> Iterator[bytes]:
         head = (b"OggS", 0, page.flags, page.granule, serial, number)
         data = _HEADER.pack(*head, 0, len(page.sizes)) + page.sizes + page.body
         yield _HEADER.pack(*head, _checksum(data), len(page.sizes)) + page.sizes + page.body
+
+
+def repeatable(data: bytes) -> bytes:
+    """Return the bytes of an Ogg file with the serial number that does not change. Raises InputError if damaged."""
+    return b"".join(packed(pages(io.BytesIO(data))))
 
 
 def with_packet(found: Iterator[Page], packet: bytes) -> Iterator[Page]:

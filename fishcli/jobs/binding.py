@@ -71,7 +71,7 @@ def _kept(kept: Mapping[str, Any]) -> Bound | None:
 
 def _chapters(job: Job, output: Output, entries: Mapping[str, Entry], settings: BookSettings) -> Bound:
     book = books.assemble(job, output.folder, entries, settings)
-    paths = [path for each in book.files for path in (each.path, *each.subtitles)]
+    paths = [path for each in book.files for path in each.paths]
     seconds = round(sum(each.seconds for each in book.files), 3)
     return Bound(_names(output.folder, paths), book.incomplete, seconds, round(book.gain, 3), True)
 

@@ -81,6 +81,12 @@ class BookFile:
     seconds: float
     chapters: tuple[tuple[str, float], ...]
     subtitles: tuple[Path, ...] = ()
+    cue_sheet: Path | None = None
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The file itself and those beside it."""
+        return (self.path, *self.subtitles, *([self.cue_sheet] if self.cue_sheet else ()))
 
 
 @dataclass(frozen=True)
@@ -144,10 +150,9 @@ def _write(track: Track, job: Job, count: int, folder: Path, settings: BookSetti
         with files.writing(path) as target:
             tags.copy(settings.format, sound, target, _tags(track, job, count, settings))
     written = subtitles.write(path, _spoken(track), settings.subtitles)
-    if settings.one_file:
-        _write_cue_sheet(path, track, job)
+    cue_sheet = _write_cue_sheet(path, track, job) if settings.one_file else None
     starts = tuple((mark.title, mark.start) for mark in track.marks)
-    return BookFile(path, track.seconds, starts, tuple(written))
+    return BookFile(path, track.seconds, starts, tuple(written), cue_sheet)
 
 
 def _tags(track: Track, job: Job, count: int, settings: BookSettings) -> tags.Tags:
@@ -186,8 +191,8 @@ def _safe(title: str) -> str:
     return f"{name}_" if _DEVICE.fullmatch(name) else name or "Untitled"
 
 
-def _write_cue_sheet(sound: Path, track: Track, job: Job) -> None:
-    """Write the chapters of a file as a cue sheet, whose times have 75 frames a second."""
+def _write_cue_sheet(sound: Path, track: Track, job: Job) -> Path:
+    """Write the chapters of a file as a cue sheet, whose times have 75 frames a second, and return its path."""
     title = job.title or track.marks[0].title
     kind = "MP3" if sound.suffix == ".mp3" else "WAVE"
     said = [f"TITLE {_quoted(title)}", f"FILE {_quoted(sound.name)} {kind}"]
@@ -198,6 +203,7 @@ def _write_cue_sheet(sound: Path, track: Track, job: Job) -> None:
     path = sound.with_suffix(".cue")
     with files.report_write_errors(path), files.writing(path) as file:
         file.write(("\n".join(said) + "\n").encode())
+    return path
 
 
 def _quoted(text: str) -> str:

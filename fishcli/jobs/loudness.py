@@ -45,6 +45,8 @@ class Meter:
         """Measure the next samples (n,) float32."""
         from scipy.signal import lfilter
 
+        if not len(samples):  # lfilter would return a state that it never set
+            return
         self._look(self._oversample.resample_chunk(np.ascontiguousarray(samples, np.float32)))
         filtered = samples.astype(np.float64)
         for index, (b, a) in enumerate(self._filters):
