@@ -111,7 +111,7 @@ WRONG = {
     '{"text": "Hi.", "ref": ["a", "b"], "ref_text": "c"}': "it has 2 ref and 1 ref_text",
     '{"text": "Hi.", "format": "pcm"}': "there is no format 'pcm'",
     '{"text": "Hi.", "language": "englsh"}': "did you mean 'en'?",
-    json.dumps({"text": "a" * (MAX_TEXT + 1)}): "50,001 characters",
+    json.dumps({"text": "a" * (MAX_TEXT + 1)}): "20,001 characters",
     json.dumps({"text": "a" * 2**18}): "it has more than 262,144 characters",
 }
 
@@ -458,7 +458,7 @@ def test_a_stopped_batch_says_how_to_go_on(tmp_path):
     process.send_signal(signal.SIGINT)
     told = process.communicate(timeout=60)[1]
     assert process.returncode == 130
-    assert "of 200 lines were made and are kept; the same command again goes on from there." in told
+    assert "of 200 lines are done and kept; the same command again goes on from there." in told
     assert told.endswith("Interrupted.\n")
     made = set(tmp_path.glob("job/*.wav"))
     assert {each.file for each in manifest.entries(tmp_path / "job").values()} >= {each.name for each in made}
