@@ -109,21 +109,23 @@ class BatchOptions:
     )
     check: Annotated[str, options.setting("generate.check", options.SPEAKING)] = options.default("generate.check")
     retries: Annotated[
-        int,
+        int | None,
         typer.Option(
             help="Further attempts at a wrong chunk.",
+            show_default="2, or 4",
             min=0,
             max=10,
             metavar="N",
             rich_help_panel=options.SPEAKING,
         ),
-    ] = 2
+    ] = None
 
     def settings(self, format: str, voice: options.VoiceOptions, lexicon: Lexicon | None) -> JobSettings:
         """Return the settings of the job. Raises SettingError."""
-        from fishcli.jobs.settings import JobSettings
+        from fishcli.jobs.settings import LISTENING_RETRIES, RETRIES, JobSettings
         from fishcli.request import SamplingParams
 
+        listens = self.check == "listen"
         sampling = SamplingParams(
             temperature=self.temperature,
             top_p=self.top_p,
@@ -141,8 +143,8 @@ class BatchOptions:
             chunk_length=self.chunk_length,
             iterative_prompt=self.iterative_prompt,
             normalize=self.normalize,
-            check="off" if self.check == "off" else "length",
-            retries=self.retries,
+            check=self.check,  # type: ignore[arg-type]  # the option has checked it
+            retries=self.retries if self.retries is not None else LISTENING_RETRIES if listens else RETRIES,
             lexicon=lexicon,
         )
 

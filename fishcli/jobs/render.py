@@ -12,11 +12,13 @@ import numpy as np
 from fishcli import audio, text
 from fishcli.audio import codes
 from fishcli.errors import FishError, InputError
-from fishcli.jobs import sources
+from fishcli.jobs import sources, takes
+from fishcli.jobs.judge import Ears
 from fishcli.jobs.line import Line, Rendered, SpokenChunk, with_voice
 from fishcli.jobs.marks import Pause, Speech
 from fishcli.jobs.settings import JobSettings
-from fishcli.request import MAX_SEED, Reference, Request, Samples
+from fishcli.jobs.takes import Spoken
+from fishcli.request import MAX_SEED, Reference, Request
 from fishcli.voices import Library
 
 if TYPE_CHECKING:
@@ -40,27 +42,29 @@ class Renderer:
     """Speaks the lines of a job with an engine. Lines are complete: see `JobSettings.complete`.
 
     `render` blocks, and any number of threads may call it. The samples of a line depend on the line, the settings, the
-    voice and the model alone.
+    voice and the model alone. Raises FishError where the settings want to listen and the extra is missing.
     """
 
     def __init__(self, engine: Engine, library: Library, settings: JobSettings) -> None:
         self._engine, self._library, self._settings = engine, library, settings
         self._references: dict[_Key, tuple[Reference, ...]] = {}
+        self._ears = Ears() if settings.check == "listen" else None
         self._lock = threading.Lock()
 
     def render(self, line: Line) -> Rendered:
         """Return the sound of a line. Raises FishError if it cannot be spoken."""
-        sound = _Sound(self._engine)
-        seed = line.sampling.seed or 0
+        pieces, chunks, frames, seed = [], [], 0, line.sampling.seed or 0
         for number, part in enumerate(self._settings.parts(line)):
             if isinstance(part, Pause):
-                sound.pause(part.seconds)
+                spoken = self._pause(part.seconds)
             else:
-                sound.speak(self._request(line, part, min(seed + number, MAX_SEED)))
-        if not any(chunk.frames for chunk in sound.chunks):
+                spoken = self._speak(line, part, min(seed + number, MAX_SEED))
+            pieces.append(spoken.samples)
+            chunks += [dataclasses.replace(chunk, start=frames + chunk.start) for chunk in spoken.chunks]
+            frames += spoken.frames
+        if not any(chunk.frames for chunk in chunks):
             raise FishError("no speech was generated: every chunk was empty; give the line another seed or text")
-        samples = np.concatenate(sound.pieces)
-        return Rendered(samples, self._engine.sample_rate, sound.frames, tuple(sound.chunks), seed)
+        return Rendered(np.concatenate(pieces), self._engine.sample_rate, frames, tuple(chunks), seed)
 
     def sound(self, line: Line) -> Sound:
         """Return the file of a line as bytes. Not in the main thread: see `StreamEncoder`. Raises FishError."""
@@ -73,10 +77,17 @@ class Renderer:
         seconds = len(rendered.samples) / rendered.sample_rate
         return Sound(data, rendered.frames, seconds, rendered.chunks, rendered.seed)
 
-    def _request(self, line: Line, part: Speech, seed: int) -> Request:
+    def _pause(self, seconds: float) -> Spoken:
+        """Return silence, a whole number of frames."""
+        frames = round(seconds * self._engine.frame_rate)
+        samples = round(frames * self._engine.sample_rate / self._engine.frame_rate)
+        return Spoken(np.zeros(samples, np.float32), frames, ())
+
+    def _speak(self, line: Line, part: Speech, seed: int) -> Spoken:
         settings = self._settings
-        return Request(
-            text.prepare(part.text, settings.chunk_length, line.language, settings.normalize),
+        script = text.prepare(part.text, settings.chunk_length, line.language, settings.normalize)
+        request = Request(
+            script,
             self.references(with_voice(line, part.voice)),
             dataclasses.replace(line.sampling, seed=seed),
             chunk_length=settings.chunk_length,
@@ -85,6 +96,7 @@ class Renderer:
             check="off" if settings.check == "off" else "length",
             retries=settings.retries,
         )
+        return takes.spoken(self._engine, request, self._ears.judge(script.language) if self._ears else None)
 
     def references(self, line: Line) -> tuple[Reference, ...]:
         """Return the references of a line, encoded; those of one voice once. Raises FishError."""
@@ -106,33 +118,3 @@ class Renderer:
         if not np.any(samples):
             raise InputError(f"{source.name} contains only silence; use another file.", field="references")
         return Reference(engine.encode(samples), source.text)
-
-
-class _Sound:
-    """The sound of a line as it grows: pieces of samples, codec frames so far, and chunks."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self.pieces: list[Samples] = []
-        self.chunks: list[SpokenChunk] = []
-        self.frames = 0
-
-    def pause(self, seconds: float) -> None:
-        """Add silence, a whole number of frames."""
-        frames = round(seconds * self._engine.frame_rate)
-        samples = round(frames * self._engine.sample_rate / self._engine.frame_rate)
-        self.pieces.append(np.zeros(samples, np.float32))
-        self.frames += frames
-
-    def speak(self, request: Request) -> None:
-        """Add the speech of a request."""
-        start = self.frames
-        with self._engine.speak(request) as stream:
-            for piece in stream:
-                self.pieces.append(piece.samples)
-                self.frames += piece.codes.shape[1]
-                if piece.ended is not None:
-                    said, fault = piece.text_span.text, piece.fault or (None if piece.ended else "truncated")
-                    frames = self.frames - start
-                    self.chunks.append(SpokenChunk(said, start, frames, request.seed, fault, piece.attempts))
-                    start = self.frames

@@ -12,9 +12,9 @@ from fishcli.jobs.lexicon import Lexicon
 from fishcli.jobs.line import Line, seed_of
 from fishcli.request import CHUNK_LENGTHS, MAX_RETRIES, MAX_SEED, SamplingParams
 
-Check = Literal["length", "off"]
+Check = Literal["length", "listen", "off"]
 
-RETRIES = 2  # of a chunk that came out wrong
+RETRIES, LISTENING_RETRIES = 2, 4  # of a chunk that came out wrong
 FORMATS = ("wav", "flac", "mp3", "ogg", "opus")
 
 
@@ -24,6 +24,7 @@ class JobSettings:
 
     `seed` and the id of a line give the line's seed. `voice`, or `ref` and `ref_text`, is the voice of lines that name
     none. A chunk that does not pass `check` is generated again up to `retries` times. Words of `lexicon` are respelled.
+    `check` "listen" needs the extra of that name.
     `max_new_tokens` holds for all lines. Raises SettingError.
     """
 
@@ -48,7 +49,7 @@ class JobSettings:
         if self.format not in FORMATS:
             raise SettingError(f"There is no format {self.format}; use one of {', '.join(FORMATS)}.", field="format")
         if self.check not in get_args(Check):
-            raise SettingError(f"check must be {' or '.join(get_args(Check))}, not {self.check!r:.40}.", field="check")
+            raise SettingError(f"check must be {', '.join(get_args(Check))}, not {self.check!r:.40}.", field="check")
 
     def complete(self, line: Line) -> Line:
         """Return a line with all that it does not say itself, its seed included."""
