@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -63,8 +64,11 @@ class Entry:
                 raise ValueError(f"{name} is no SHA-256")
         if (self.file is None) != (self.sha256 is None) or (self.file is None) == (self.error is None):
             raise ValueError("it has neither a file with its sha256 nor an error")
-        if any(getattr(self, name) < 0 for name in ("number", "bytes", "seed", "frames", "seconds", "retries")):
-            raise ValueError("a number is negative")
+        numbers = ("number", "bytes", "seed", "frames", "seconds", "retries")
+        if not all(0 <= getattr(self, name) < math.inf for name in numbers):
+            raise ValueError("a number is negative or endless")
+        if not all(0 <= each.start <= each.start + each.frames <= self.frames for each in self.chunks):
+            raise ValueError("a chunk lies outside its line")
 
     @property
     def faults(self) -> list[SpokenChunk]:
