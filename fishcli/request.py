@@ -238,8 +238,8 @@ class Request:
     a `Fault`. Up to `retries` times it is then generated again and the best attempt is kept; its frames wait until it
     is complete, so audio streams chunk by chunk.
 
-    `earlier` are the chunks that were spoken before the text, in order: it is spoken as if they were part of the request.
-    Raises SettingError or InputError.
+    `earlier` are the chunks that were spoken before the text, in order; it is spoken as if they were part of it. Raises
+    SettingError or InputError.
     """
 
     text: str | Script | TextFeed

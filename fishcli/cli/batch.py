@@ -304,8 +304,8 @@ class Work:
                 seen.saw(line, out.fail(line, error or "") if sound is None else out.put(line, sound))
                 signals.saved()
         except (KeyboardInterrupt, SystemExit, FishError):
-            count = f"{len(seen.made):,} of {len(out.pending):,}"
-            console.note(f"{count} lines were made and are kept; the same command again goes on from there.")
+            count = f"{len(seen.made):,} of {len(out.pending):,} lines"
+            console.note(f"{count} are done and kept; the same command again goes on from there.")
             raise
 
     def _results(self, lines: Sequence[Line], seen: JobProgress, voice: options.VoiceOptions) -> Iterator[Result]:

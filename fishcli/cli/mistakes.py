@@ -17,6 +17,8 @@ _BY_NAME = {setting.name: setting for setting in SETTINGS.values()}
 # Names of other tools, and words that say the same.
 _COMMANDS = {
     "say": "speak tts clone synthesize synthesise synth talk read run speech voice-clone text-to-speech play",
+    "batch": "jobs job queue book audiobook corpus many",
+    "verify": "validate",
     "generate": "infer inference text2semantic semantic tokens llama gen",
     "encode": "vqgan quantize tokenize extract",
     "decode": "vocode vocoder reconstruct",
@@ -25,7 +27,7 @@ _COMMANDS = {
     "client": "api_client api-client request",
     "download": "install pull fetch get models model update",
     "config": "settings setting set configure preferences",
-    "doctor": "check info diagnose verify status env",
+    "doctor": "check info diagnose status env",
     "bench": "benchmark speed profile perf",
     "completion": "completions complete autocomplete",
 }

@@ -12,7 +12,7 @@ from fishcli.jobs.marks import Speech
 from fishcli.jobs.settings import FORMATS, JobSettings
 from fishcli.voices import Library, is_id
 
-MAX_TEXT = 50_000  # characters of a line, an hour of speech, which is held in memory
+MAX_TEXT = 20_000  # characters of a line, 20 minutes of speech, which are held in memory
 
 
 def checked(job: Job, library: Library, settings: JobSettings) -> Job:

@@ -35,7 +35,7 @@ def run(renderer: Renderer, lines: Iterable[Line], batch: int) -> Iterator[Resul
     waiting: queue.SimpleQueue[Line | None] = queue.SimpleQueue()
     ended: queue.Queue[Result | BaseException] = queue.Queue(batch)  # bounded: a slow disk holds the model up
     stopped = threading.Event()
-    ordered = sorted(lines, key=lambda line: -len(line.text))
+    ordered = longest_first(lines)
     threads = min(batch + _AHEAD, len(ordered))
     for line in [*ordered, *[None] * threads]:
         waiting.put(line)
@@ -54,6 +54,11 @@ def run(renderer: Renderer, lines: Iterable[Line], batch: int) -> Iterator[Resul
             yield result
     finally:
         stopped.set()
+
+
+def longest_first(lines: Iterable[Line]) -> list[Line]:
+    """Return lines in the order in which they are spoken."""
+    return sorted(lines, key=lambda line: -len(line.text))
 
 
 def speak(renderer: Renderer, line: Line) -> Result | BaseException:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -29,6 +28,8 @@ _MAX_LINES = 2_000_000
 _NAME = re.compile(r"manifest(-[0-9]{1,6}-of-[0-9]{1,6})?\.jsonl")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _PART = re.compile(r"(?!\.{1,2}\Z)[^/\\\0:]{1,255}")  # of a path; a colon is a drive or a stream on Windows
+
+_NUMBERS = ("number", "bytes", "seed", "frames", "seconds", "retries")
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,8 @@ class Entry:
                 raise ValueError(f"{name} is no SHA-256")
         if (self.file is None) != (self.sha256 is None) or (self.file is None) == (self.error is None):
             raise ValueError("it has neither a file with its sha256 nor an error")
-        numbers = ("number", "bytes", "seed", "frames", "seconds", "retries")
-        if not all(0 <= getattr(self, name) < math.inf for name in numbers):
-            raise ValueError("a number is negative or endless")
+        if not all(0 <= getattr(self, name) < 2**63 for name in _NUMBERS):
+            raise ValueError("a number is negative, or too large")
         if not all(0 <= each.start <= each.start + each.frames <= self.frames for each in self.chunks):
             raise ValueError("a chunk lies outside its line")
 
