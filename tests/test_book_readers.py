@@ -256,6 +256,7 @@ OUTSIDE = '<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]><html><p>&a;</p
         ({OPF: None}, "has no 'OEBPS/content.opf'"),
         ({OPF: "<package><manifest/><spine/></package>"}, "its spine is empty"),
         ({OPF: '<package><spine><itemref idref="x"/></spine></package>'}, "does not list, 'x'"),
+        ({OPF: "<package><spine><itemref/></spine></package>"}, "does not list, ''"),
         ({OPF: MEMBERS[OPF].replace("chapter1", "../../etc/passwd#")}, "has no '../etc/passwd'"),
         ({"META-INF/rights.xml": "<rights/>"}, "is locked"),
         ({"META-INF/encryption.xml": LOCK.format("http://www.w3.org/2001/04/xmlenc#aes128-cbc")}, "is locked"),

@@ -352,17 +352,18 @@ def test_without_the_extra_the_error_names_it(made, monkeypatch):
 
 @pytest.mark.slow
 def test_a_long_book_is_not_held_in_memory(tmp_path):
-    job = Job(tuple(Line(f"{number}", "One two.", number, chapter=0) for number in range(60)), chapters=(Chapter("A"),))
+    job = Job(tuple(Line(f"{number}", "One two.", number, chapter=0) for number in range(20)), chapters=(Chapter("A"),))
     (tmp_path / "lines").mkdir()
     soundfile.write(tmp_path / "lines" / "0.flac", tone(1, 25 * 60), RATE)
     chunk = SpokenChunk("One two.", 0, 25 * 60, 0)
     entries = {line.id: Entry("lines/0.flac", 25 * 60, (chunk,)) for line in job.lines}
+    Meter(RATE).add(np.zeros(1, np.float32))  # imports scipy, which takes more than a book
     tracemalloc.start()
     [file] = books.assemble(job, tmp_path, entries, replace(QUIET, format="mp3", loudness=-20)).files
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert file.seconds > 3600
-    assert peak < 16 * 2**20 < 4 * file.seconds * RATE / 8
+    assert file.seconds > 1200
+    assert peak < 8 * 2**20 < 4 * file.seconds * RATE / 8
 
 
 def test_ogg_pages_have_the_checksums_of_libogg(tmp_path):

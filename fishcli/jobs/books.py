@@ -105,7 +105,8 @@ def assemble(job: Job, folder: Path, entries: Mapping[str, Entry], settings: Boo
     """Write the chapters of a job whose lines lie in `folder`, each with its entry by id, and return the files.
 
     The same lines and settings give the same bytes. A chapter of which a line has no sound is not written, and no
-    book in one file without all its chapters. Raises FishError if a file cannot be read or written.
+    book in one file without all its chapters; the job's problems are no lines, and left out. Raises FishError if a file
+    cannot be read or written.
     """
     chapters = job.chapters or (Chapter(job.title or folder.name),)
     spoken = {id: entry for id, entry in entries.items() if entry.file is not None and entry.frames > 0}

@@ -67,6 +67,8 @@ class Entry:
             raise ValueError("it has neither a file with its sha256 nor an error")
         if not all(0 <= getattr(self, name) < 2**63 for name in _NUMBERS):
             raise ValueError("a number is negative, or too large")
+        if not all(0 <= each.start <= each.start + each.frames <= self.frames for each in self.chunks):
+            raise ValueError("a chunk lies outside its line")
 
     @property
     def faults(self) -> list[SpokenChunk]:

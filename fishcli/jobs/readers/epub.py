@@ -98,9 +98,10 @@ def _spine(package: Element, items: dict[str, _Item], name: str) -> list[_Item]:
     references = [each for each in _all(package, "itemref") if each.get("linear") != "no"]
     if len(references) > _MAX_SPINE:
         raise InputError(f"{name} has more than {_MAX_SPINE:,} parts; split it.")
-    if lost := next((each.get("idref", "") for each in references if each.get("idref") not in items), None):
-        raise InputError(f"{name} names a part that it does not list, {lost!r:.80}; get the book again.")
-    found = [items[each.get("idref", "")] for each in references]
+    ids = [each.get("idref", "") for each in references]
+    if lost := [id for id in ids if id not in items]:
+        raise InputError(f"{name} names a part that it does not list, {lost[0]!r:.80}; get the book again.")
+    found = [items[id] for id in ids]
     documents = [item for item in dict.fromkeys(found) if item.kind in _DOCUMENTS and not item.is_contents]
     if not documents:
         raise InputError(f"{name} is no EPUB with a text: its spine is empty; use another file.")
