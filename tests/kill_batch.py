@@ -1,11 +1,13 @@
-"""Kill `fish batch` with SIGKILL at random moments: `python tests/kill_batch.py [20]`, offline, in about ten minutes.
+"""Kill `fish batch` with SIGKILL at random moments: `python tests/kill_batch.py [20 [320 [OPTIONS]]]`, offline.
 
-A job of 320 lines is spoken with the built-in voice, once undisturbed. Then the same job is started again and again,
-and each time killed after a random time, until it has been killed so many times and is done. Its files must be those
-of the undisturbed run, byte by byte, and its manifest, too, the times left out.
+A job of 320 lines is spoken with the built-in voice, or another model in the OPTIONS of `fish batch`, once undisturbed.
+Then the same job is started again and again, and each time killed after a random number of files, until it has been
+killed so many times and is done. Its files must be those of the undisturbed run, byte by byte, and its manifest, too,
+the times left out. It takes about ten minutes.
 """
 
 import json
+import math
 import random
 import signal
 import subprocess
@@ -30,13 +32,18 @@ def book(lines: int) -> str:
     return "\n".join(written) + "\n"
 
 
-def command(job: Path, folder: Path, *more: str) -> list[str]:
-    return [sys.executable, "-m", "fishcli", "batch", str(job), "-o", str(folder), "-q", *more]
+def command(job: Path, folder: Path, *options: str) -> list[str]:
+    return [sys.executable, "-m", "fishcli", "batch", str(job), "-o", str(folder), "-q", *options]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Return the files of a job by name, but its manifest."""
-    return {each.name: each.read_bytes() for each in folder.iterdir() if each.suffix == ".wav"}
+    """Return the sounds of a job by name."""
+    return {each.name: each.read_bytes() for each in folder.glob("*.wav")}
+
+
+def files(folder: Path) -> int:
+    """Return how many sounds there are."""
+    return len(list(folder.glob("*.wav")))
 
 
 def entries(folder: Path) -> list[dict]:
@@ -45,38 +52,37 @@ def entries(folder: Path) -> list[dict]:
     return [{name: value for name, value in each.items() if name != "made_at"} for each in found]
 
 
-def killed(job: Path, folder: Path, seconds: float) -> bool:
-    """Run the job, and kill it after some time. Return whether it was killed before it had ended."""
-    process = subprocess.Popen(command(job, folder), stdin=subprocess.DEVNULL)
-    try:
-        code = process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        return True
-    if code:
-        raise SystemExit(f"the job failed with {code}")
+def killed(started: list[str], folder: Path, more: float) -> bool:
+    """Run a job, and kill it some milliseconds after it has made so many files more. Return False if it ended first."""
+    wanted = files(folder) + more
+    process = subprocess.Popen(started, stdin=subprocess.DEVNULL)
+    while process.poll() is None:
+        if files(folder) >= wanted:
+            time.sleep(random.uniform(0, 0.2))
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            return process.returncode == -signal.SIGKILL
+        time.sleep(0.01)
+    if process.returncode:
+        raise SystemExit(f"the job failed with {process.returncode}")
     return False
 
 
-def main(kills: int, lines: int = 320) -> None:
-    draw = random.Random(7)
+def main(kills: int = 20, lines: int = 320, *options: str) -> None:
+    draw, died, rounds = random.Random(7), 0, 0
     with tempfile.TemporaryDirectory() as scratch:
-        job, calm, rough = (Path(scratch) / name for name in ("book.txt", "calm", "rough"))
+        job, calm = Path(scratch) / "book.txt", Path(scratch) / "calm"
         job.write_text(book(lines))
         began = time.monotonic()
-        subprocess.run(command(job, calm), check=True)
-        taken = time.monotonic() - began
-        print(f"undisturbed: {lines} lines in {taken:.0f} s", flush=True)
-        died = done_before = rounds = 0
+        subprocess.run(command(job, calm, *options), check=True)
+        print(f"undisturbed: {lines} lines in {time.monotonic() - began:.0f} s", flush=True)
         while died < kills:
-            rough = rough.with_name(f"rough{rounds}")
-            while killed(job, rough, draw.uniform(0.0, 5.0 + 1.5 * taken / kills) if died < kills else 10 * taken):
+            rough, rounds = Path(scratch) / f"rough{rounds}", rounds + 1
+            while killed(
+                command(job, rough, *options), rough, draw.randint(0, 2 * lines // kills) if died < kills else math.inf
+            ):
                 died += 1
-                done = len(contents(rough)) if rough.is_dir() else 0
-                print(f"kill {died}: {done} files, {done - done_before} more", flush=True)
-                done_before = done
-            rounds, done_before = rounds + 1, 0
+                print(f"kill {died}: {files(rough)} files", flush=True)
             assert contents(rough) == contents(calm), "the files differ"
             assert entries(rough) == entries(calm), "the manifest differs"
             subprocess.run([sys.executable, "-m", "fishcli", "verify", str(rough), "-q"], check=True)
@@ -84,4 +90,4 @@ def main(kills: int, lines: int = 320) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:3]) if len(sys.argv) > 1 else [20])
+    main(*map(int, sys.argv[1:3]), *sys.argv[3:])

@@ -7,11 +7,11 @@ import logging
 import numpy as np
 import pytest
 
-from fishcli import Request, SamplingParams, TextFeed, load
+from fishcli import Reference, Request, SamplingParams, TextFeed, load
 from fishcli.audio import recogniser
 from fishcli.errors import FishError, InputError
 from fishcli.jobs.judge import Ears, Meter, Verdict, compared, sound_fault
-from fishcli.jobs.takes import TakeStream, speak, spoken
+from fishcli.jobs.takes import TakeStream, remembered, speak, spoken
 
 RATE = 8000
 SECOND = np.arange(RATE) / RATE
@@ -134,6 +134,7 @@ def test_a_suspect_chunk_is_spoken_again_and_the_best_take_kept(engine, bound):
     for chunk, rates in zip(made.chunks, critic.heard.values(), strict=True):
         assert chunk.attempts == len(rates) == len(set(rates)) <= 3
         assert all(rate >= bound for rate in rates[:-1])
+        assert (chunk.seed != 5) == (rates.index(min(rates)) > 0)
         assert chunk.fault == (None if min(rates) < bound else "misheard")
     assert max(chunk.attempts for chunk in made.chunks) == 3 or bound
     per_frame = len(made.samples) // made.frames
@@ -141,12 +142,6 @@ def test_a_suspect_chunk_is_spoken_again_and_the_best_take_kept(engine, bound):
         samples = made.samples[chunk.start * per_frame : (chunk.start + chunk.frames) * per_frame]
         assert float(np.abs(samples).sum() % 1) == min(rates)
     assert [chunk.start for chunk in made.chunks] == list(np.cumsum([0] + [chunk.frames for chunk in made.chunks[:-1]]))
-
-
-def test_takes_have_seeds_of_their_own(engine):
-    made = spoken(engine, request(retries=3), Critic(0.1))
-    assert any(chunk.attempts > 1 for chunk in made.chunks)
-    assert len({chunk.seed for chunk in made.chunks if chunk.seed != 5}) >= 1
 
 
 @pytest.mark.parametrize("changes", [{"retries": 0}, {"sampling": SamplingParams(temperature=0, max_new_tokens=5)}])
@@ -163,14 +158,20 @@ def test_a_fault_that_the_engine_has_tried_to_mend_is_not_tried_again(engine):
     assert [(chunk.fault, chunk.attempts) for chunk in made.chunks] == [("truncated", 1)] * 3
 
 
-def test_the_first_chunk_and_the_latest_fit_into_a_small_context(engine):
-    """The text is far longer than the context, of which only a part is remembered; as always, the seed repeats it."""
-    many = request(text=" ".join(f"This is number {number}." for number in range(40)), retries=1)
-    first, second = (spoken(engine, many, Critic(0.5)) for _ in range(2))
-    assert len(first.chunks) == 40
-    assert first.frames > engine.lm_settings.max_seq_len // 2
-    assert first.chunks == second.chunks
-    np.testing.assert_array_equal(first.samples, second.samples)
+@pytest.mark.parametrize(
+    ("lengths", "kept"),
+    [
+        ([10] * 10, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]),
+        ([10] * 11, [0, 7, 8, 9, 10]),
+        ([60, 10, 10, 30], [0, 3]),
+        ([10, 10, 90], [0, 2]),
+        ([90, 20], [0, 1]),
+    ],
+)
+def test_the_first_chunk_and_the_latest_are_remembered(lengths, kept):
+    """Within 100 frames all of them, else as many as half of the frames hold."""
+    chunks = [Reference(np.zeros((8, length), np.int16), str(place)) for place, length in enumerate(lengths)]
+    assert [int(chunk.text) for chunk in remembered(chunks, 100)] == kept
 
 
 def test_a_closed_stream_ends(engine):
@@ -189,7 +190,6 @@ def test_text_that_arrives_over_time_is_refused(engine):
 
 def test_a_silent_chunk_is_marked_unless_the_check_is_off(engine, monkeypatch):
     monkeypatch.setattr("fishcli.jobs.judge._SILENT", 20.0)  # dBFS: nothing is as loud
-    short = request(sampling=SamplingParams(seed=5, max_new_tokens=0), check="length")
     monkeypatch.setattr("fishcli.engine.attempts.Attempts._fault", lambda *_: None)
     assert {chunk.fault for chunk in spoken(engine, request(check="length")).chunks} == {"silent"}
     assert {chunk.fault for chunk in spoken(engine, request(check="off")).chunks} == {None}
@@ -220,7 +220,6 @@ def test_a_server_does_not_listen(fish, monkeypatch):
 
 @heard
 def test_the_command_listens(fish):
-    """The seed's first take of the second chunk is not heard right."""
     ran = fish("say", "Hello there.", "--check", "listen", "--seed", 1, "--json", "--checkpoint-path", "built-in")
     figures = json.loads(ran.out)
     assert ran.code == 0

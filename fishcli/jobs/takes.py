@@ -104,6 +104,8 @@ class TakeStream(Iterator[AudioChunk]):
         self._chunks = self._all()
 
     def __next__(self) -> AudioChunk:
+        if self._closed:
+            raise StopIteration
         try:
             return next(self._chunks)
         except EngineClosed:
@@ -139,7 +141,7 @@ class TakeStream(Iterator[AudioChunk]):
                 yield AudioChunk(sample, span, take.codes, take.ended, take.samples, seed, fault, take.attempts)
                 if take.codes.shape[1]:
                     earlier.append(Reference(take.codes, span.text))
-                    earlier = _remembered(earlier, self._engine.lm_settings.max_seq_len // 2)
+                    earlier = remembered(earlier, self._engine.lm_settings.max_seq_len // 2)
 
     def _best(self, span: Span, seed: int, place: int, earlier: Sequence[Reference]) -> Take:
         """Return the best take of a chunk."""
@@ -204,7 +206,7 @@ def _badness(take: Take) -> tuple[bool, bool, float, bool]:
     return fault is not None, fault in ("empty", "silent"), take.verdict.error_rate, fault not in _OF_SOUND
 
 
-def _remembered(earlier: list[Reference], most: int) -> list[Reference]:
+def remembered(earlier: list[Reference], most: int) -> list[Reference]:
     """Return the chunks that later prompts repeat: all, or within `most` frames the first one and the latest.
 
     The first anchors the voice. The latest then keep half of the frames, so that few chunks lose the ones before.
