@@ -493,7 +493,7 @@ DAMAGE = {
     "a huge number": (lambda folder: _edit(folder, seconds=1e999), "damaged"),
     "a missing field": (lambda folder: _edit(folder, address=None), "address is"),
     "another length": (lambda folder: _edit(folder, seconds=9.0), "lasts 0.040 s, and the manifest says 9.000 s"),
-    "late chunks": (lambda folder: _edit(folder, frames=2), "its chunks end at frame 4, and it has 2"),
+    "late chunks": (lambda folder: _edit(folder, frames=2), "a chunk lies outside its line"),
     "a failed line": (lambda folder: _edit(folder, file=None, sha256=None, error="no"), "it was not spoken: no"),
     "a torn line": (lambda folder: _append(folder, b'{"id": '), "ends within a line"),
     "no JSON": (lambda folder: _append(folder, b"[" * 100_000 + b"\n"), "line 4 is damaged"),

@@ -300,9 +300,10 @@ class Work:
 
     def _speak(self, out: Output, seen: JobProgress, voice: options.VoiceOptions) -> None:
         """Speak the pending lines. Whatever ends it early, the lines that have ended are kept."""
+        results = self._results(out.pending, seen, voice)
         signals.clean_up(saves=True)
         try:
-            for line, sound, error in self._results(out.pending, seen, voice):
+            for line, sound, error in results:
                 seen.saw(line, out.fail(line, error or "") if sound is None else out.put(line, sound))
                 signals.saved()
         except (KeyboardInterrupt, SystemExit, FishError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from fishcli.errors import InputError
@@ -73,13 +74,9 @@ def _of_entry(folder: Path, entry: Entry) -> Iterator[str]:
 
 
 def _of_chunks(entry: Entry) -> Iterator[str]:
-    end = 0
-    for chunk in entry.chunks:
-        if chunk.start < end or chunk.frames < 0:
+    for before, chunk in pairwise(entry.chunks):
+        if chunk.start < before.start + before.frames:
             yield f"the chunk {chunk.text[:40]!r} starts before the one before it ends"
-        end = chunk.start + chunk.frames
-    if end > entry.frames:
-        yield f"its chunks end at frame {end:,}, and it has {entry.frames:,}"
 
 
 def _of_sound(path: Path, entry: Entry) -> Iterator[str]:
