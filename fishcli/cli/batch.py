@@ -222,7 +222,7 @@ def batch(
     if where.dry_run:
         work.show()
         return
-    if code := work.run(voice):
+    if code := work.run():
         raise typer.Exit(code)
 
 
@@ -270,20 +270,23 @@ class Work:
             self.folder, self.chosen, made, self.job.problems, self.settings, speed.remembered(identity)
         )
 
-    def run(self, voice: options.VoiceOptions) -> int:
+    def run(self) -> int:
         """Speak the lines that are not made yet, report, and return the exit code."""
+        from fishcli.checkpoints import local
         from fishcli.cli.batch_progress import JobProgress, report
         from fishcli.jobs import speed
         from fishcli.jobs.identity import Addresses
         from fishcli.jobs.output import Output
 
         identity = self.identity()
+        if identity.name == local.BUILT_IN and any(line.voice or line.ref for line in self.chosen):
+            console.warn("The built-in voice cannot clone; run `fish download` first.")
         addresses = Addresses(identity, self.library, self.settings)
         with Output(self.folder, self.part) as out:
             out.begin(self.job, self.chosen, addresses, self.force)
             with JobProgress(out.pending) as seen:
                 if out.pending:
-                    self._speak(out, seen, voice)
+                    self._speak(out, seen)
             bound = self._bind(out)
             out.finish()
             speed.remember(identity, seen.seconds, seen.elapsed)
@@ -298,9 +301,9 @@ class Work:
         with console.status("Putting the chapters together" if self.job.chapters else "Writing the subtitles"):
             return bind(self.job, out, self.book)
 
-    def _speak(self, out: Output, seen: JobProgress, voice: options.VoiceOptions) -> None:
+    def _speak(self, out: Output, seen: JobProgress) -> None:
         """Speak the pending lines. Whatever ends it early, the lines that have ended are kept."""
-        results = self._results(out.pending, seen, voice)
+        results = self._results(out.pending, seen)
         signals.clean_up(saves=True)
         try:
             for line, sound, error in results:
@@ -311,12 +314,11 @@ class Work:
             console.note(f"{count} are done and kept; the same command again goes on from there.")
             raise
 
-    def _results(self, lines: Sequence[Line], seen: JobProgress, voice: options.VoiceOptions) -> Iterator[Result]:
+    def _results(self, lines: Sequence[Line], seen: JobProgress) -> Iterator[Result]:
         """Yield the lines as they end."""
         from fishcli.jobs import local
         from fishcli.jobs.render import Renderer
 
         engine = self.model.load()
-        voice.check(engine)
         seen.begin()
         return local.run(Renderer(engine, self.library, self.settings), lines, engine.max_batch)

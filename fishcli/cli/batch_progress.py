@@ -37,15 +37,15 @@ class JobProgress:
         self.seconds = 0.0
         self._began = self._said = time.monotonic()
 
-    def begin(self) -> None:
-        """Start the clock again, once the model is loaded."""
-        self._began = self._said = time.monotonic()
-
     def __enter__(self) -> JobProgress:
         self._stack = contextlib.ExitStack()
+        return self
+
+    def begin(self) -> None:
+        """Start the clock and the bar, once the model is loaded."""
+        self._began = self._said = time.monotonic()
         if console.is_live():
             self._stack.enter_context(console.job_bar(self._state))
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
