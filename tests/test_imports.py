@@ -36,6 +36,7 @@ ONLY_IN = {
     "fastapi": {"server"},
     "starlette": {"server"},
     "uvicorn": {"server"},
+    "ray": {"jobs"},
 }
 
 

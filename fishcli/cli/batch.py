@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fishcli.cli import console, options, signals
+from fishcli.cli import console, options, ray_options, signals
 from fishcli.cli.app import app, command
 from fishcli.cli.book_options import BookOptions
 from fishcli.errors import FishError, SettingError
@@ -190,6 +190,7 @@ def batch(
     speech: BatchOptions,
     model: options.QuietModelOptions,
     book: BookOptions,
+    ray: ray_options.WorkerOptions,
 ) -> None:
     """Speak each line of a file, or a book, with one model. The same command again makes only what is missing.
 
@@ -218,7 +219,7 @@ def batch(
     folder = where.output or Path(job.stem)
     if folder.exists() and not folder.is_dir():
         raise SettingError(f"{folder} is a file, and -o names a folder; choose another.")
-    work = Work(found, which.chosen(found.lines), settings, library, model, folder, which.part, where.force, bound)
+    work = Work(found, which.chosen(found.lines), settings, library, model, ray, folder, which.part, where.force, bound)
     if where.dry_run:
         work.show()
         return
@@ -235,6 +236,7 @@ class Work:
     settings: JobSettings
     library: Library
     model: options.ModelOptions
+    ray: ray_options.WorkerOptions
     folder: Path
     part: Part | None
     force: bool
@@ -319,6 +321,8 @@ class Work:
         from fishcli.jobs import local
         from fishcli.jobs.render import Renderer
 
+        if self.ray.on_ray:
+            return self.ray.results(self.model, lines, self.library, self.settings, self.identity(), seen.begin)
         engine = self.model.load()
         seen.begin()
         return local.run(Renderer(engine, self.library, self.settings), lines, engine.max_batch)

@@ -22,6 +22,8 @@ OPTIONS = {
     "max_batch": "set it with --max-batch N",
     "allow_host": "pass --allow-host HOST",
     "cors": "pass --cors https://HOST",
+    "workers": "set them with --workers N",
+    "address": "choose another with --address HOST:PORT",
     "listen": "choose another address with --listen HOST:PORT",
     "references": "pass another recording with --ref AUDIO",
     "voice": "choose another with --voice NAME",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fishcli.cli import console, keys, options, streams
+from fishcli.cli import console, keys, options, serve_ray, streams
 from fishcli.cli.app import app, command
 from fishcli.errors import FishError, InputError, SettingError
 
@@ -86,13 +86,17 @@ class OldOptions:
 
 
 @command(app)
-def serve(server: ServerOptions, model: options.ModelOptions, old: OldOptions) -> None:
+def serve(server: ServerOptions, ray: serve_ray.ReplicaOptions, model: options.ModelOptions, old: OldOptions) -> None:
     """Serve the HTTP API of Fish Speech and of OpenAI, for any number of clients.
+
+    With --engine ray, replicas share one address. Each has its own queue, limits and /metrics; time-outs of sockets and
+    the number of connections are those of Ray Serve, requests are not logged, and `fish say` does not find the server.
 
     Examples:
       fish serve
       fish serve --listen 127.0.0.1:9000 --compile
       fish serve --listen 0.0.0.0:8080 --api-key-file fishcli.key
+      fish serve --engine ray --replicas 2
     """
     _require_extra()
     old.check()
@@ -110,6 +114,10 @@ def serve(server: ServerOptions, model: options.ModelOptions, old: OldOptions) -
     with bind(host, port) as bound:  # before the model is loaded: a port in use is told at once
         if key is None and not is_local(bound):
             console.warn(f"Everyone who can reach {host} may use this server; --api-key-file FILE asks for a key.")
+        if ray.on_ray:
+            address = bound.getsockname()[:2]
+            bound.close()  # for Ray Serve to listen on
+            return serve_ray.serve(ray, model, settings, address, server.max_batch, _warm_up)
         engine = model.load(server.max_batch)
         try:
             _warm_up(engine)

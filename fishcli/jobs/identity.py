@@ -90,7 +90,7 @@ class Addresses:
 
     def __init__(self, model: ModelIdentity, library: Library, settings: JobSettings) -> None:
         self.model, self.settings, self._library = model, settings, library
-        self._voices: dict[tuple[object, ...], str] = {}
+        self._voices: dict[sources.Key, str] = {}
 
     def of(self, line: Line) -> str:
         """Return the address of a line, 64 hexadecimal digits. Raises FishError if its recordings cannot be read."""
@@ -113,7 +113,7 @@ class Addresses:
 
     def _voice(self, line: Line) -> str:
         """Return a digest of the recordings and transcripts of a line; "" where it has none."""
-        key = (line.voice, line.ref, line.ref_text)
+        key = sources.key(line)
         if key not in self._voices:
             digest, found = hashlib.sha256(), sources.read(line, self._library)
             for each in found:

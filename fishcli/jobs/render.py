@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,8 +24,6 @@ from fishcli.voices import Library
 
 if TYPE_CHECKING:
     from fishcli.engine import Engine
-
-_Key = tuple[str | None, tuple[str, ...], tuple[str, ...]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +46,7 @@ class Renderer:
 
     def __init__(self, engine: Engine, library: Library, settings: JobSettings) -> None:
         self._engine, self._library, self._settings = engine, library, settings
-        self._references: dict[_Key, tuple[Reference, ...]] = {}
+        self._references: dict[sources.Key, tuple[Reference, ...]] = {}
         self._ears = Ears() if settings.check == "listen" else None
         self._lock = threading.Lock()
 
@@ -100,11 +99,20 @@ class Renderer:
 
     def references(self, line: Line) -> tuple[Reference, ...]:
         """Return the references of a line, encoded; those of one voice once. Raises FishError."""
-        key = (line.voice, line.ref, line.ref_text)
+        key = sources.key(line)
         with self._lock:
             if key not in self._references:
-                self._references[key] = tuple(map(self._reference, sources.read(line, self._library)))
+                self._references[key] = self.encode(sources.read(line, self._library))
             return self._references[key]
+
+    def encode(self, found: Iterable[sources.Source]) -> tuple[Reference, ...]:
+        """Return recordings, or codes files, as references. Raises InputError."""
+        return tuple(map(self._reference, found))
+
+    def learn(self, key: sources.Key, references: tuple[Reference, ...]) -> None:
+        """Take the references of a voice that were encoded elsewhere."""
+        with self._lock:
+            self._references[key] = references
 
     def _reference(self, source: sources.Source) -> Reference:
         engine = self._engine

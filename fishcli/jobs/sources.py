@@ -14,6 +14,9 @@ _MAX_BYTES = 2**26  # of a recording, as in the library
 _MAX_TEXT = 40_000  # bytes of a transcript
 
 
+Key = tuple[str | None, tuple[str, ...], tuple[str, ...]]  # of a voice: its name, or recordings and transcripts
+
+
 class Source(NamedTuple):
     """A recording or a codes file: its name in messages, its bytes, and its transcript, "" if unknown."""
 
@@ -21,6 +24,11 @@ class Source(NamedTuple):
     data: bytes
     text: str
     path: Path | None = None
+
+
+def key(line: Line) -> Key:
+    """Return what tells the voice of a line from that of others."""
+    return line.voice, line.ref, line.ref_text
 
 
 def read(line: Line, library: Library) -> tuple[Source, ...]:
