@@ -64,6 +64,6 @@ step machine 40 python3 tests/gpu_report.py --machine "$device"
 step checkpoint 90 python3 -c "from fishcli.testing.checkpoint import cached; print(cached('$size'))"
 [ "$size" = full ] && export FISHCLI_TEST_FULL=$FISHCLI_CACHE_DIR/bench/full
 bench bench-compiled 120 "${compiled[@]}"
-step tests 150 python3 -m pytest -m cuda tests/test_cuda.py -v -rf --tb=short -p no:cacheprovider
+step tests 150 python3 -m pytest -o addopts=--strict-markers -m cuda tests/test_cuda.py -v -rf --tb=short -p no:cacheprovider
 bench bench-plain 60 "${plain[@]}"
 python3 tests/gpu_report.py "$out" "$device" "$size"

@@ -22,10 +22,19 @@ TINY = TESTS.parent / "fishcli" / "assets" / "tiny"
 _STRANGE = re.compile(r"FISHCLI_(?!TEST_).*|HF_.*|NO_COLOR|FORCE_COLOR|COLUMNS")
 
 
+@pytest.hookimpl(optionalhook=True)  # a machine with a GPU needs no pytest-xdist
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Two processes for the whole suite; for a part of it, such as a file or `-m full`, none but this one."""
+    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS and not config.option.keyword
+    return 2 if whole and "not slow" in config.option.markexpr else 0
+
+
 def pytest_sessionstart() -> None:
     """Forget what the person who runs the tests has set, before the hub's library reads its part on import."""
     for name in filter(_STRANGE.fullmatch, list(os.environ)):
         del os.environ[name]
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        os.environ["OMP_NUM_THREADS"] = "1"  # the other process needs a core, too; before torch is imported
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,13 +38,21 @@ class Server:
 
 @contextlib.contextmanager
 def serving(
-    engine: Engine, folder: Path, settings: ServerSettings | None = None, also: Sequence[Path] = ()
+    engine: Engine,
+    folder: Path,
+    settings: ServerSettings | None = None,
+    also: Sequence[Path] = (),
+    mount: Callable[[FastAPI], None] = lambda app: None,
 ) -> Iterator[Server]:
-    """Serve an engine and the voices of a folder, and of more that are only read, on a free port of loopback."""
+    """Serve an engine and the voices of a folder, and of more that are only read, on a free port of loopback.
+
+    `mount` may put more on the app.
+    """
     library, drain = Library(folder, also), Drain()
     settings = replace(settings or ServerSettings(), drain=1)
     bound = bind("127.0.0.1", 0)
     app = create_app(engine, library, settings, drain)
+    mount(app)
     server = UvicornServer(configured(app, settings), settings, drain)
     bound.listen()
     thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, name="server")

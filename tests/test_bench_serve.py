@@ -206,7 +206,10 @@ def answering(answer):
         loop.close()
 
 
-OK = b"HTTP/1.1 200 OK\r\nContent-Type: audio/pcm\r\nX-Sample-Rate: 8000\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+OK = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: audio/pcm\r\nX-Sample-Rate: 8000\r\nConnection: close\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n"
+)
 HALF_A_SECOND = b"1f40\r\n" + bytes(8000) + b"\r\n"
 END = b"0\r\n\r\n"
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import hashlib
-import os
 import re
-import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 import soundfile
-from playwright.sync_api import Browser, Locator, Page, Route, expect, sync_playwright
+from browsing import RATE, answer, assert_heard, heard, launched, soon, visiting, with_ear
+from playwright.sync_api import Browser, Locator, Page, expect
 from serving import Server, serving
 from sounds import encoded
 
@@ -26,45 +23,8 @@ from fishcli.engine import Engine, load
 from fishcli.server.settings import ServerSettings
 
 STATIC = Path(fishcli.__file__).parent / "server" / "static"
-CHROMIUM = os.environ.get("FISHCLI_TEST_CHROMIUM") or shutil.which("chromium") or ""
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-extensions",
-    "--disable-default-apps",
-    "--no-first-run",
-    "--no-default-browser-check",
-    "--autoplay-policy=no-user-gesture-required",
-]
 KEY = "open-sesame"
-RATE = 44_100
-BLOCK = 16_384  # samples that the ear below hears at once
 SHORT, LONG = "Hi.", "The boat went down the river and came back in the evening. " * 30
-# Hears what reaches the loudspeaker. A context lives on for a while, so that its last samples are heard too.
-EAR = """
-window.heard = [];
-const connect = AudioNode.prototype.connect, close = AudioContext.prototype.close;
-AudioNode.prototype.connect = function (target, ...rest) {
-  if (target instanceof AudioDestinationNode) {
-    if (!target.ear) {
-      target.ear = this.context.createScriptProcessor(16384, 1, 1);
-      target.ear.onaudioprocess = (event) => heard.push(event.inputBuffer.getChannelData(0).slice());
-      connect.call(target.ear, target);
-    }
-    connect.call(this, target.ear);
-  }
-  return connect.call(this, target, ...rest);
-};
-AudioContext.prototype.close = function () { setTimeout(() => close.call(this), 5000); };
-"""
-HEARD = """async () => {
-  const bytes = new Uint8Array(await new Blob(window.heard).arrayBuffer());
-  return btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
-}"""
-
 PLAYED = """async (audio) => {
   await audio.play();
   await new Promise((resolve) => audio.addEventListener("ended", resolve));
@@ -80,52 +40,33 @@ def engine() -> Iterator[Engine]:
 
 @pytest.fixture(scope="module")
 def server(engine, tmp_path_factory) -> Iterator[Server]:
-    with serving(engine, tmp_path_factory.mktemp("voices")) as running:
+    with serving(engine, tmp_path_factory.mktemp("voices"), mount=with_ear) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def locked(engine, tmp_path_factory) -> Iterator[Server]:
-    with serving(engine, tmp_path_factory.mktemp("voices"), ServerSettings(key=KEY)) as running:
+    with serving(engine, tmp_path_factory.mktemp("voices"), ServerSettings(key=KEY), mount=with_ear) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    if not CHROMIUM:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("needs chromium")
-    with sync_playwright() as started, started.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS) as browser:
-        expect.set_options(timeout=30_000)
+    with launched() as browser:
         yield browser
 
 
 @pytest.fixture
 def visit(browser):
-    """Open the page of a server. Fails where it asks for anything from elsewhere, or breaks a rule of its own."""
-    context = browser.new_context()
-    context.set_default_timeout(30_000)
-    context.add_init_script(EAR)
-    wrong: list[str] = []
+    """Open the page of a server."""
+    with visiting(browser) as open_page:
 
-    def open_page(server: Server) -> Page:
-        def route(route: Route) -> None:
-            if route.request.url.startswith(server.url + "/"):
-                route.continue_()
-            else:
-                wrong.append(route.request.url)
-                route.abort()
+        def opened_page(server: Server) -> Page:
+            page = open_page(server.url)
+            expect(page.locator(".opblock").first).to_be_visible()
+            return page
 
-        context.route("**/*", route)
-        page = context.new_page()
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("console", lambda message: wrong.append(message.text) if "Security" in message.text else None)
-        page.goto(server.url)
-        expect(page.locator(".opblock").first).to_be_visible()
-        return page
-
-    yield open_page
-    context.close()
-    assert wrong == []
+        yield opened_page
 
 
 def speak(page: Page, text: str, format: str = "wav") -> None:
@@ -140,31 +81,6 @@ def seed_of(page: Page) -> int:
     return int(re.search(r"seed (\d+)\.", page.get_by_role("status").inner_text())[1])
 
 
-def heard(page: Page) -> np.ndarray:
-    """What has reached the loudspeaker, which is silent again; as `sounding`."""
-    for _ in range(40):
-        samples = np.frombuffer(base64.b64decode(page.evaluate(HEARD)), "<f4")
-        if not samples[-BLOCK:].any():
-            break
-        page.wait_for_timeout(100)
-    return sounding(samples)
-
-
-def sounding(samples: np.ndarray) -> np.ndarray:
-    """The samples that are not zero: on a busy machine there may be a pause anywhere."""
-    return samples[np.abs(samples) > 2**-16]
-
-
-def answer(server: Server, **fields: object) -> np.ndarray:
-    """The samples that the server itself sends."""
-    sent = httpx.post(f"{server.url}/v1/tts", json={"format": "pcm", **fields}, timeout=60)
-    return np.frombuffer(sent.raise_for_status().content, "<i2").astype(np.float32) / 32768
-
-
-def assert_heard(page: Page, expected: np.ndarray) -> None:
-    np.testing.assert_allclose(heard(page), sounding(expected), atol=1e-6)
-
-
 def opened(page: Page, path: str) -> Locator:
     """A route of the reference, tried out with its example as it is."""
     route = page.locator(".opblock", has=page.locator(f"[data-path='{path}']"))
@@ -172,14 +88,6 @@ def opened(page: Page, path: str) -> Locator:
     route.get_by_role("button", name="Try it out").click()
     route.get_by_role("button", name="Execute").click()
     return route
-
-
-def soon(condition: Callable[[], object], seconds: float = 10) -> bool:
-    """Whether a condition comes true."""
-    until = time.monotonic() + seconds
-    while not (met := bool(condition())) and time.monotonic() < until:
-        time.sleep(0.02)
-    return met
 
 
 def idle(engine: Engine) -> bool:
@@ -267,7 +175,7 @@ def test_the_reference_takes_a_key_of_its_own(locked, visit):
 
 @pytest.mark.slow
 def test_a_server_that_is_gone_is_told_in_words(engine, visit, tmp_path):
-    with serving(engine, tmp_path) as running:
+    with serving(engine, tmp_path, mount=with_ear) as running:
         page = visit(running)
         speak(page, LONG)
         expect(page.get_by_role("status")).to_contain_text("Playing")

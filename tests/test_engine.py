@@ -1,5 +1,6 @@
 """The engine on real models: many threads, one model thread; the same bits alone, in company, new or cached."""
 
+import contextlib
 import dataclasses
 import gc
 import itertools
@@ -145,13 +146,30 @@ def test_a_voice_is_computed_once(micro, voice, monkeypatch, store):
     engine.close()
 
 
-def test_a_release_that_computes_other_keys_finds_none(micro, monkeypatch):
-    identities = set()
-    for version, converted in (("1", "1"), ("2", "1"), ("2", "2")):
-        monkeypatch.setattr("fishcli.__version__", version)
-        monkeypatch.setattr("fishcli.checkpoints.convert.FORMAT", converted)
-        identities.add(engine_of(micro)._parts.prefixes._identity)
-    assert len(identities) == 3
+def test_whatever_changes_keys_and_values_finds_none(micro, monkeypatch, tmp_path):
+    identities, folder = [], shutil.copytree(micro, tmp_path / "model")
+
+    def note(**plan):
+        with contextlib.closing(engine_of(folder, **plan)) as engine:
+            identities.append(engine._parts.prefixes._identity)
+
+    note()
+    note()
+    assert identities[0] == identities.pop()
+    for file in ("model.pth", local.CODEC):
+        os.utime(folder / file, (0, 0))
+        note()
+    note(dtype="bfloat16")
+    if build.why_not() is None:
+        note(compile=True)  # other kernels
+        note(compile=True, quantize="int8")
+    for name in ("fishcli.__version__", "fishcli.checkpoints.convert.FORMAT"):
+        monkeypatch.setattr(name, "another")
+        note()
+    assert len(set(identities)) == len(identities) >= 6
+    columns = np.zeros((3, 40), np.int64)  # of another text or other codes
+    keys = {PrefixCache("model")._key(each) for each in (columns, columns + 1, columns[:, 1:])}
+    assert len(keys) == 3
 
 
 def test_keys_that_are_not_finite_are_not_cached(store):
@@ -213,9 +231,10 @@ def check_company(engine, wanted, store):
 
 
 @NATIVE
-@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("threads", [2, *(pytest.param(each, marks=pytest.mark.slow) for each in (1, 3))])
 @FORMATS
 def test_eight_clients_hear_what_each_hears_alone(micro, voice, store, dtype, quantize, threads):
+    """The default run has two threads alone: native/test_repeatable.py has each step on one to four."""
     check_company(engine_of(micro, dtype, quantize, compile=True, threads=threads), requests(voice), store)
 
 

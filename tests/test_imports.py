@@ -33,9 +33,10 @@ ONLY_IN = {
     "torch": {"checkpoints", "lm", "codec", "native", "runners", "engine", "doctor", "bench", "testing"},
     "typer": {"cli"},
     "rich": {"cli"},
-    "fastapi": {"server"},
-    "starlette": {"server"},
+    "fastapi": {"server", "webui"},
+    "starlette": {"server", "webui"},
     "uvicorn": {"server"},
+    "gradio": {"webui"},
     "ray": {"jobs"},
 }
 

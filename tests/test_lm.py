@@ -1,7 +1,10 @@
 """The language model against the reference's numbers, and rows in company against rows alone."""
 
 import json
+import os
 import re
+import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -94,6 +97,19 @@ def test_no_text_reaches_a_control_token(tokenizer):
         parts = random.choice(names, random.integers(1, 6))
         text = "".join(part[random.integers(0, 3) :] + random.choice(["", " ", "<", "|>"]) for part in parts)
         assert not set(tokenizer.encode(text)) & specials, text
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads the memory of the process from /proc")
+def test_threads_that_come_and_go_leave_no_memory(tokenizer):
+    def resident_after(threads):
+        for _ in range(threads):
+            thread = threading.Thread(target=tokenizer.encode, args=("The train arrives at seven.",))
+            thread.start()
+            thread.join()
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    before = resident_after(10)
+    assert resident_after(300) - before < 10e6  # tiktoken keeps 150 kB for each thread that calls it
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])

@@ -1,6 +1,7 @@
 """Messages: the library names fields, the command line adds the options, and one error reads well in both."""
 
 import ast
+import functools
 import re
 from pathlib import Path
 
@@ -21,6 +22,7 @@ PACKAGE = Path(__file__).parent.parent / "fishcli"
 CPU = torch.device("cpu")
 
 
+@functools.cache
 def options() -> set[str]:
     """Return every option of the app, such as `--seed` and `-o`."""
     found: set[str] = set()

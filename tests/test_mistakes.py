@@ -31,7 +31,7 @@ COMMANDS = {
     "paimon.wav": "Did you mean `fish encode paimon.wav`?",
     "api_server": "Did you mean `fish serve`?",
     "api-client": "Did you mean `fish client`?",
-    "webui": "There is no web page yet,",
+    "gradio": "Did you mean `fish webui`?",
     "speakers": "Did you mean `fish voices`?",
     "voices remove": "Did you mean `fish voices rm`?",
     "voices ls": "Did you mean `fish voices list`?",

@@ -66,6 +66,7 @@ def run_elsewhere(path: str) -> bool:
 LONG = re.compile("bench.*--(size full|quality|serve)")
 COMMANDS = commands()
 ADDRESS = "127.0.0.1:8080"  # of the server in every example
+SERVERS = ("fish serve", "fish webui")  # which run until they are stopped
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +144,11 @@ def server_of(command, folder, environment):
     assert running.returncode == 0, said.decode()
 
 
+def needs_gradio(command):
+    if "webui" in command and os.environ.get("CI") != "true":
+        pytest.importorskip("gradio")
+
+
 def keep_anna(environment):
     """Add the voice that some examples name to the library of their environment."""
     library = Library(Path(environment["FISHCLI_DATA_DIR"]) / "voices")
@@ -162,8 +168,10 @@ def _spared(command: str, environment: dict[str, str]) -> dict[str, str]:
     "command", [pytest.param(each, marks=pytest.mark.slow if LONG.search(each) else ()) for each in COMMANDS]
 )
 def test_command(command, folder, environment, request):
-    if command == "fish serve":
-        with server_of(command, folder, {**environment, "FISHCLI_SERVE_LISTEN": "127.0.0.1:0"}):
+    if command in SERVERS:
+        needs_gradio(command)
+        listen = {"FISHCLI_SERVE_LISTEN": "127.0.0.1:0", "FISHCLI_WEBUI_LISTEN": "127.0.0.1:0"}
+        with server_of(command, folder, {**environment, **listen}):
             return
     if ADDRESS in command or command.startswith("fish client"):
         address = request.getfixturevalue("served")
@@ -186,7 +194,7 @@ def test_command(command, folder, environment, request):
     [
         pytest.param(each, marks=pytest.mark.slow if each == "fish bench" else ())
         for each in pages()
-        if each != "fish serve" and not run_elsewhere(each)  # the former run until they are stopped
+        if each not in SERVERS and not run_elsewhere(each)
     ],
 )
 def test_examples_of_a_help_page(path, tmp_path, environment, request):
@@ -219,8 +227,9 @@ def test_program_on_demand(command, environment, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", pages()["fish serve"].splitlines())
-def test_examples_of_serve(command, tmp_path, environment):
+@pytest.mark.parametrize("command", [line for each in SERVERS for line in pages()[each].splitlines()])
+def test_examples_of_servers(command, tmp_path, environment):
+    needs_gradio(command)
     (tmp_path / "fishcli.key").write_text("a-key\n")
     (tmp_path / "fishcli.key").chmod(0o600)
     command = re.sub(r":\d+", ":0", command) if "--listen" in command else f"{command} --listen 127.0.0.1:0"

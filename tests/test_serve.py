@@ -20,11 +20,12 @@ LONG = " ".join([TEXT] * 40)
 
 
 class Process:
-    """A running `fish serve`."""
+    """A running `fish serve`, or another command that serves; a port None is its own choice."""
 
-    def __init__(self, *arguments, env=None, port="127.0.0.1:0"):
+    def __init__(self, *arguments, env=None, port="127.0.0.1:0", command="serve"):
+        listen = ["--listen", port] if port else []
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "fishcli", "serve", "--json", "--listen", port, "--no-compile", *arguments],
+            [sys.executable, "-m", "fishcli", command, "--json", *listen, "--no-compile", *arguments],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env={**os.environ, **(env or {})},
         )  # fmt: skip

@@ -24,15 +24,13 @@ _COMMANDS = {
     "decode": "vocode vocoder reconstruct",
     "voices": "voice speakers speaker library",
     "serve": "server api api_server api-server http httpd daemon listen",
+    "webui": "web ui gui gradio run_webui run-webui app page browser",
     "client": "api_client api-client request",
     "download": "install pull fetch get models model update",
     "config": "settings setting set configure preferences",
     "doctor": "check info diagnose status env",
     "bench": "benchmark speed profile perf",
     "completion": "completions complete autocomplete",
-}
-_NOT_HERE = {
-    "There is no web page yet, beside the small one of `fish serve`.": "webui web ui gui gradio run_webui app",
 }
 _IN_VOICES = {
     "list": "ls",
@@ -109,9 +107,6 @@ def unknown_command(group: Any, path: str, words: Sequence[str]) -> str:
         if name.lower() in names.split():
             return f"There is no command {name}. Did you mean `{path} {command}`?"
     if path == "fish":
-        for sentence, names in _NOT_HERE.items():
-            if name.lower() in names.split():
-                return sentence
         if name == "help":
             return f"Did you mean `{' '.join(['fish', *rest[:1], '-h'])}`?"
         if command := next((command for command, ends in _FILES.items() if name.lower().endswith(ends)), ""):

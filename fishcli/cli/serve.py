@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fishcli.cli import console, keys, options, serve_ray, streams
+from fishcli.cli import console, keys, options, pages, serve_ray, streams
 from fishcli.cli.app import app, command
 from fishcli.errors import FishError, InputError, SettingError
 
 if TYPE_CHECKING:
+    import socket
+
     from fishcli.client.discovery import Identity
     from fishcli.engine import Engine
     from fishcli.server.settings import ServerSettings
@@ -41,14 +43,7 @@ class ServerOptions:
     )
     max_queue: Annotated[int, options.setting("serve.max_queue", SERVER)] = options.default("serve.max_queue")
     max_batch: Annotated[int, options.setting("serve.max_batch", SERVER)] = options.default("serve.max_batch")
-
-    @property
-    def address(self) -> tuple[str, int]:
-        """The host and the port of `listen`; a port alone is one of 127.0.0.1."""
-        match = _LISTEN.fullmatch(self.listen)
-        if match is None or int(match["port"]) > 65_535:
-            raise SettingError(f"--listen must be HOST:PORT, such as 127.0.0.1:8080, not {self.listen!r}.")
-        return (match["host"] or "127.0.0.1").strip("[]"), int(match["port"])
+    webui: Annotated[bool, options.setting("serve.webui", SERVER)] = options.default("serve.webui")
 
     def settings(self, key: str | None, local_key: str) -> ServerSettings:
         """Return the settings of the server."""
@@ -86,7 +81,13 @@ class OldOptions:
 
 
 @command(app)
-def serve(server: ServerOptions, ray: serve_ray.ReplicaOptions, model: options.ModelOptions, old: OldOptions) -> None:
+def serve(
+    ctx: typer.Context,
+    server: ServerOptions,
+    ray: serve_ray.ReplicaOptions,
+    model: options.ModelOptions,
+    old: OldOptions,
+) -> None:
     """Serve the HTTP API of Fish Speech and of OpenAI, for any number of clients.
 
     With --engine ray, replicas share one address. Each has its own queue, limits and /metrics; time-outs of sockets and
@@ -98,46 +99,75 @@ def serve(server: ServerOptions, ray: serve_ray.ReplicaOptions, model: options.M
       fish serve --listen 0.0.0.0:8080 --api-key-file fishcli.key
       fish serve --engine ray --replicas 2
     """
-    _require_extra()
+    require_extra()
     old.check()
     from fishcli.client import discovery
+    from fishcli.server.run import bind
+
+    host, port = address(server.listen, "--listen")
+    settings = server.settings(key_of_clients(server.api_key_file, old.api_key), discovery.new_key())
+    page = pages.page(ctx) if server.webui else None
+    if page and ray.on_ray:
+        raise SettingError("--webui needs one engine in this process; leave --engine ray out.")
+    with bind(host, port) as bound:  # before the model is loaded: a port in use is told at once
+        warn_of_strangers(bound, settings)
+        if not ray.on_ray:
+            raise typer.Exit(run(bound, settings, model, server.max_batch, page))
+        host, port = bound.getsockname()[:2]
+    serve_ray.serve(ray, model, settings, (host, port), server.max_batch, _warm_up)
+
+
+def address(text: str, name: str) -> tuple[str, int]:
+    """Return the host and the port in HOST:PORT; a port alone is one of 127.0.0.1. Raises SettingError with `name`."""
+    match = _LISTEN.fullmatch(text)
+    if match is None or int(match["port"]) > 65_535:
+        raise SettingError(f"{name} must be HOST:PORT, such as 127.0.0.1:8080, not {text!r}.")
+    return (match["host"] or "127.0.0.1").strip("[]"), int(match["port"])
+
+
+def warn_of_strangers(bound: socket.socket, settings: ServerSettings) -> None:
+    """Warn of a server that others can reach and that asks for no key."""
+    from fishcli.server.run import is_local
+
+    if settings.key is None and not is_local(bound):
+        host = bound.getsockname()[0]
+        console.warn(f"Everyone who can reach {host} may use this server; --api-key-file FILE asks for a key.")
+
+
+def run(
+    bound: socket.socket, settings: ServerSettings, model: options.ModelOptions, max_batch: int, page: pages.Page | None
+) -> int:
+    """Load a model, and serve it and the page on a bound socket to the end. Returns the exit code."""
     from fishcli.server.app import create_app
     from fishcli.server.drain import Drain
     from fishcli.server.logs import logging_to
-    from fishcli.server.run import bind, is_local, run
+    from fishcli.server.run import run as run_app
     from fishcli.voices import Library
 
-    host, port = server.address
-    key = _key(server.api_key_file, old.api_key)
-    settings, drain = server.settings(key, local_key := discovery.new_key()), Drain()
+    settings, drain = page.settings(settings) if page else settings, Drain()
     identity = model.identity()  # of the files before they are read
-    with bind(host, port) as bound:  # before the model is loaded: a port in use is told at once
-        if key is None and not is_local(bound):
-            console.warn(f"Everyone who can reach {host} may use this server; --api-key-file FILE asks for a key.")
-        if ray.on_ray:
-            address = bound.getsockname()[:2]
-            bound.close()  # for Ray Serve to listen on
-            return serve_ray.serve(ray, model, settings, address, server.max_batch, _warm_up)
-        engine = model.load(server.max_batch)
-        try:
-            _warm_up(engine)
-            made = create_app(engine, Library.of_user(), settings, drain)
-            as_json = console.flags.json or not console.stderr.is_terminal
-            with logging_to(sys.stderr, as_json, console.flags.debug, console.flags.quiet):
-                identity = replace(identity, native=engine.plan.native if engine.device.type == "cpu" else None)
-                code = run(made, bound, settings, drain, partial(_announced, local_key, identity), lambda: engine.fault)
-        finally:
-            engine.close()
-    raise typer.Exit(code)
+    engine = model.load(max_batch)
+    try:
+        _warm_up(engine)
+        made = create_app(engine, Library.of_user(), settings, drain)
+        if page:
+            page.mount(made, engine)
+        as_json = console.flags.json or not console.stderr.is_terminal
+        with logging_to(sys.stderr, as_json, console.flags.debug, console.flags.quiet):
+            identity = replace(identity, native=engine.plan.native if engine.device.type == "cpu" else None)
+            started = partial(_announced, settings.local_key or "", identity, page)
+            return run_app(made, bound, settings, drain, started, lambda: engine.fault)
+    finally:
+        engine.close()
 
 
-def _require_extra() -> None:
+def require_extra() -> None:
     """Raise FishError unless the packages of the server are installed."""
     if any(importlib.util.find_spec(name) is None for name in _EXTRA):
         raise FishError("The server needs further packages; run `pip install 'fishcli[server]'`.")
 
 
-def _key(file: Path | None, given: str | None) -> str | None:
+def key_of_clients(file: Path | None, given: str | None) -> str | None:
     """Return the key that clients must send: of the file, else as given, else of the environment."""
     if file is None and given is not None:
         if not keys.is_key(given):
@@ -160,13 +190,13 @@ def _warm_up(engine: Engine) -> None:
 
 
 @contextlib.contextmanager
-def _announced(key: str, identity: Identity, url: str) -> Iterator[None]:
+def _announced(key: str, identity: Identity, page: pages.Page | None, url: str) -> Iterator[None]:
     """Say where the server listens, and announce it to the commands of this user on this machine."""
     from fishcli.client import discovery
 
     port = url.removeprefix("http://127.0.0.1:")  # where those commands look for it, and no other address
     with discovery.announced(int(port), key, identity) if port.isdigit() else contextlib.nullcontext():
-        console.note(f"Listening on {url} (documentation at /)")
+        console.note(f"Listening on {url} (documentation at /{', web page at /webui' if page else ''})")
         console.result({"url": url})
         streams.flush()
         yield

@@ -41,7 +41,10 @@ class PromptBuilder:
         self.codes = codes
         self.max_seq_len = max_seq_len
         self.frame_rate = frame_rate
-        self._system = self._message("system", _SYSTEM)
+        end = self._special("<|im_end|>")
+        self._system = np.concatenate([self._role("system"), self._text(_SYSTEM), end], axis=1)
+        self._user = self._role("user")
+        self._answer = np.concatenate([end, self._role("assistant"), self._special("<|voice|>")], axis=1)
 
     def prefix(self, references: Sequence[Reference]) -> Columns:
         """Return the columns (K + 1, T) that all prompts in one voice begin with: system message, references.
@@ -53,8 +56,7 @@ class PromptBuilder:
 
     def question(self, text: str) -> Columns:
         """Return the columns (K + 1, T) of a text and of the start of its answer, up to where the speech begins."""
-        start = [self._special("<|im_start|>"), self._text("assistant\n"), self._special("<|voice|>")]
-        return np.concatenate([self._message("user", text), *start], axis=1)
+        return np.concatenate([self._user, self._text(clean(text)), self._answer], axis=1)
 
     def turn(self, question: Columns, codes: npt.NDArray[np.integer]) -> Columns:
         """Return the columns (K + 1, T) of a question and of the speech that answers it, codes (K, frames).
@@ -112,16 +114,8 @@ class PromptBuilder:
             "use a shorter recording or fewer of them."
         )
 
-    def _message(self, role: str, text: str) -> Columns:
-        return np.concatenate(
-            [
-                self._special("<|im_start|>"),
-                self._text(f"{role}\n"),
-                self._text(clean(text)),
-                self._special("<|im_end|>"),
-            ],
-            axis=1,
-        )
+    def _role(self, name: str) -> Columns:
+        return np.concatenate([self._special("<|im_start|>"), self._text(f"{name}\n")], axis=1)
 
     def _speech(self, codes: npt.NDArray[np.integer]) -> Columns:
         """Return a column for each frame: the token id of its first code, then its codes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import tiktoken
@@ -40,6 +41,9 @@ class Tokenizer:
         self._encoding = tiktoken.Encoding(
             "fish-speech", pat_str=_PATTERN, mergeable_ranks=tokens, special_tokens=self.specials
         )
+        # tiktoken keeps a matcher of 150 kB for each thread that it has seen, up to 256 of them, and never frees one.
+        # The threads of a server come and go, so one encodes for all.
+        self._thread = ThreadPoolExecutor(1, "tokenizer")
         self.size = len(tokens) + len(self.specials)
         self.codes = sum(name.startswith("<|semantic:") for name in self.specials)
         self.semantic = self.special("<|semantic:0|>")
@@ -47,7 +51,7 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Return the token ids of a text. The names of control tokens in it are plain characters."""
-        return self._encoding.encode_ordinary(text)
+        return self._thread.submit(self._encoding.encode_ordinary, text).result()
 
     def special(self, name: str) -> int:
         """Return the id of a control token, such as `<|im_end|>`. Raises InputError."""

@@ -107,6 +107,8 @@ class Access:
     def _check_key(self, exchange: Exchange) -> None:
         if not self._settings.key or exchange.path in _OPEN or exchange.path.startswith("/static/"):
             return
+        if exchange.method in ("GET", "HEAD") and exchange.path.startswith(self._settings.open_paths):
+            return
         given = exchange.header(b"authorization")
         scheme, _, key = given[0].partition(" ") if len(given) == 1 else ("", "", "")
         right = [hmac.compare_digest(key.strip().encode("latin-1"), each) for each in self._keys]

@@ -18,12 +18,14 @@ class ServerSettings:
 
     `key` is required of every client where it is set. Beyond IP addresses, localhost and the name of this machine, the
     names in `allowed_hosts` are served; pages from `cors_origins` may send requests, and pages from elsewhere may not.
+    What is read below `open_paths` needs no key: the files of pages that others have mounted on the app.
     """
 
     key: str | None = None
     local_key: str | None = None  # of the programs of this user on this machine, beside `key`
     allowed_hosts: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
+    open_paths: tuple[str, ...] = ()
     max_text_length: int = 20_000  # characters of a request; 0: no limit of the server's own
     max_queue: int = 64  # requests that wait for their turn; a further one gets 429
     max_live: int = 64  # open WebSockets

@@ -35,11 +35,11 @@ def cache(monkeypatch, tmp_path):
 
 
 @pytest.fixture(scope="session")
-def library(tmp_path_factory):
-    """The library, compiled once: a copy of it saves the seconds that compiling takes."""
-    folder = tmp_path_factory.mktemp("library")
-    build.compile_sources(build.found_compiler(), folder / "fish.so", folder, compiler.tuning())
-    return folder / "fish.so"
+def library():
+    """The library that all tests share: a copy of it saves the seconds that compiling takes."""
+    build.load.cache_clear()  # it may have come from the cache folder of one test
+    build.load()
+    return build._target()
 
 
 @pytest.fixture

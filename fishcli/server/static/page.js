@@ -3,53 +3,32 @@
 
 const RATE = 44100; // Hz
 const WAV_HEADER = 44; // bytes
-const LEAD = 0.05; // seconds from the arrival of a first piece to its start: the next one shall be there in time
 
 const at = (id) => document.getElementById(id);
 const seconds = (count) => `${count.toFixed(2)} s`;
 let speaking = null; // the utterance in progress
 
-/** Plays pieces of sound one after another, without a gap where they come in time. */
-class Player {
+/** Plays a WAV of 16 bits as it arrives. */
+class WavPlayer extends Player {
   constructor() {
-    this.context = new AudioContext({ sampleRate: RATE });
-    this.end = 0; // where the sound so far ends, in samples of the context's clock
-    this.length = 0; // samples in all
-    this.last = Promise.resolve(); // the end of the last piece
-    this.rest = new Uint8Array(0); // of a WAV, half of a sample or of the header
+    super(RATE);
+    this.rest = new Uint8Array(0); // half of a sample or of the header
     this.header = WAV_HEADER; // bytes of it to come
   }
 
-  /** Add a piece. Returns the seconds until it starts. */
-  add(buffer) {
-    const now = this.context.currentTime * RATE;
-    const start = this.end > now ? this.end : Math.ceil(now + LEAD * RATE);
-    const source = new AudioBufferSourceNode(this.context, { buffer });
-    source.connect(this.context.destination);
-    source.start(start / RATE);
-    this.last = new Promise((resolve) => source.addEventListener("ended", resolve));
-    this.end = start + buffer.length;
-    this.length += buffer.length;
-    return (start - now) / RATE;
-  }
-
-  /** Return the samples of a piece of a WAV of 16 bits that may be cut anywhere; null if there are none yet. */
+  /** Return the samples of a piece of the file that may be cut anywhere; null if there are none yet. */
   pieceOf(bytes) {
     const all = new Uint8Array(this.rest.length + bytes.length);
     all.set(this.rest);
     all.set(bytes, this.rest.length);
-    const count = (all.length - this.header) >> 1;
-    if (count <= 0) {
+    if ((all.length - this.header) >> 1 <= 0) {
       this.rest = all;
       return null;
     }
-    const view = new DataView(all.buffer, this.header);
-    const samples = Float32Array.from({ length: count }, (_, index) => view.getInt16(2 * index, true) / 32768);
-    this.rest = all.slice(this.header + 2 * count);
+    const samples = samplesOf(all.subarray(this.header));
+    this.rest = all.slice(this.header + 2 * samples.length);
     this.header = 0;
-    const buffer = this.context.createBuffer(1, count, RATE);
-    buffer.copyToChannel(samples, 0);
-    return buffer;
+    return this.piece(samples);
   }
 }
 
@@ -127,7 +106,7 @@ async function start(event) {
   event.preventDefault();
   speaking?.abort();
   const mine = (speaking = new AbortController());
-  const player = new Player(); // browsers let a click start sound, so it is made here
+  const player = new WavPlayer(); // browsers let a click start sound, so it is made here
   at("stop").disabled = false;
   at("save").hidden = true;
   at("error").textContent = "";
