@@ -69,7 +69,7 @@ def main():
     utterances = int(sys.argv[1]) if len(sys.argv) > 1 else 15
     with contextlib.ExitStack() as stack:
         engine = stack.enter_context(contextlib.closing(load("built-in", threads=1)))
-        show = partial(mount, form=Form(engine.sampling), at_root=True)
+        show = partial(mount, form=Form(engine.sampling, sample_rate=engine.sample_rate), at_root=True)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         server = stack.enter_context(serving(engine, folder, ServerSettings(open_paths=("/webui",)), mount=show))
         page = stack.enter_context(launched()).new_page()

@@ -51,7 +51,8 @@ class Page:
         """Put the page on the app of a server."""
         from fishcli.webui.mount import mount
 
-        form = replace(self.form, sampling=self.form.sampling.over(engine.sampling))
+        sampling = self.form.sampling.over(engine.sampling)
+        form = replace(self.form, sampling=sampling, sample_rate=engine.sample_rate)
         mount(app, form, at_root=self.at_root, public=self.public)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -41,9 +42,7 @@ class Tokenizer:
         self._encoding = tiktoken.Encoding(
             "fish-speech", pat_str=_PATTERN, mergeable_ranks=tokens, special_tokens=self.specials
         )
-        # tiktoken keeps a matcher of 150 kB for each thread that it has seen, up to 256 of them, and never frees one.
-        # The threads of a server come and go, so one encodes for all.
-        self._thread = ThreadPoolExecutor(1, "tokenizer")
+        self._begin()
         self.size = len(tokens) + len(self.specials)
         self.codes = sum(name.startswith("<|semantic:") for name in self.specials)
         self.semantic = self.special("<|semantic:0|>")
@@ -51,7 +50,18 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Return the token ids of a text. The names of control tokens in it are plain characters."""
+        if self._process != os.getpid():  # a forked process has no thread
+            self._begin()
         return self._thread.submit(self._encoding.encode_ordinary, text).result()
+
+    def _begin(self) -> None:
+        """Start the thread that encodes for all.
+
+        tiktoken keeps a matcher of 150 kB for each thread that it has seen, up to 256 of them, and never frees one;
+        the threads of a server come and go.
+        """
+        self._process = os.getpid()
+        self._thread = ThreadPoolExecutor(1, "tokenizer")
 
     def special(self, name: str) -> int:
         """Return the id of a control token, such as `<|im_end|>`. Raises InputError."""

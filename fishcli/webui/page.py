@@ -53,7 +53,10 @@ _STOP = "() => { fish.stop(); return []; }"
 
 @dataclass(frozen=True)
 class Form:
-    """The values that the form begins with. `voice` is an id or a title; `language` is ISO 639-1, "": detected."""
+    """The values that the form begins with. `voice` is an id or a title; `language` is ISO 639-1, "": detected.
+
+    The page asks for sound at `sample_rate` (Hz), best that of the model: to resample delays the first sound.
+    """
 
     sampling: SamplingParams
     voice: str = ""
@@ -61,6 +64,7 @@ class Form:
     chunk_length: int = 200
     iterative_prompt: bool = True
     normalize: bool = True
+    sample_rate: int = 44_100
 
 
 def import_gradio() -> Any:
@@ -101,7 +105,8 @@ def build(form: Form) -> tuple[gradio.Blocks, gradio.I18n]:
                 with gr.Accordion(label("sampling"), open=False):
                     controls = {"text": text, **_controls(gr, label, form)}
             with gr.Column(min_width=360):
-                gr.HTML("<fish-output></fish-output>", padding=False, apply_default_css=False)
+                output = f'<fish-output rate="{form.sample_rate}"></fish-output>'
+                gr.HTML(output, padding=False, apply_default_css=False)
         speak.click(None, list(controls.values()), None, js=_SPEAK.format(json.dumps(list(controls))))
         stop.click(None, None, None, js=_STOP)
     return page, label

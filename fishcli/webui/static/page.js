@@ -8,7 +8,6 @@ import { item, removed } from "./result.js";
 import { forget, keep, kept } from "./store.js";
 import "./voice.js";
 
-const RATE = 44100; // Hz
 const SHOWN = 50; // results in the history
 const REDRAWN = 80; // ms after which the waveform is drawn again
 let speaking = null; // the utterance in progress
@@ -88,13 +87,14 @@ function lost(error) {
 
 /** One text on its way from the server to the loudspeaker. */
 class Utterance {
-  constructor(request) {
+  /** `rate` is that of its sound, in Hz. */
+  constructor(request, rate) {
     this.request = request;
     this.began = performance.now();
     this.abort = new AbortController();
-    const body = { ...request, format: "pcm", sample_rate: RATE, stream_format: "sse" };
+    const body = { ...request, format: "pcm", sample_rate: rate, stream_format: "sse" };
     this.answer = ask("v1/tts", body, this.abort.signal); // sent before the sound device starts, which takes time
-    this.player = new Player(RATE); // browsers let a click start sound, so it is made here
+    this.player = new Player(rate); // browsers let a click start sound, so it is made here
     this.pcm = []; // pieces of sound, 16 bits a sample
     this.peaks = []; // of the same
     this.codes = []; // a list of frames for each codebook
@@ -135,7 +135,7 @@ class Utterance {
   }
 
   get seconds() {
-    return this.player.length / RATE;
+    return this.player.length / this.player.rate;
   }
 
   /** The figures, in words; empty before there is sound. */
@@ -154,8 +154,8 @@ class Utterance {
   async result() {
     if (this.first === null) return null;
     const pcm = new Uint8Array(await new Blob(this.pcm).arrayBuffer());
-    const { request, seed, codes } = this;
-    return { request, seed, codes, rate: RATE, pcm };
+    const { request, seed, codes, player } = this;
+    return { request, seed, codes, rate: player.rate, pcm };
   }
 }
 
@@ -163,7 +163,7 @@ class Utterance {
 async function start(request) {
   const output = document.querySelector("fish-output");
   speaking?.abort.abort();
-  const mine = (speaking = new Utterance(request));
+  const mine = (speaking = new Utterance(request, Number(output.getAttribute("rate"))));
   output.error.textContent = "";
   output.status.textContent = label("waiting");
   output.follow(mine);
