@@ -16,13 +16,14 @@ import numpy as np
 import pytest
 import sounds
 
+from fishcli.engine import load
 from fishcli.errors import EngineClosed, FishError, InputError, SettingError
 from fishcli.jobs import local, manifest, readers
 from fishcli.jobs.checks import MAX_TEXT, checked
 from fishcli.jobs.identity import Addresses, ModelIdentity
 from fishcli.jobs.line import Job, Line, SpokenChunk, seed_of
 from fishcli.jobs.output import Output, Part
-from fishcli.jobs.render import Sound
+from fishcli.jobs.render import Renderer, Sound
 from fishcli.jobs.settings import JobSettings
 from fishcli.jobs.verify import verify
 from fishcli.request import SamplingParams
@@ -348,6 +349,14 @@ def test_the_batch_is_kept_full_and_a_line_that_fails_ends_alone(library):
         "memory": "out of memory",
         "bug": "internal error (KeyError: 'x')",
     }
+
+
+@pytest.mark.parametrize("format", ["wav", "flac", "mp3", "ogg", "opus"])
+def test_a_line_gives_the_same_bytes_again(library, micro, format):
+    settings = JobSettings(format=format, sampling=SamplingParams(max_new_tokens=6))
+    renderer = Renderer(load(micro), library, settings)
+    line = settings.complete(Line("a", "One.", 1))
+    assert renderer.sound(line).data == renderer.sound(line).data
 
 
 def test_the_longest_lines_come_first():

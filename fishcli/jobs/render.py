@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fishcli import audio, text
-from fishcli.audio import codes
+from fishcli.audio import codes, ogg
 from fishcli.errors import FishError, InputError
 from fishcli.jobs import sources, takes
 from fishcli.jobs.judge import Ears
@@ -68,11 +68,14 @@ class Renderer:
     def sound(self, line: Line) -> Sound:
         """Return the file of a line as bytes. Not in the main thread: see `StreamEncoder`. Raises FishError."""
         rendered = self.render(line)
-        encoder = audio.StreamEncoder(audio.SoundFormat(line.format or "wav"), rendered.sample_rate, live=False)
+        form = audio.SoundFormat(line.format or "wav")
+        encoder = audio.StreamEncoder(form, rendered.sample_rate, live=False)
         try:
             data = encoder.whole(encoder.encode(rendered.samples) + encoder.finish())
         finally:
             encoder.close()
+        if form.name in ("ogg", "opus"):
+            data = ogg.repeatable(data)
         seconds = len(rendered.samples) / rendered.sample_rate
         return Sound(data, rendered.frames, seconds, rendered.chunks, rendered.seed)
 
