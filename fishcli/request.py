@@ -28,7 +28,8 @@ CHUNK_LENGTHS = (20, 2000)  # UTF-8 bytes
 MAX_SEED = 2**63 - 1
 
 Check = Literal["length", "off"]
-Fault = Literal["empty", "truncated", "too short", "too long", "looping"]
+# Of a chunk: "misheard" where a recogniser hears other words, "silent" and "clipped" its sound, the others its codes.
+Fault = Literal["empty", "truncated", "too short", "too long", "looping", "silent", "clipped", "misheard"]
 
 
 class Span(NamedTuple):
@@ -235,7 +236,10 @@ class Request:
 
     With `check` "length", a chunk that is far from as long as its text needs, empty, truncated or looping is marked as
     a `Fault`. Up to `retries` times it is then generated again and the best attempt is kept; its frames wait until it
-    is complete, so audio streams chunk by chunk. Raises SettingError or InputError.
+    is complete, so audio streams chunk by chunk.
+
+    `earlier` are the chunks that were spoken before the text, in order; it is spoken as if they were part of it. Raises
+    SettingError or InputError.
     """
 
     text: str | Script | TextFeed
@@ -248,15 +252,14 @@ class Request:
     normalize: bool = True
     check: Check = "length"
     retries: int = 0
+    earlier: Sequence[Reference] = ()
 
     def __post_init__(self) -> None:
         _check_type("text", self.text, (str, Script, TextFeed), "a str, a Script or a TextFeed")
         _check_type("sampling", self.sampling, SamplingParams, "SamplingParams")
         _check_type("language", self.language, (str, NoneType), "a str")
-        if isinstance(self.references, str) or not isinstance(self.references, Sequence):
-            raise InputError("references must be a sequence of Reference.", field="references")
-        for reference in self.references:
-            _check_type("references", reference, Reference, "a sequence of Reference")
+        _check_references("references", self.references)
+        _check_references("earlier", self.earlier)
         _check_integer("num_samples", self.num_samples, 1, MAX_SAMPLES)
         _check_integer("chunk_length", self.chunk_length, *CHUNK_LENGTHS)
         _check_integer("retries", self.retries, 0, MAX_RETRIES)
@@ -279,6 +282,13 @@ class Request:
 def _check_type(name: str, value: object, kinds: type | tuple[type, ...], expected: str) -> None:
     if not isinstance(value, kinds):
         raise InputError(f"{name} must be {expected}, not {type(value).__name__}.", field=name)
+
+
+def _check_references(name: str, given: object) -> None:
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        raise InputError(f"{name} must be a sequence of Reference.", field=name)
+    for each in given:
+        _check_type(name, each, Reference, "a sequence of Reference")
 
 
 class Frame(NamedTuple):
@@ -358,3 +368,11 @@ def _described(array: npt.NDArray[Any]) -> str:
 def draw_seed() -> int:
     """Return a random seed, short enough to type again."""
     return secrets.randbelow(2**31)
+
+
+def chunk_seed(seed: int, chunk: int, attempt: int) -> int:
+    """Return the seed of an attempt at a chunk; that of the first attempt at the first chunk is the sample's own."""
+    if not (chunk or attempt):
+        return seed
+    key = (seed, chunk, attempt) if attempt else (seed, chunk)
+    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])

@@ -10,7 +10,8 @@ import pytest
 from conftest import TINY
 
 from fishcli import Reference, Request, SamplingParams, load
-from fishcli.engine.attempts import Attempts, chunk_seed, loops
+from fishcli.engine.attempts import Attempts, loops
+from fishcli.request import chunk_seed
 
 RATE = 20.0  # frames per second
 WORDS = "Forty-two letters make just three seconds."  # 42 letters: 2.8 s and 0.4 s around them

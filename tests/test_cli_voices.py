@@ -19,6 +19,7 @@ from conftest import TESTS, TINY
 from rich.console import Console
 
 from fishcli import audio
+from fishcli.audio import recogniser
 from fishcli.bench import listening
 from fishcli.cli import console, pictures
 from fishcli.voices import Library
@@ -114,7 +115,7 @@ def test_a_recogniser_writes_a_text_that_is_missing_where_it_is_sure(fish, libra
 
 def test_without_the_recogniser_the_extra_is_named(fish, monkeypatch):
     monkeypatch.setitem(sys.modules, "faster_whisper", None)
-    monkeypatch.setattr(listening, "find_spec", lambda name: None)
+    monkeypatch.setattr(recogniser, "find_spec", lambda name: None)
     assert "pass --text, or run `pip install 'fishcli[listen]'`" in fish("voices", "add", "anna", "mute.wav").err
 
 

@@ -37,6 +37,7 @@ ONLY_IN = {
     "starlette": {"server", "webui"},
     "uvicorn": {"server"},
     "gradio": {"webui"},
+    "ray": {"jobs"},
 }
 
 

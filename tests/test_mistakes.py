@@ -36,7 +36,7 @@ COMMANDS = {
     "voices remove": "Did you mean `fish voices rm`?",
     "voices ls": "Did you mean `fish voices list`?",
     "voices freez": "Did you mean `fish voices freeze`?",
-    "batch": "There are no batch jobs yet;",
+    "audiobook": "Did you mean `fish batch`?",
 }
 
 

@@ -85,18 +85,18 @@ def _transcript(path: Path, typed: str, samples: Samples, language: str | None) 
     if not is_stream(path) and (said := inputs.beside(path)):
         return said, "beside"
     if _hears() and (language or "en").lower().startswith("en"):
-        from fishcli.bench import listening
+        from fishcli.audio import recogniser
 
         with console.status(f"Listening to {path.name}"):
-            heard = listening.understood(samples, RATE)
+            heard = recogniser.understood(samples, RATE)
         return heard, "heard" if heard else ""
     return "", ""
 
 
 def _hears() -> bool:
-    from fishcli.bench import listening
+    from fishcli.audio import recogniser
 
-    return listening.is_installed()
+    return recogniser.is_installed()
 
 
 def _rounded(value: object) -> object:

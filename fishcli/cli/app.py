@@ -191,7 +191,7 @@ def root(
 EXIT_CODES = """`fish COMMAND -h` shows the options of a command. The common ones may stand before it, too.
 
 Exit codes: 0 done; 1 failed, such as an unreadable file; 2 a wrong option, value or setting; 3 no such model;
-4 credentials refused; 5 network or server; 130 Ctrl-C; 143 SIGTERM. With --json an error is printed as
-{"error": MESSAGE, "code": KIND, "exit": NUMBER}.
+4 credentials refused; 5 network or server; 6 a part of a batch failed; 130 Ctrl-C; 143 SIGTERM. With --json an error
+is printed as {"error": MESSAGE, "code": KIND, "exit": NUMBER}.
 """
 app.callback(epilog=EXIT_CODES)(grouped(root, CommonOptions))

@@ -162,17 +162,38 @@ def speaking_bar(expected: int, state: Callable[[], tuple[int, str, float]]) -> 
         yield
 
 
+@contextlib.contextmanager
+def job_bar(state: Callable[[], tuple[float, str, str]]) -> Iterator[None]:
+    """Show a bar of a job. `state` returns the share that is done, 0 to 1, a description and figures."""
+    from rich.live import Live
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+
+    fields = [SpinnerColumn(), TextColumn("{task.description}")]
+    bar = [BarColumn(bar_width=None)] if stderr.width >= 56 else []
+    progress = Progress(*fields, *bar, TextColumn("{task.fields[figures]}"), console=stderr)
+    task = progress.add_task("starting", total=1.0, figures="")
+
+    def draw() -> RenderableType:
+        done, description, figures = state()
+        progress.update(task, completed=done, description=description, figures=figures)
+        return progress.get_renderable()
+
+    with Live(get_renderable=draw, console=stderr, refresh_per_second=4, transient=True):
+        yield
+
+
 def _times(elapsed: float, left: float, rate: float) -> str:
     """Return the seconds so far, those that are left and the speed, as far as the terminal is wide enough."""
-    parts = [f"about {_clock(left)} left"]
+    parts = [f"about {clock(left)} left"]
     if stderr.width >= 56:
-        parts.insert(0, _clock(elapsed))
+        parts.insert(0, clock(elapsed))
     if stderr.width >= 72:
         parts.append(f"{rate:.0f} tokens/s")
     return ", ".join(parts)
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Return a duration as 1:02 or 1:02:03."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -10,7 +10,8 @@ from fishcli.cli.app import app, command
 
 if TYPE_CHECKING:
     from fishcli.cli.progress import Progress
-    from fishcli.engine import FrameStream
+    from fishcli.engine import AudioStream, FrameStream
+    from fishcli.jobs.takes import TakeStream
     from fishcli.request import Codes
 
 
@@ -33,6 +34,7 @@ def generate(
     from fishcli.audio import codes
     from fishcli.cli import inputs, outputs, progress
     from fishcli.files import report_write_errors
+    from fishcli.jobs import takes
 
     script = inputs.script(text, speech)
     files = outputs.codes(output_dir, speech.num_samples)
@@ -44,13 +46,14 @@ def generate(
         output_dir.mkdir(parents=True, exist_ok=True)
     outputs.check_writable_all(files)
     sources = inputs.sources(voice, voice.voice)
+    judge = speech.judge(script.language)
     engine = model.load()
     request = speech.request(engine, script, inputs.references(engine, sources), streamed=False)
     inputs.check_language(engine, script.language)
     voice.check(engine)
     with console.status("Loading the model"):
         codec = engine.codec_id  # now, for what cannot be loaded should not cost the codes
-        stream = engine.generate(request)
+        stream = takes.speak(engine, request, judge) if judge else engine.generate(request)
     signals.clean_up(saves=True)
     with stream, outputs.replacing(files):
         with progress.Progress(engine, request, stream) as seen:
@@ -61,7 +64,7 @@ def generate(
     progress.report(seen, request, files, engine.model.name)
 
 
-def _collected(stream: FrameStream, seen: Progress, samples: int) -> list[Codes]:
+def _collected(stream: FrameStream | AudioStream | TakeStream, seen: Progress, samples: int) -> list[Codes]:
     """Return the codes (K, T) of each sample, while `seen` follows their frames."""
     import numpy as np
 

@@ -23,7 +23,10 @@ _BOLD, _CYAN, _PLAIN = "\x1b[1m", "\x1b[36m", "\x1b[0m"
 _BY_NAME = {setting.name: setting for setting in SETTINGS.values()}
 
 # What a reader looks for first.
-_ORDER = ("Arguments", "Commands", "Server", "Output", "Voice", "Text", "Speaking", "Options", "Model", "Common")
+_ORDER = (
+    *("Arguments", "Commands", "Server", "Output", "Lines", "Voice", "Text", "Speaking", "Options", "Book", "Model"),
+    "Common",
+)
 
 Row = tuple[str, str]  # names and text
 

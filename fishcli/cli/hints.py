@@ -8,6 +8,9 @@ from fishcli.errors import FishError
 
 # What to do about an error in a field of a request, or in a setting.
 OPTIONS = {
+    "force": "replace it with --force",
+    "format": "choose another with --format",
+    "retries": "set them with --retries N",
     "checkpoint_path": "choose another model with --checkpoint-path",
     "codec_path": "pass --codec-path FILE",
     "device": "choose another with --device",
@@ -19,6 +22,8 @@ OPTIONS = {
     "max_batch": "set it with --max-batch N",
     "allow_host": "pass --allow-host HOST",
     "cors": "pass --cors https://HOST",
+    "workers": "set them with --workers N",
+    "address": "choose another with --address HOST:PORT",
     "listen": "choose another address with --listen HOST:PORT",
     "references": "pass another recording with --ref AUDIO",
     "voice": "choose another with --voice NAME",

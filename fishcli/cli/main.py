@@ -21,8 +21,8 @@ from fishcli.errors import FishError, is_out_of_memory
 
 # Importing a command adds it to the app, in the order of the help.
 # isort: off
-from fishcli.cli import say, generate, encode, decode, voices, audition, serve, webui, client, download  # noqa: F401
-from fishcli.cli import config, cache, doctor, bench, completion  # noqa: F401
+from fishcli.cli import say, batch, verify, generate, encode, decode, voices, audition, serve, webui  # noqa: F401
+from fishcli.cli import client, download, config, cache, doctor, bench, completion  # noqa: F401
 # isort: on
 
 _READER_GONE = 141  # as after SIGPIPE

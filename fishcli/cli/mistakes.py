@@ -17,6 +17,8 @@ _BY_NAME = {setting.name: setting for setting in SETTINGS.values()}
 # Names of other tools, and words that say the same.
 _COMMANDS = {
     "say": "speak tts clone synthesize synthesise synth talk read run speech voice-clone text-to-speech play",
+    "batch": "jobs job queue book audiobook corpus many",
+    "verify": "validate",
     "generate": "infer inference text2semantic semantic tokens llama gen",
     "encode": "vqgan quantize tokenize extract",
     "decode": "vocode vocoder reconstruct",
@@ -26,12 +28,9 @@ _COMMANDS = {
     "client": "api_client api-client request",
     "download": "install pull fetch get models model update",
     "config": "settings setting set configure preferences",
-    "doctor": "check info diagnose verify status env",
+    "doctor": "check info diagnose status env",
     "bench": "benchmark speed profile perf",
     "completion": "completions complete autocomplete",
-}
-_NOT_HERE = {
-    "There are no batch jobs yet; call `fish say` once for each text.": "batch jobs job queue",
 }
 _IN_VOICES = {
     "list": "ls",
@@ -108,9 +107,6 @@ def unknown_command(group: Any, path: str, words: Sequence[str]) -> str:
         if name.lower() in names.split():
             return f"There is no command {name}. Did you mean `{path} {command}`?"
     if path == "fish":
-        for sentence, names in _NOT_HERE.items():
-            if name.lower() in names.split():
-                return sentence
         if name == "help":
             return f"Did you mean `{' '.join(['fish', *rest[:1], '-h'])}`?"
         if command := next((command for command, ends in _FILES.items() if name.lower().endswith(ends)), ""):

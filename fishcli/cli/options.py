@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fishcli.cli.remote import Speaker
     from fishcli.client.discovery import Identity
     from fishcli.engine import Engine
+    from fishcli.jobs.judge import Judge
     from fishcli.request import Reference, Request, Script
 
 MODEL = "Model"
@@ -26,7 +27,7 @@ VOICE = "Voice"
 TEXT = "Text"
 SPEAKING = "Speaking"
 OUTPUT = "Output"
-_RETRIES = 2  # of a chunk that came out wrong
+_RETRIES, _LISTENING_RETRIES = 2, 4  # of a chunk that came out wrong
 _METAVARS = {"int": "N", "float": "X", "text": "NAME", "path": "FILE", "model": "NAME", "bool": None}
 
 
@@ -200,6 +201,18 @@ class ModelOptions:
 
 
 @dataclass(frozen=True)
+class QuietModelOptions(ModelOptions):
+    """The same for a command with many options of its own: how the model runs is accepted, and not in the help."""
+
+    codec_path: Annotated[Path | None, setting("codec_path", MODEL, "FILE", hidden=True)] = None
+    dtype: Annotated[str, setting("dtype", MODEL, eager=True, hidden=True)] = default("dtype")
+    half: Annotated[bool, typer.Option("--half", callback=_half, hidden=True)] = False
+    compile: Annotated[bool | None, setting("compile", MODEL, off=True, hidden=True)] = None
+    threads: Annotated[int | None, setting("threads", MODEL, "N", hidden=True)] = None
+    kv_memory: Annotated[int | None, setting("kv_memory", MODEL, "MB", hidden=True)] = None
+
+
+@dataclass(frozen=True)
 class ServerOptions:
     """The choice of a server to speak. A local one with the same model is found by itself."""
 
@@ -325,10 +338,11 @@ class SpeakingOptions:
     ) -> Request:
         """Return the request with all sampling parameters, so that the seed can be shown.
 
-        A chunk that came out wrong is generated again, unless it is `streamed` and may have been heard.
+        A chunk that came out wrong is generated again, unless it is `streamed` and may have been heard before its end.
         """
         from fishcli.request import Request, SamplingParams
 
+        retries = _LISTENING_RETRIES if self.check == "listen" else _RETRIES
         sampling = SamplingParams(
             temperature=self.temperature,
             top_p=self.top_p,
@@ -345,8 +359,17 @@ class SpeakingOptions:
             iterative_prompt=self.iterative_prompt,
             language=self.language,
             check="off" if self.check == "off" else "length",
-            retries=0 if streamed else _RETRIES,
+            retries=0 if streamed else retries,
         ).complete(engine.sampling)
+
+    def judge(self, language: str) -> Judge | None:
+        """Return the judge of --check listen; None for another check, or a language that nobody here can judge.
+
+        Raises FishError without the extra.
+        """
+        from fishcli.jobs.judge import Ears
+
+        return Ears().judge(language) if self.check == "listen" else None
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING
 from fishcli import text
 from fishcli.cli import console
 from fishcli.errors import FishError
+from fishcli.jobs.judge import Meter
+from fishcli.jobs.takes import TakeStream
+from fishcli.request import AudioChunk
 
 if TYPE_CHECKING:
     from fishcli.cli.remote import Speaker, SpokenStream
     from fishcli.engine import AudioStream, Engine, FrameStream
-    from fishcli.request import AudioChunk, Frame, Request, Script
+    from fishcli.request import Frame, Request, Script
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +33,10 @@ class Progress:
     """Follows one request: `saw` every frame or piece of audio. Live on a terminal, plain lines elsewhere."""
 
     def __init__(
-        self, engine: Engine | Speaker, request: Request, stream: FrameStream | AudioStream | SpokenStream
+        self,
+        engine: Engine | Speaker,
+        request: Request,
+        stream: FrameStream | AudioStream | SpokenStream | TakeStream,
     ) -> None:
         self._engine, self._request, self._stream = engine, request, stream
         script = stream.script
@@ -40,7 +46,9 @@ class Progress:
         self._chunk = [0] * request.num_samples  # frames of the chunk in progress
         self._done = [0] * request.num_samples  # chunks
         self._announced = False
-        self.retries = 0
+        self._meters = [Meter(engine.sample_rate) for _ in range(request.num_samples)]  # of the chunk in progress
+        self.retries = self.again = 0  # attempts, and the chunks that needed them
+        self.listened = isinstance(stream, TakeStream)
         self.faults: list[dict[str, object]] = []
 
     def __enter__(self) -> Progress:
@@ -62,19 +70,25 @@ class Progress:
         """Count the frames of an event, announce long work, and warn of a chunk that came out wrong."""
         self.frames[event.sample] += event.codes.shape[1]
         self._chunk[event.sample] += event.codes.shape[1]
+        if isinstance(event, AudioChunk):
+            self._meters[event.sample].add(event.samples)
         if not console.is_live() and not self._announced and self._elapsed > _SETTLED:
             self._announce()
         if event.ended is not None:
             self._judge(event)
             self._chunk[event.sample] = 0
+            self._meters[event.sample] = Meter(self._engine.sample_rate)
             self._done[event.sample] += 1
 
     def _judge(self, event: Frame | AudioChunk) -> None:
         """Warn of a chunk that came out wrong, and say with -v that one was generated again."""
         words, frames = _short(event.text_span.text), self._chunk[event.sample]
         fault = event.fault or ("truncated" if event.ended is False else None if frames else "empty")
+        if fault is None and self._request.check != "off":
+            fault = self._meters[event.sample].fault
         if event.attempts > 1:
             self.retries += event.attempts - 1
+            self.again += 1
             log.debug('"%s" was generated %d times', words, event.attempts)
         if fault is None:
             return
@@ -82,8 +96,10 @@ class Progress:
         if fault == "truncated":
             remedy = "raise --max-new-tokens" if self._request.sampling.max_new_tokens else "shorten --chunk-length"
             console.warn(f'"{words}" was truncated at {_counted(frames, "frame")}; {remedy}, or try another --seed.')
+        elif fault == "misheard":
+            console.warn(f'"{words}" was misheard; try another --seed, or other words.')
         else:
-            how = "looping" if fault == "looping" else fault if fault == "empty" else f"{fault} ({self._time(frames)})"
+            how = f"{fault} ({self._time(frames)})" if fault in ("too short", "too long") else fault
             console.warn(f'"{words}" came out {how}; try another --seed.')
 
     def seconds(self) -> list[float]:
@@ -139,6 +155,10 @@ def report(seen: Progress, request: Request, outputs: Sequence[Path], model: str
     if console.flags.verbose and not console.flags.json:
         speed = f"{figures['tokens_per_second']:.1f} tokens/s, real-time factor {figures['real_time_factor']:.2f}"
         console.note(f"{speed}, first frame after {figures['time_to_first_frame']:.2f} s")
+    if seen.listened and not console.flags.json:
+        misheard = sum(each["fault"] == "misheard" for each in seen.faults)
+        still = f"{misheard} still misheard" if misheard else "none misheard"
+        console.note(f"{_counted(seen.again, 'chunk')} generated again, {still}.")
     names = [str(path) for path in outputs]
     checks = {"retries": seen.retries, "faults": seen.faults}
     console.result({"model": model, **figures, **checks, "seeds": seeds, "outputs": names, "files": made})

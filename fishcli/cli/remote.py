@@ -21,12 +21,15 @@ from fishcli.cli.pipes import is_stream
 from fishcli.client import discovery
 from fishcli.client.request import Recording, SpeechRequest
 from fishcli.errors import FishError, NetworkError, SettingError
+from fishcli.jobs import takes
 from fishcli.request import AudioChunk, Codes, Fault, Request, SamplingParams, Script, Span
 
 if TYPE_CHECKING:
     from fishcli.cli.options import ModelOptions, ServerOptions, SpeakingOptions, TextOptions, VoiceOptions
     from fishcli.client.http import Answer, FishClient
     from fishcli.engine import AudioStream, Engine
+    from fishcli.jobs.judge import Judge
+    from fishcli.jobs.takes import TakeStream
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +51,9 @@ class Order:
     where: ServerOptions
     streamed: bool
     typed: list[str]
+    judge: Judge | None = None
 
-    def start(self) -> tuple[Engine | Speaker, Request, AudioStream | SpokenStream]:
+    def start(self) -> tuple[Engine | Speaker, Request, AudioStream | SpokenStream | TakeStream]:
         """Return an engine, or a server in its place, the request, and its audio. A local server that fails is left."""
         sources = inputs.sources(self.voice, self.voice.voice)
         try:
@@ -61,9 +65,9 @@ class Order:
             log.debug("The local server does not speak; this command runs the model itself: %s", error)
         engine = self.model.load()
         references = inputs.references(engine, sources)
-        request = self.speech.request(engine, self.script, references, self.streamed)
+        request = self.speech.request(engine, self.script, references, self.streamed and self.judge is None)
         with console.status("Loading the model"):
-            return engine, request, engine.speak(request)
+            return engine, request, takes.speak(engine, request, self.judge)
 
     def _speaker(self) -> Speaker | None:
         """Return the server to ask: the one that was named, or a local one with the same model; None: no server."""
@@ -87,6 +91,8 @@ class Order:
 
     def _why_not(self) -> str | None:
         """Return why no server can do it."""
+        if self.judge is not None:
+            return "A server does not listen to its speech"
         if self.speech.num_samples > 1:
             return "A server makes one sample at a time"
         if any(path.suffix == ".npy" or is_stream(path) for path in self.voice.ref or []):

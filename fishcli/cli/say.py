@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fishcli.cli.progress import Progress
     from fishcli.cli.remote import Speaker, SpokenStream
     from fishcli.engine import AudioStream, Engine
+    from fishcli.jobs.takes import TakeStream
     from fishcli.request import Request
 
 
@@ -60,7 +61,8 @@ def say(
     if play:
         require_player()
     streamed, typed = play or output == Path("-"), options.typed(ctx, options.ModelOptions)
-    order = remote.Order(source, script, text, speech, voice, model, server, streamed, typed)
+    judge = speech.judge(script.language)
+    order = remote.Order(source, script, text, speech, voice, model, server, streamed, typed, judge)
     engine, request, stream = order.start()
     inputs.check_language(engine, script.language)
     voice.check(engine)
@@ -72,7 +74,7 @@ def say(
 def written(
     engine: Engine | Speaker,
     request: Request,
-    stream: AudioStream | SpokenStream,
+    stream: AudioStream | SpokenStream | TakeStream,
     files: list[Output],
     subtype: str | None = None,
     play: bool = False,

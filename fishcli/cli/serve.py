@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fishcli.cli import console, keys, options, pages, streams
+from fishcli.cli import console, keys, options, pages, serve_ray, streams
 from fishcli.cli.app import app, command
 from fishcli.errors import FishError, InputError, SettingError
 
@@ -81,13 +81,23 @@ class OldOptions:
 
 
 @command(app)
-def serve(ctx: typer.Context, server: ServerOptions, model: options.ModelOptions, old: OldOptions) -> None:
+def serve(
+    ctx: typer.Context,
+    server: ServerOptions,
+    ray: serve_ray.ReplicaOptions,
+    model: options.ModelOptions,
+    old: OldOptions,
+) -> None:
     """Serve the HTTP API of Fish Speech and of OpenAI, for any number of clients.
+
+    With --engine ray, replicas share one address. Each has its own queue, limits and /metrics; time-outs of sockets and
+    the number of connections are those of Ray Serve, requests are not logged, and `fish say` does not find the server.
 
     Examples:
       fish serve
       fish serve --listen 127.0.0.1:9000 --compile
       fish serve --listen 0.0.0.0:8080 --api-key-file fishcli.key
+      fish serve --engine ray --replicas 2
     """
     require_extra()
     old.check()
@@ -97,8 +107,14 @@ def serve(ctx: typer.Context, server: ServerOptions, model: options.ModelOptions
     host, port = address(server.listen, "--listen")
     settings = server.settings(key_of_clients(server.api_key_file, old.api_key), discovery.new_key())
     page = pages.page(ctx) if server.webui else None
+    if page and ray.on_ray:
+        raise SettingError("--webui needs one engine in this process; leave --engine ray out.")
     with bind(host, port) as bound:  # before the model is loaded: a port in use is told at once
-        raise typer.Exit(run(bound, settings, model, server.max_batch, page))
+        warn_of_strangers(bound, settings)
+        if not ray.on_ray:
+            raise typer.Exit(run(bound, settings, model, server.max_batch, page))
+        host, port = bound.getsockname()[:2]
+    serve_ray.serve(ray, model, settings, (host, port), server.max_batch, _warm_up)
 
 
 def address(text: str, name: str) -> tuple[str, int]:
@@ -109,6 +125,15 @@ def address(text: str, name: str) -> tuple[str, int]:
     return (match["host"] or "127.0.0.1").strip("[]"), int(match["port"])
 
 
+def warn_of_strangers(bound: socket.socket, settings: ServerSettings) -> None:
+    """Warn of a server that others can reach and that asks for no key."""
+    from fishcli.server.run import is_local
+
+    if settings.key is None and not is_local(bound):
+        host = bound.getsockname()[0]
+        console.warn(f"Everyone who can reach {host} may use this server; --api-key-file FILE asks for a key.")
+
+
 def run(
     bound: socket.socket, settings: ServerSettings, model: options.ModelOptions, max_batch: int, page: pages.Page | None
 ) -> int:
@@ -116,13 +141,9 @@ def run(
     from fishcli.server.app import create_app
     from fishcli.server.drain import Drain
     from fishcli.server.logs import logging_to
-    from fishcli.server.run import is_local
     from fishcli.server.run import run as run_app
     from fishcli.voices import Library
 
-    if settings.key is None and not is_local(bound):
-        host = bound.getsockname()[0]
-        console.warn(f"Everyone who can reach {host} may use this server; --api-key-file FILE asks for a key.")
     settings, drain = page.settings(settings) if page else settings, Drain()
     identity = model.identity()  # of the files before they are read
     engine = model.load(max_batch)

@@ -69,6 +69,7 @@ def webui(ctx: typer.Context, page: PageOptions, model: options.ModelOptions, ol
     with _bound(page.listen) as bound:
         if _asks_to_share(page.share):
             shown = replace(shown, shared=_shared(bound.getsockname()[1], settings.key))
+        serving.warn_of_strangers(bound, settings)
         raise typer.Exit(serving.run(bound, settings, model, page.max_batch, shown))
 
 

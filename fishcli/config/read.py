@@ -31,7 +31,9 @@ from fishcli.files import folder
 MAX_BYTES = 65_536  # twenty times the template, which has every setting
 MAX_LINE = 4_096  # characters; parsing a key of n dotted parts takes O(n^2) steps
 DEFAULT = "default"
-SPEAKING = frozenset({"generate", "say", "audition", "client", "serve", "webui"})  # the commands that read [generate]
+SPEAKING = frozenset(
+    {"generate", "say", "batch", "audition", "client", "serve", "webui"}
+)  # the commands that read [generate]
 # Variables for the folders of the package and for its tests, and a secret, which no settings file should hold.
 NO_SETTING = re.compile(r"FISHCLI_((CACHE|CONFIG|DATA)_DIR|API_KEY|TEST_.*)", re.DOTALL)
 MODEL_NAME = re.compile(r"[^\W.][\w.-]*(/[^\W.][\w.-]*)?")  # `name` or `owner/name`; a folder may have such a name too

@@ -111,7 +111,7 @@ _TABLE = (
     Setting("generate", "iterative_prompt", "bool", True, "Use the chunks before as context of each chunk.",
             off="Speak each chunk without the ones before."),
     Setting("generate", "num_samples", "int", 1, "Samples, each with its own seed.", minimum=1, maximum=64),
-    Setting("generate", "check", "text", "length", "Repeat chunks of a wrong length", ("length", "off")),
+    Setting("generate", "check", "text", "length", "Repeat bad chunks", ("length", "listen", "off")),
     Setting("generate", "voice", "text", None, "Voice of the library.", example="anna", unset="chosen by the model"),
     Setting("generate", "output_dir", "path", None, "Folder for the codes.", example="codes",
             unset="the working folder"),

@@ -14,7 +14,7 @@ import torch
 
 from fishcli import text
 from fishcli.engine.prepared import Prepared
-from fishcli.request import Codes, Fault
+from fishcli.request import Codes, Fault, chunk_seed
 
 # The built-in voice said 48 texts of 3 to 180 letters, 8 seeds each, in 0.65 to 1.55 times `_LEAD` + `text.seconds`.
 _LEAD = 0.4  # seconds around the words of a chunk
@@ -48,10 +48,11 @@ class Attempts:
         # Greedy sampling repeats itself.
         self.retries = request.retries if self._checks and request.sampling.temperature != 0 else 0
         self._frame_rate, self._limit = prepared.frame_rate, request.sampling.max_new_tokens
-        self._seed, self._chunk = seed, place
+        self._seed, self._chunk = seed, place + len(request.earlier)
         self._tries: list[Attempt] = []  # at the current chunk
-        pace = _pace(prepared)
-        self._spoken, self._expected = _PRIOR * pace, _PRIOR  # seconds
+        self._spoken, self._expected = _PRIOR * _pace(prepared), _PRIOR  # seconds
+        for each in request.earlier if request.iterative_prompt else ():
+            self._learn(each.text, each.codes.shape[1])
         self.generator = self._new_generator()
 
     @property
@@ -76,8 +77,7 @@ class Attempts:
             return None
         best = attempt if attempt.fault is None else min(self._tries, key=lambda each: self._distance(words, each))
         if best.fault is None:
-            self._spoken += best.codes.shape[1] / self._frame_rate
-            self._expected += _expected(words)
+            self._learn(words, best.codes.shape[1])
         return best
 
     def begin_chunk(self) -> None:
@@ -91,6 +91,11 @@ class Attempts:
     def _seconds(self, words: str) -> float:
         """Return the expected duration of a chunk at the pace of the voice."""
         return _expected(words) * self._spoken / self._expected
+
+    def _learn(self, words: str, frames: int) -> None:
+        """Learn the pace of the voice from a chunk that came out right."""
+        self._spoken += frames / self._frame_rate
+        self._expected += _expected(words)
 
     def _fault(self, words: str, codes: Codes, ended: bool) -> Fault | None:
         frames, expected = codes.shape[1], self._seconds(words) * self._frame_rate
@@ -144,11 +149,3 @@ def loops(codes: Codes, longest_period: int, length: int) -> bool:
         if ((ends[1::2] - ends[::2]) >= length).any():
             return True
     return False
-
-
-def chunk_seed(seed: int, chunk: int, attempt: int) -> int:
-    """Return the seed of an attempt at a chunk; that of the first attempt at the first chunk is the sample's own."""
-    if not (chunk or attempt):
-        return seed
-    key = (seed, chunk, attempt) if attempt else (seed, chunk)
-    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])

@@ -36,6 +36,9 @@ class Prepared:
             self._reserve += self.context - _FEED_CONTEXT
             self.context = _FEED_CONTEXT
         self._questions: dict[str, Columns] = {}  # each chunk, tokenized
+        self.earlier: tuple[Columns, ...] = ()  # the turns of the chunks before the text
+        if request.iterative_prompt:
+            self.earlier = tuple(prompts.turn(prompts.question(each.text), each.codes) for each in request.earlier)
         for span in self.spans or [Span(".", 0, 1)]:  # of a text to come, at least the references have to fit
             self.check(span)
         warn_about(request.references, prompts.frame_rate)
@@ -78,7 +81,7 @@ class Prepared:
             return self.context
         limit = self.request.sampling.max_new_tokens or self.context
         needed = sum(self._questions[span.text].shape[1] + limit + 1 for span in spans)  # 1: the end of a turn
-        return min(self.prefix.shape[1] + needed, self.context)
+        return min(self.prefix.shape[1] + sum(turn.shape[1] for turn in self.earlier) + needed, self.context)
 
 
 def _script(request: Request) -> Script | None:

