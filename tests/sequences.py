@@ -14,7 +14,7 @@ ROOM = 1024  # positions of a slot
 class FixedPrompts:
     """Stands in for `Prepared`: one prompt (K + 1, T) after the other, whatever the text."""
 
-    cached = None
+    cached, earlier = None, ()
 
     def __init__(self, prompts, sampling, seed, context, codebooks, codes):
         self.codebooks, self.codes, self.frame_rate = codebooks, codes, 21.5

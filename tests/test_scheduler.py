@@ -67,7 +67,7 @@ class FakePrompts:
     """Stands in for `Prepared`: the prompt of a chunk ends with the number of frames that its text names."""
 
     codebooks, codes, frame_rate = CODEBOOKS, CODES, 21.5
-    cached, prefix = None, np.zeros((CODEBOOKS + 1, 0), np.int64)
+    cached, earlier, prefix = None, (), np.zeros((CODEBOOKS + 1, 0), np.int64)
 
     def __init__(self, chunks, samples=1, iterative=True, width=20):
         sampling = SamplingParams(seed=1).over(FISH_SPEECH)
