@@ -32,7 +32,7 @@ _STEADY = 0.15  # seconds of one stretch of pitch
 
 
 class Condition(NamedTuple):
-    """What was measured in a recording, without the silence at its ends."""
+    """The measurements of a recording, without the silence at its ends."""
 
     seconds: float
     trimmed: float  # seconds of silence at both ends

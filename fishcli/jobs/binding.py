@@ -1,4 +1,4 @@
-"""What is put together from the lines of a job when they are done: the chapters of a book, and subtitles.
+"""Put the lines of a job together when they are done: the chapters of a book, and subtitles.
 
 The manifest keeps the names and digests of these files, and what they were made of, so that a run that changes nothing
 does not make them again.

@@ -27,7 +27,7 @@ _CHARACTERS_PER_ERROR = 10  # in a language without spaces
 
 
 class Verdict(NamedTuple):
-    """What is wrong with a take, if anything, the errors over its words, and the words heard."""
+    """The fault of a take, if it has one, the errors over its words, and the words heard."""
 
     fault: Fault | None = None
     error_rate: float = 0.0

@@ -33,7 +33,7 @@ class Mark(NamedTuple):
 
 @dataclass(frozen=True)
 class Tags:
-    """What a file says of itself. `chapters` are those inside it; a file of one chapter has none, but a `track`."""
+    """The tags of a file. `chapters` are those inside it; a file of one chapter has none, but a `track`."""
 
     title: str
     album: str = ""

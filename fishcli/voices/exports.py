@@ -51,7 +51,7 @@ _DAMAGED = (
 
 
 class Exported(NamedTuple):
-    """What an export holds: the id, the fields of the description, the audio files and their transcripts."""
+    """The contents of an export: the id, the fields of the description, the audio files and their transcripts."""
 
     id: str | None
     fields: dict[str, Any]

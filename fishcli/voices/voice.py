@@ -1,4 +1,4 @@
-"""What a voice is: its recordings, and its description, which is kept in `voice.json`."""
+"""A voice: its recordings, and its description, which is kept in `voice.json`."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class Voice:
 
     @property
     def name(self) -> str:
-        """What people call it: its id, or its title where the id was drawn."""
+        """The name for people: its id, or its title where the id was drawn."""
         return self.title if is_drawn(self.id) else self.id
 
 
