@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("fastapi")
 
-from tiny_app import QUICK, running, wait
+from tiny_app import running, wait
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
@@ -24,8 +24,6 @@ GUARDED = ServerSettings(
     allowed_hosts=("speech.example.org",),
     cors_origins=("https://page.example",),
     max_body=100_000,
-    max_head=QUICK.max_head,
-    body_timeout=0.5,
 )
 
 
@@ -256,7 +254,7 @@ def test_a_large_body_is_refused_before_it_is_sent_and_while_it_arrives(guarded)
 def test_all_bodies_together_have_a_limit():
     head = "POST /v1/tts HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     head += "Content-Length: 60000\r\nConnection: close\r\n\r\n"
-    with running(replace(GUARDED, key=None, max_bodies=100_000, body_timeout=10)) as server:
+    with running(replace(GUARDED, key=None, max_bodies=100_000)) as server:
         with socket.create_connection(("127.0.0.1", server.port)) as slow:
             slow.sendall(head.encode() + b"x" * 59_999)
             answers = []
@@ -271,10 +269,11 @@ def test_all_bodies_together_have_a_limit():
         assert raw(server, head.encode() + b"x" * 60_000).startswith(b"HTTP/1.1 200 ")
 
 
-def test_a_slow_body_is_not_waited_for(guarded):
+def test_a_slow_body_is_not_waited_for():
     head = f"POST /careless HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\nConnection: close\r\n"
     head += "Content-Type: application/json\r\nContent-Length: 10\r\n\r\n12345"
-    answer = raw(guarded, head.encode())
+    with running(replace(GUARDED, body_timeout=0.5)) as server:
+        answer = raw(server, head.encode())
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["status"] == 408
 

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("fastapi")
 
-from tiny_app import QUICK, running, wait
+from tiny_app import PATIENT, QUICK, running, wait
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
@@ -21,6 +21,12 @@ HEAD = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
 @pytest.fixture(scope="module")
 def server():
     with running() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def quick():
+    with running(QUICK) as made:
         yield made
 
 
@@ -47,21 +53,21 @@ def status(answer: bytes) -> int:
 
 
 @pytest.mark.parametrize("count", [100, pytest.param(500, marks=pytest.mark.slow)])
-def test_half_open_connections_delay_nobody_and_are_closed(server, count):
+def test_half_open_connections_delay_nobody_and_are_closed(quick, count):
     with contextlib.ExitStack() as stack:
-        half = [stack.enter_context(opened(server)) for _ in range(count)]
+        half = [stack.enter_context(opened(quick)) for _ in range(count)]
         for number, each in enumerate(half):
             each.sendall(HEAD[: number % len(HEAD)])
-        wait(lambda: server.connections >= count)
+        wait(lambda: quick.connections >= count)
         began = time.monotonic()
-        assert httpx.get(f"{server.url}/v1/health").status_code == 200
+        assert httpx.get(f"{quick.url}/v1/health").status_code == 200
         assert time.monotonic() - began < 5
         assert {status(rest(each)) for each in half} == {408}
-    wait(lambda: server.connections == 0)
+    wait(lambda: quick.connections == 0)
 
 
-def test_a_head_that_trickles_is_not_waited_for(server):
-    with opened(server) as slow:
+def test_a_head_that_trickles_is_not_waited_for(quick):
+    with opened(quick) as slow:
         answer = b""
         with contextlib.suppress(ConnectionError):
             for byte in HEAD + b"X: " + b"y" * 10_000:
@@ -74,16 +80,16 @@ def test_a_head_that_trickles_is_not_waited_for(server):
         assert status(answer) == 408
 
 
-def test_an_idle_connection_is_closed_without_a_word(server):
-    with opened(server) as idle:
+def test_an_idle_connection_is_closed_without_a_word(quick):
+    with opened(quick) as idle:
         idle.sendall(HEAD + b"\r\n")
         answer = rest(idle)
         assert answer.count(b"HTTP/1.1") == 1
         assert answer.startswith(b"HTTP/1.1 200 ")
 
 
-def test_a_second_head_that_trickles_is_not_waited_for(server):
-    with opened(server) as slow:
+def test_a_second_head_that_trickles_is_not_waited_for(quick):
+    with opened(quick) as slow:
         slow.sendall(HEAD + b"\r\n")
         while b"}" not in slow.recv(1000):
             pass
@@ -91,8 +97,8 @@ def test_a_second_head_that_trickles_is_not_waited_for(server):
         assert status(rest(slow)) == 408
 
 
-def test_a_body_that_nobody_wants_does_not_keep_a_connection(server):
-    with opened(server) as slow:
+def test_a_body_that_nobody_wants_does_not_keep_a_connection(quick):
+    with opened(quick) as slow:
         slow.sendall(b"POST /nothing HTTP/1.1\r\nHost: localhost\r\nContent-Length: 90000\r\n")
         slow.sendall(b"Content-Type: application/json\r\n\r\n")
         with contextlib.suppress(ConnectionError):
@@ -101,23 +107,23 @@ def test_a_body_that_nobody_wants_does_not_keep_a_connection(server):
                 time.sleep(0.01)
         answer = rest(slow)
     assert answer.startswith(b"HTTP/1.1 404 ") or not answer  # lost where the client still sends
-    wait(lambda: server.connections == 0)
+    wait(lambda: quick.connections == 0)
 
 
 @pytest.mark.parametrize("path", ["/endless", "/slow?seconds=0"])
-def test_a_reader_that_stops_is_cut_and_its_work_ends(server, path):
-    server.seen.clear()
-    with opened(server) as stopped:
+def test_a_reader_that_stops_is_cut_and_its_work_ends(quick, path):
+    quick.seen.clear()
+    with opened(quick) as stopped:
         stopped.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         stopped.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         if path == "/endless":
-            wait(lambda: server.seen == ["endless stopped"])
-        assert httpx.get(f"{server.url}/v1/health").status_code == 200
-        wait(lambda: server.connections <= 1)
+            wait(lambda: quick.seen == ["endless stopped"])
+        assert httpx.get(f"{quick.url}/v1/health").status_code == 200
+        wait(lambda: quick.connections <= 1)
 
 
 def test_a_slow_reader_that_goes_on_reading_gets_all():
-    settings = dataclasses.replace(QUICK, send_timeout=0.3)
+    settings = dataclasses.replace(PATIENT, send_timeout=0.3)
     body = b"x" * 3_000_000
     with running(settings) as server, opened(server) as slow:
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
@@ -151,7 +157,7 @@ def test_what_is_no_http_gets_an_error_and_no_traceback(server, sent, number):
 
 def test_connections_have_a_limit():
     with (
-        running(dataclasses.replace(QUICK, max_connections=3, head_timeout=20)) as server,
+        running(dataclasses.replace(PATIENT, max_connections=3)) as server,
         contextlib.ExitStack() as stack,
     ):
         for _ in range(3):
@@ -181,8 +187,7 @@ def test_a_refused_websocket_is_no_error_of_the_server(server, caplog):
 def test_a_client_that_asks_for_pongs_and_reads_none_is_cut_off():
     ping = b"\x89\xfd\0\0\0\0" + b"x" * 125
     upgrade = b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "
-    settings = dataclasses.replace(QUICK, send_timeout=60.0)  # so that it is not the sweep that cuts it off
-    with running(settings) as server, opened(server) as greedy:
+    with running() as server, opened(server) as greedy:
         greedy.sendall(b"GET /live HTTP/1.1\r\nHost: localhost\r\n" + upgrade + b"x" * 22 + b"==\r\n\r\n")
         assert b" 101 " in greedy.recv(4096)
         with pytest.raises((ConnectionResetError, BrokenPipeError)):
@@ -192,12 +197,12 @@ def test_a_client_that_asks_for_pongs_and_reads_none_is_cut_off():
 
 @pytest.mark.parametrize("method", [b"GET", b"POST"])
 @pytest.mark.parametrize("body", [b"Content-Length: 3\r\n\r\nabc", b"Transfer-Encoding: chunked\r\n\r\n"])
-def test_a_websocket_whose_handshake_has_a_body_is_closed(server, method, body):
+def test_a_websocket_whose_handshake_has_a_body_is_closed(quick, method, body):
     head = HEAD.removeprefix(b"GET / ") + b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
-    with opened(server) as connection:
+    with opened(quick) as connection:
         connection.sendall(method + b" /live " + head + body)
         assert b" 101 " not in rest(connection)
-    wait(lambda: server.connections == 0)
+    wait(lambda: quick.connections == 0)
 
 
 def test_a_body_of_two_lengths_is_refused_and_what_follows_is_not_read(server):

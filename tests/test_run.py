@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("fastapi")
 
-from tiny_app import QUICK, running, wait
+from tiny_app import PATIENT, QUICK, running, wait
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
@@ -55,7 +55,7 @@ def test_a_server_ends_with_its_engine(caplog):
 
 
 def test_an_end_has_an_end():
-    with running(dataclasses.replace(QUICK, drain=0.5)) as server, ThreadPoolExecutor() as pool:
+    with running(dataclasses.replace(PATIENT, drain=0.5)) as server, ThreadPoolExecutor() as pool:
         slow = pool.submit(httpx.get, f"{server.url}/slow?seconds=100", timeout=30)
         hangs = pool.submit(httpx.get, f"{server.url}/hangs", timeout=30)
         wait(lambda: server.connections == 2)
