@@ -6,11 +6,7 @@ Further arguments are libFuzzer's: a folder to keep the corpus in, `-max_total_t
 """
 
 import io
-import shutil
-import sys
-import tempfile
 import zipfile
-from pathlib import Path
 
 import atheris
 
@@ -20,8 +16,8 @@ with atheris.instrument_imports(include=["fishcli.jobs", "zipfile", "defusedxml"
     from fishcli.jobs.readers import epub
 
 import sample_book
+from fuzzing import FOLDER, run
 
-FOLDER = Path(tempfile.mkdtemp())
 BOOK = FOLDER / "x.epub"
 MEMBERS = {name: data.encode() for name, data in sample_book.epub_members(sample_book.chapters(4, 2)).items()}
 NAMES = [
@@ -139,19 +135,11 @@ def check(data: bytes) -> None:
 
 
 def main() -> None:
-    corpus = FOLDER / "corpus"
-    corpus.mkdir()
     whole = packed(atheris.FuzzedDataProvider(b""))
     BOOK.write_bytes(whole)
     epub.read(BOOK)
-    (corpus / "whole").write_bytes(whole + b"\1")  # the provider takes numbers from the end
-    (corpus / "made").write_bytes(bytes(range(65))[::-1])
-    sys.addaudithook(look)
-    atheris.Setup([*sys.argv, str(corpus)], check)
-    try:
-        atheris.Fuzz()
-    finally:
-        shutil.rmtree(FOLDER, ignore_errors=True)
+    # The provider takes numbers from the end.
+    run(check, {"whole": whole + b"\1", "made": bytes(range(65))[::-1]}, look)
 
 
 if __name__ == "__main__":

@@ -7,10 +7,6 @@ Further arguments are libFuzzer's: a folder to keep the corpus in, `-max_total_t
 
 import json
 import math
-import shutil
-import sys
-import tempfile
-from pathlib import Path
 
 import atheris
 
@@ -19,7 +15,8 @@ with atheris.instrument_imports(include=["fishcli.jobs"]):
     from fishcli.jobs import manifest
     from fishcli.jobs.manifest import Entry
 
-FOLDER = Path(tempfile.mkdtemp()).resolve()
+from fuzzing import FOLDER, run
+
 OUTSIDE = FOLDER.parent
 MANIFEST = FOLDER / manifest.NAME
 ENTRY = {
@@ -118,17 +115,9 @@ def check_place(name: str) -> None:
 
 
 def main() -> None:
-    corpus = FOLDER / "corpus"
-    corpus.mkdir()
     (FOLDER / "link").symlink_to(OUTSIDE)
-    (corpus / "whole").write_bytes(json.dumps(ENTRY).encode() + b"\n\1")  # the provider takes numbers from the end
-    (corpus / "made").write_bytes(bytes(range(64, -1, -1)))
-    sys.addaudithook(look)
-    atheris.Setup([*sys.argv, str(corpus)], check)
-    try:
-        atheris.Fuzz()
-    finally:
-        shutil.rmtree(FOLDER, ignore_errors=True)
+    # The provider takes numbers from the end.
+    run(check, {"whole": json.dumps(ENTRY).encode() + b"\n\1", "made": bytes(range(64, -1, -1))}, look)
 
 
 if __name__ == "__main__":

@@ -8,11 +8,7 @@ Further arguments are libFuzzer's: a folder to keep the corpus in, `-max_total_t
 import hashlib
 import io
 import json
-import shutil
-import sys
-import tempfile
 import zipfile
-from pathlib import Path
 
 import atheris
 
@@ -20,7 +16,8 @@ with atheris.instrument_imports(include=["fishcli", "zipfile"]):
     from fishcli.errors import InputError
     from fishcli.voices import check_id, read_export
 
-FOLDER = Path(tempfile.mkdtemp())
+from fuzzing import run
+
 MEMBERS = {
     "voice.json": json.dumps({"title": "a", "id": "a", "tags": ["x"]}).encode(),
     "00.wav": b"RIFF....WAVE",
@@ -97,18 +94,9 @@ def check(data: bytes) -> None:
 
 
 def main() -> None:
-    corpus = FOLDER / "corpus"
-    corpus.mkdir()
     whole = packed(atheris.FuzzedDataProvider(b""))
     read_export(whole, "seed")
-    (corpus / "whole").write_bytes(b"\1" + whole)
-    (corpus / "made").write_bytes(b"\0" + bytes(range(64)))
-    sys.addaudithook(look)
-    atheris.Setup([*sys.argv, str(corpus)], check)
-    try:
-        atheris.Fuzz()
-    finally:
-        shutil.rmtree(FOLDER, ignore_errors=True)
+    run(check, {"whole": b"\1" + whole, "made": b"\0" + bytes(range(64))}, look)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,6 @@ takes minutes.
 """
 
 import os
-import shutil
-import sys
-import tempfile
 from pathlib import Path
 
 import atheris
@@ -18,7 +15,8 @@ with atheris.instrument_imports(include=["fishcli"]):
     from fishcli.errors import FishError
     from fishcli.voices import Library, check_id
 
-FOLDER = Path(os.path.realpath(tempfile.mkdtemp()))
+from fuzzing import FOLDER, run
+
 OWN, ALSO, OUTSIDE = FOLDER / "data" / "voices", FOLDER / "references", FOLDER / "outside"
 KNOWN = {"paimon", "Nova-2_b"}
 PARTS = ["..", "/", "\\", "\0", ".", "paimon", "fox", "outside", "link", "pipe", str(OUTSIDE), "%2e%2e", "voice.json"]
@@ -93,17 +91,9 @@ def allowed(path: str) -> bool:
 
 def main() -> None:
     furnish()
-    corpus = FOLDER / "corpus"
-    corpus.mkdir()
-    for number, name in enumerate([*PARTS, *KNOWN, "../../outside/secret", "a" * 64, "a" * 65, "con"]):
-        (corpus / str(number)).write_bytes(b"\1" + name.encode() + b"\1\3")  # 1: ASCII
     Library(OWN).update("Nova-2_b", title="fox")  # imports what a writer needs
-    sys.addaudithook(look)
-    atheris.Setup([*sys.argv, str(corpus)], check)
-    try:
-        atheris.Fuzz()
-    finally:
-        shutil.rmtree(FOLDER, ignore_errors=True)
+    names = [*PARTS, *KNOWN, "../../outside/secret", "a" * 64, "a" * 65, "con"]
+    run(check, {str(number): b"\1" + name.encode() + b"\1\3" for number, name in enumerate(names)}, look)  # 1: ASCII
 
 
 if __name__ == "__main__":

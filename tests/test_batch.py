@@ -19,9 +19,9 @@ import sounds
 from fishcli.engine import load
 from fishcli.errors import EngineClosed, FishError, InputError, SettingError
 from fishcli.jobs import local, manifest, readers
-from fishcli.jobs.checks import MAX_TEXT, checked
+from fishcli.jobs.checks import checked
 from fishcli.jobs.identity import Addresses, ModelIdentity
-from fishcli.jobs.line import Job, Line, SpokenChunk, seed_of
+from fishcli.jobs.line import MAX_TEXT, Job, Line, SpokenChunk, seed_of
 from fishcli.jobs.output import Output, Part
 from fishcli.jobs.render import Renderer, Sound
 from fishcli.jobs.settings import JobSettings

@@ -47,7 +47,10 @@ def bind(job: Job, output: Output, settings: BookSettings) -> Bound:
             return bound
     bound = _chapters(job, output, entries, settings) if job.chapters else _subtitles(job, output, entries, settings)
     made = [_made(output.folder, name) for name in bound.files]
-    output.bound = {"key": key, **dataclasses.asdict(bound), "files": made} if made else {}
+    asked = _digest(dataclasses.asdict(settings))
+    if not bound.incomplete and kept.get("settings") == asked:  # other settings may be a second edition
+        _remove_outdated(output.folder, kept.get("files"), bound.files)
+    output.bound = {"key": key, "settings": asked, **dataclasses.asdict(bound), "files": made} if made else {}
     output.bound.pop("fresh", None)
     return bound
 
@@ -57,6 +60,10 @@ def _key(job: Job, entries: Mapping[str, Entry], settings: BookSettings) -> str:
     lines = [(each.id, each.chapter, each.heading, getattr(entries.get(each.id), "sha256", None)) for each in job.lines]
     titles = [each.title for each in job.chapters]
     made_of = [fishcli.__version__, dataclasses.asdict(settings), job.title, titles, lines]
+    return _digest(made_of)
+
+
+def _digest(made_of: object) -> str:
     return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
 
 
@@ -86,6 +93,13 @@ def _written(job: Job, folder: Path, entries: Mapping[str, Entry], settings: Boo
         if (entry := entries.get(line.id)) is not None and entry.file is not None and entry.frames:
             spoken = subtitles.timed(entry.chunks, entry.seconds / entry.frames)
             yield from subtitles.write(manifest.place(folder, entry.file), spoken, settings.subtitles)
+
+
+def _remove_outdated(folder: Path, kept: object, files: Iterable[str]) -> None:
+    """Remove files of an earlier run whose titles the job does not have any more, unless they were changed since."""
+    for each in kept if isinstance(kept, list) else ():
+        if manifest.fault_of(folder, each) is None and each["file"] not in files:
+            manifest.place(folder, each["file"]).unlink()
 
 
 def _names(folder: Path, paths: Iterable[Path]) -> tuple[str, ...]:

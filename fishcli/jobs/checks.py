@@ -7,12 +7,10 @@ from pathlib import Path
 
 from fishcli import files, text
 from fishcli.errors import FishError, InputError
-from fishcli.jobs.line import Job, Line, Problem
+from fishcli.jobs.line import MAX_TEXT, Job, Line, Problem
 from fishcli.jobs.marks import Speech
 from fishcli.jobs.settings import FORMATS, JobSettings
 from fishcli.voices import Library, is_id
-
-MAX_TEXT = 20_000  # characters of a line, 20 minutes of speech, which are held in memory
 
 
 def checked(job: Job, library: Library, settings: JobSettings) -> Job:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from fishcli.request import Samples, SamplingParams
 
+MAX_TEXT = 20_000  # characters of a line, 20 minutes of speech, which are held in memory
+
 
 @dataclass(frozen=True)
 class Line:

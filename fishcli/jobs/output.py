@@ -125,7 +125,8 @@ class Output:
         kept = self.manifest.header.get("bound")
         self.bound = kept if isinstance(kept, dict) else {}
         with files.report_write_errors(self.manifest.path):
-            self.manifest.begin(_header(job, addresses, self._expected), self._own())
+            header = _header(job, addresses, self._expected) | ({"bound": self.bound} if self.bound else {})
+            self.manifest.begin(header, self._own())
 
     @property
     def _expected(self) -> int:
@@ -178,6 +179,7 @@ class Output:
 
     def finish(self) -> None:
         """Bring the manifest into the order of the job; that of the whole job takes up those of its parts."""
+        self.manifest.header.pop("bound", None)
         if self.bound:
             self.manifest.header["bound"] = self.bound
         with files.report_write_errors(self.manifest.path):

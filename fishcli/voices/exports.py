@@ -14,12 +14,10 @@ import hashlib
 import io
 import json
 import re
-import stat
-import struct
 import zipfile
-import zlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fishcli import zips
 from fishcli.errors import InputError, SettingError
 from fishcli.voices import voice as voices
 from fishcli.voices.recordings import suffix_of
@@ -36,18 +34,6 @@ _SUMS = "SHA256SUMS"
 _FIELDS: tuple[str, ...] = ("title", "description", "tags", "visibility", "languages")
 _MEMBER = re.compile(r"voice\.json|SHA256SUMS|(\d\d)\.(?:lab|[a-z][a-z0-9]{1,4})")
 _SUM = re.compile(r"([0-9a-f]{64})  (\S+)")
-_END = struct.Struct("<4s4x2H2LH")  # the end of the directory: entries, its size and place, length of a comment
-_DAMAGED = (
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-    EOFError,
-    IndexError,
-    OSError,
-    OverflowError,
-    RuntimeError,  # NotImplementedError too
-    ValueError,
-)
 
 
 class Exported(NamedTuple):
@@ -93,17 +79,20 @@ def read_export(data: bytes, name: str) -> Exported:
         if "title" not in known:
             raise ValueError("the voice has no title")
         return Exported(None if id is None else voices.check_id(id), known, _recordings(members), texts)
-    except (*_DAMAGED, SettingError) as error:
+    except (*zips.FAULTS, SettingError) as error:
         reason = str(error).rstrip(".") or type(error).__name__
         raise InputError(f"{name} is no export of a voice, or damaged ({reason}); export the voice again.") from error
 
 
 def _members(data: bytes) -> dict[str, bytes]:
-    """Return the content of a ZIP by name. Raises one of `_DAMAGED`."""
-    _check_directory(data)
+    """Return the content of a ZIP by name. Raises one of `zips.FAULTS`."""
+    file = io.BytesIO(data)
+    zips.check_directory(file, MAX_EXPORT, 2 * MAX_RECORDINGS + 2, _MAX_NAMES)
     members: dict[str, bytes] = {}
     left = min(MAX_EXPORT, _MAX_RATIO * len(data))  # bytes
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+    with zipfile.ZipFile(file) as archive:
+        if archive.comment or not data.startswith(b"PK\3\4"):
+            raise ValueError("it has more than an export has")
         for info in archive.infolist():
             _check_member(info, members)
             with archive.open(info) as member:
@@ -114,24 +103,10 @@ def _members(data: bytes) -> dict[str, bytes]:
     return members
 
 
-def _check_directory(data: bytes) -> None:
-    """Check the end of a ZIP before `zipfile` makes an object for each of what may be millions of entries."""
-    if len(data) > MAX_EXPORT:
-        raise ValueError(f"it has over {MAX_EXPORT // 2**20} MiB")
-    if len(data) < _END.size or not data.startswith(b"PK\3\4"):
-        raise ValueError("it is no ZIP")
-    signature, _, entries, size, _, comment = _END.unpack(data[-_END.size :])
-    if signature != b"PK\5\6" or comment or data[-_END.size - 20 :].startswith(b"PK\6\7"):
-        raise ValueError("it is cut off, or of a kind that is not read")
-    if entries > 2 * MAX_RECORDINGS + 2 or size > _MAX_NAMES:
-        raise ValueError("it has too many members")
-
-
 def _check_member(info: zipfile.ZipInfo, seen: dict[str, bytes]) -> None:
-    kind = stat.S_IFMT(info.external_attr >> 16)
-    if not _MEMBER.fullmatch(info.filename) or info.filename in seen or kind not in (0, stat.S_IFREG):
+    if not _MEMBER.fullmatch(info.filename) or info.filename in seen or zips.is_link_or_device(info):
         raise ValueError(f"its member {info.filename!r:.60} is not of a voice")
-    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or info.flag_bits & 1:
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or zips.is_encrypted(info):
         raise ValueError(f"its member {info.filename} is packed in a way that is not read")
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import stat
-import struct
 import zipfile
-import zlib
 from typing import BinaryIO
 
+from fishcli import zips
 from fishcli.errors import InputError
 
 MAX_BYTES = 2**30  # of the file: pictures and fonts are large, and not read
@@ -16,19 +14,6 @@ MAX_MEMBER = 2**24  # bytes of a member that is read
 MAX_READ = 2**26  # bytes of all members that are read
 _MAX_RATIO = 200  # of a member to its place in the file, from 1 MiB; books have 2 to 10
 _MAX_NAMES = 2**23  # bytes of the directory
-_TAIL = 2**16 + 22
-_END = struct.Struct("<4s4x2H2LH")  # the end of the directory: entries, its size and place, length of a comment
-_FAULTS = (
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-    EOFError,
-    IndexError,
-    OSError,
-    OverflowError,
-    RuntimeError,  # NotImplementedError too
-    ValueError,
-)
 
 
 class Archive:
@@ -40,10 +25,10 @@ class Archive:
     def __init__(self, file: BinaryIO, name: str) -> None:
         self._name, self._left = name, MAX_READ
         try:
-            _check_directory(file)
+            zips.check_directory(file, MAX_BYTES, MAX_MEMBERS, _MAX_NAMES)
             self._zip = zipfile.ZipFile(file)
             infos = self._zip.infolist()
-        except _FAULTS as error:
+        except zips.FAULTS as error:
             raise self._damaged(error) from error
         self.members: dict[str, zipfile.ZipInfo] = {}
         for info in infos:
@@ -59,7 +44,7 @@ class Archive:
         try:
             with self._zip.open(info) as file:
                 data = file.read(limit + 1)
-        except _FAULTS as error:
+        except zips.FAULTS as error:
             raise self._damaged(error) from error
         self._left -= len(data)
         if len(data) > limit:
@@ -67,31 +52,14 @@ class Archive:
         return data
 
     def _check(self, info: zipfile.ZipInfo) -> None:
-        name, kind = info.filename, stat.S_IFMT(info.external_attr >> 16)
+        name = info.filename
         parts = name.rstrip("/").split("/")
         bad = "\\" in name or "\0" in info.orig_filename or ":" in parts[0] or {"", ".", ".."} & {*parts}
-        if bad or name in self.members or kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        if bad or name in self.members or zips.is_link_or_device(info):
             raise InputError(f"{self._name} has a member that no book has, {name!r:.80}; it is not read.")
-        if info.flag_bits & 1:
+        if zips.is_encrypted(info):
             raise InputError(f"{self._name} is locked: {name!r:.80} is encrypted; use a copy without a lock (DRM).")
 
     def _damaged(self, error: Exception) -> InputError:
         reason = str(error).rstrip(".") or type(error).__name__
         return InputError(f"{self._name} is no EPUB, or damaged ({reason}); get the book again.")
-
-
-def _check_directory(file: BinaryIO) -> None:
-    """Check the end of a ZIP before `zipfile` makes an object for each of what may be millions of entries."""
-    size = file.seek(0, 2)
-    if size > MAX_BYTES:
-        raise ValueError(f"it has over {MAX_BYTES // 2**30} GiB")
-    file.seek(max(0, size - _TAIL))
-    tail = file.read(_TAIL)
-    at = len(tail) - _END.size
-    if at < 0 or tail[at : at + 4] != b"PK\5\6" or tail[-2:] != b"\0\0":  # as zipfile finds it
-        at = tail.rfind(b"PK\5\6")
-    if at < 0 or len(tail) < at + _END.size:
-        raise ValueError("it is no ZIP, or cut off")
-    _, _, entries, names, _, _ = _END.unpack(tail[at : at + _END.size])
-    if entries > MAX_MEMBERS or names > _MAX_NAMES or tail[:at][-20:].startswith(b"PK\6\7"):
-        raise ValueError("it has too many members")

@@ -14,10 +14,9 @@ import regex
 
 from fishcli.errors import InputError
 from fishcli.jobs import marks
-from fishcli.jobs.line import Chapter, Job, Line, Problem
+from fishcli.jobs.line import MAX_TEXT, Chapter, Job, Line, Problem
 from fishcli.text import check, speakable
 
-MAX_PARAGRAPH = 50_000  # characters
 MAX_PARAGRAPHS = 200_000
 _CHAPTER_LEVEL = 2
 _MAX_TITLE = 200  # characters
@@ -109,10 +108,8 @@ def _add_pause(chapter: _Chapter, pause: str) -> str:
 
 def _checked(text: str) -> str:
     """Return a text that can be spoken. Raises InputError."""
-    if len(text) > MAX_PARAGRAPH:
-        raise InputError(
-            f"The paragraph has {len(text):,} characters and at most {MAX_PARAGRAPH:,} are taken; split it."
-        )
+    if len(text) > MAX_TEXT:
+        raise InputError(f"The paragraph has {len(text):,} characters and at most {MAX_TEXT:,} are taken; split it.")
     marks.parse(text)
     return check(marks.bracketed(text))
 
