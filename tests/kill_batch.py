@@ -1,10 +1,10 @@
 """Kill `fish batch` with SIGKILL at random moments: `python tests/kill_batch.py [20 [320 [OPTIONS]]]`, offline.
 
-A job of 320 lines is spoken with the built-in voice, or another model in the OPTIONS of `fish batch`, once undisturbed.
-Then the same job is started again and again, and each time killed after a random number of files, until it has been
-killed so many times and is done. Its files must be those of the undisturbed run, byte by byte, and its manifest, too,
-the times left out. It takes about ten minutes. The C++ kernels run the model: PyTorch alone does not give the same bits
-in another batch.
+A book of 320 paragraphs in chapters is spoken with the built-in voice, or another model in the OPTIONS of `fish batch`,
+once undisturbed, and its files are compared with its text. Then the same job is started again and again, and each time
+killed after a random number of files, until it has been killed so many times and is done. Its files, chapters and
+subtitles included, must be those of the undisturbed run, byte by byte, and its manifest, too, the times left out. It
+takes about ten minutes. The C++ kernels run the model: PyTorch alone does not give the same bits in another batch.
 """
 
 import json
@@ -17,34 +17,24 @@ import tempfile
 import time
 from pathlib import Path
 
-WHO = "The baker", "My sister", "A tall man", "The captain", "Our teacher", "The old dog", "Nobody", "The queen"
-DID = "opened", "found", "painted", "carried", "forgot", "counted", "sold", "repaired"
-WHAT = "the door", "a letter", "two boats", "the garden gate", "her umbrella", "seven clocks", "the last train"
-WHEN = "at noon", "in the rain", "on Monday", "after dinner", "without a word"
-
-
-def book(lines: int) -> str:
-    """Return a job of different sentences, one on each line; every tenth has two."""
-    draw = random.Random(15)
-    written: dict[str, None] = {}
-    while len(written) < lines:
-        said = [f"{draw.choice(WHO)} {draw.choice(DID)} {draw.choice(WHAT)} {draw.choice(WHEN)}." for _ in range(2)]
-        written[" ".join(said[: 1 + (len(written) % 10 == 9)])] = None
-    return "\n".join(written) + "\n"
+import book_checks
+import sample_book
 
 
 def command(job: Path, folder: Path, *options: str) -> list[str]:
-    return [sys.executable, "-m", "fishcli", "batch", str(job), "-o", str(folder), "-q", "--compile", *options]
+    said = [sys.executable, "-m", "fishcli", "batch", str(job), "-o", str(folder), "-q", "--compile"]
+    return [*said, "--subtitles", "json", "--subtitles", "srt", *options]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Return the sounds of a job by name."""
-    return {each.name: each.read_bytes() for each in folder.glob("*.wav")}
+    """Return the files of a job by their paths: lines, chapters and subtitles."""
+    found = (each for each in folder.rglob("*") if each.is_file() and not each.name.startswith((".", "manifest")))
+    return {str(each.relative_to(folder)): each.read_bytes() for each in found}
 
 
 def files(folder: Path) -> int:
     """Return how many sounds there are."""
-    return len(list(folder.glob("*.wav")))
+    return len(list(folder.glob("lines/*.flac")))
 
 
 def entries(folder: Path) -> list[dict]:
@@ -72,11 +62,13 @@ def killed(started: list[str], folder: Path, more: float) -> bool:
 def main(kills: int = 20, lines: int = 320, *options: str) -> None:
     draw, died, rounds = random.Random(7), 0, 0
     with tempfile.TemporaryDirectory() as scratch:
-        job, calm = Path(scratch) / "book.txt", Path(scratch) / "calm"
-        job.write_text(book(lines))
+        job, calm = Path(scratch) / "book.md", Path(scratch) / "calm"
+        book = sample_book.chapters(lines, 16)
+        job.write_text(sample_book.markdown(book))
         began = time.monotonic()
         subprocess.run(command(job, calm, *options), check=True)
-        print(f"undisturbed: {lines} lines in {time.monotonic() - began:.0f} s", flush=True)
+        print(f"undisturbed: {lines} paragraphs in {time.monotonic() - began:.0f} s", flush=True)
+        book_checks.check(job, calm, book)
         while died < kills:
             rough, rounds = Path(scratch) / f"rough{rounds}", rounds + 1
             while killed(
@@ -84,8 +76,9 @@ def main(kills: int = 20, lines: int = 320, *options: str) -> None:
             ):
                 died += 1
                 print(f"kill {died}: {files(rough)} files", flush=True)
-            assert files(rough) == files(calm), "there are other files"
-            differ = [name for name, data in contents(calm).items() if contents(rough).get(name) != data]
+            one, other = contents(calm), contents(rough)
+            assert one.keys() == other.keys(), f"there are other files: {one.keys() ^ other.keys()}"
+            differ = [name for name, data in one.items() if other[name] != data]
             assert not differ, f"the files differ: {differ}"
             assert entries(rough) == entries(calm), "the manifest differs"
             subprocess.run([sys.executable, "-m", "fishcli", "verify", str(rough), "-q"], check=True)

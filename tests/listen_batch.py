@@ -1,6 +1,6 @@
 """The word error rate of the built-in voice with check "off" and with "listen", by recognisers that chose no take.
 
-    python tests/listen_batch.py [--checks off,listen] [--sentences 0:200] [--retries N] [--json FILE]
+    python tests/listen_batch.py [--checks off,listen] [--sentences 0:200] [--retries N] [--text FILE] [--json FILE]
 
 Whisper tiny.en chooses the takes (the extra `listen`). Whisper base, multilingual and twice as large, and CMU
 PocketSphinx, a recogniser of another kind, judge the result, as far as they are installed:
@@ -27,6 +27,7 @@ from fishcli import Request, SamplingParams, load
 from fishcli.audio import recogniser
 from fishcli.jobs import takes
 from fishcli.jobs.judge import Ears
+from fishcli.jobs.settings import LISTENING_RETRIES
 from fishcli.text import prepare
 from fishcli.text.transcripts import edit_distance, units
 
@@ -93,11 +94,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--checks", default="off,listen")
     parser.add_argument("--sentences", default="0:200", help="the first and the end of those to speak")
-    parser.add_argument("--retries", type=int, default=4)
+    parser.add_argument("--retries", type=int, default=LISTENING_RETRIES)
+    parser.add_argument("--text", type=Path, default=SENTENCES, help="a file of sentences, one on each line")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     first, end = map(int, given.sentences.split(":"))
-    lines = SENTENCES.read_text(encoding="utf-8").splitlines()
+    lines = given.text.read_text(encoding="utf-8").splitlines()
     sentences = dict(enumerate(lines[first:end], first))
     figures: dict[str, dict[str, object]] = {}
     with ExitStack() as stack:

@@ -14,6 +14,7 @@ from pathlib import Path
 import kill_batch
 import numpy as np
 import pytest
+import sample_book
 import sounds
 
 from fishcli.engine import load
@@ -457,7 +458,9 @@ def test_a_killed_batch_goes_on():
 
 @pytest.mark.slow
 def test_a_stopped_batch_says_how_to_go_on(tmp_path):
-    (tmp_path / "job.txt").write_text(kill_batch.book(200))
+    (tmp_path / "job.txt").write_text(
+        "\n".join(each for chapter in sample_book.chapters(200) for each in chapter.paragraphs)
+    )
     process = subprocess.Popen(
         [sys.executable, "-m", "fishcli", "batch", "job.txt"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
     )

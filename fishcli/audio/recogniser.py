@@ -6,7 +6,9 @@ the built-in voice: the extra `listen`.
 
 from __future__ import annotations
 
+import math
 import threading
+from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
 from os import cpu_count
@@ -25,6 +27,7 @@ LANGUAGES = ("en",)
 RATE = 16_000  # Hz, the recogniser's sample rate
 _SURE, _SPEECH = -1.0, 0.6  # mean log probability of a token, and probability that nobody speaks: Whisper's own limits
 _TOKENS_PER_SECOND = 10  # of fast speech; a recogniser that repeats itself stops there
+_WINDOW = 30  # seconds that are heard at once
 
 _loading = threading.Lock()
 
@@ -53,6 +56,30 @@ def first_hearing(samples: Samples, rate: int) -> str:
     """
     most = 20 + round(_TOKENS_PER_SECOND * len(samples) / rate)
     return _joined(_segments(samples, rate, temperature=0.0, max_new_tokens=min(most, 200)))
+
+
+def doubt(spellings: Sequence[str], samples: Samples, rate: int) -> float:
+    """Return how unlikely the recogniser finds the least likely token of a text: -log(probability).
+
+    Of several spellings of the text the likeliest counts. It is 0 for sound of more than 30 seconds, which the
+    recogniser does not hear at once.
+    """
+    from faster_whisper.audio import pad_or_trim
+    from faster_whisper.tokenizer import Tokenizer
+
+    model, sound = _model(), resampled(samples, rate)
+    texts = [each.strip() for each in spellings if each.strip()]
+    if not texts or len(sound) > _WINDOW * RATE:
+        return 0.0
+    features = model.feature_extractor(sound)
+    encoded = model.encode(pad_or_trim(features))
+    tokenizer = Tokenizer(model.hf_tokenizer, model.model.is_multilingual)
+    least = 1e-9
+    for text in texts:
+        tokens = tokenizer.encode(f" {text}")
+        [found] = model.model.align(encoded, tokenizer.sot_sequence, [tokens], features.shape[-1])
+        least = max(least, min(found.text_token_probs, default=0.0))
+    return -math.log(least)
 
 
 def resampled(samples: Samples, rate: int) -> Samples:

@@ -15,6 +15,7 @@ from fishcli.cli.app import app, command
 from fishcli.errors import SettingError
 
 if TYPE_CHECKING:
+    from fishcli.cli.outputs import Output
     from fishcli.client.request import Recording, SpeechRequest
 
 SERVER = "Server"
@@ -135,20 +136,14 @@ def client(
     from fishcli.cli import inputs, keys, outputs, receiving
 
     source = inputs.source(text)
-    kind, play = _format(sound.format, sound.output), sound.play
-    files = (
-        []
-        if play and sound.output is None
-        else outputs.samples(_named(sound.output, kind), Path(f"out{_suffix(kind)}"), 1)
-    )
+    kind = _format(sound.format, sound.output)
+    files = _files(sound, kind)
     outputs.check(files, [*(reference.ref or []), text.file])
-    if play and kind not in ("wav", "pcm"):
-        raise SettingError(f"--play plays wav and pcm while they come, not {kind}; leave out --play or --format.")
     if dry_run:
         _show(source, url, outputs.paths(files))
         return
     outputs.check_writable_all(files)
-    if play:
+    if sound.play:
         require_player()
     recordings = inputs.recordings(inputs.sources(reference))
     request = speech.request(
@@ -159,10 +154,21 @@ def client(
     receiver = receiving.Receiver(kind, speech.rate, speech.channels)
     with contextlib.ExitStack() as players:  # the file is safe before the last of it has been heard
         with contextlib.ExitStack() as sinks:
-            receiver.open(sinks, players if play else None, files)
+            receiver.open(sinks, players if sound.play else None, files)
             receiver.receive(url, key, request)
         signals.saved()
         receiver.report(files, request)
+
+
+def _files(sound: SoundOptions, kind: str) -> list[Output]:
+    """Return the file of the sound, none where it is only played. Raises SettingError if it cannot be played."""
+    from fishcli.cli import outputs
+
+    if sound.play and kind not in ("wav", "pcm"):
+        raise SettingError(f"--play plays wav and pcm while they come, not {kind}; leave out --play or --format.")
+    if sound.play and sound.output is None:
+        return []
+    return outputs.samples(_named(sound.output, kind), Path(f"out{_suffix(kind)}"), 1)
 
 
 def _format(given: str | None, output: Path | None) -> str:

@@ -24,14 +24,16 @@ _SILENT = -50.0  # dBFS of the loudest window; speech lies 20 dB higher at least
 _FULL_SCALE, _CLIPPED = 0.99, 1e-3  # height of a clipped sample, and the share of them; the tanh of a codec bends there
 _WORDS_PER_ERROR = 10  # a chunk of fewer words must be heard without an error
 _CHARACTERS_PER_ERROR = 10  # in a language without spaces
+_DOUBT = 1.0  # of the least likely word: -log(probability)
 
 
 class Verdict(NamedTuple):
-    """The fault of a take, if it has one, the errors over its words, and the words heard."""
+    """The fault of a take, if it has one, the errors over its words, the words heard, and the doubt of one of them."""
 
     fault: Fault | None = None
     error_rate: float = 0.0
     heard: str = ""
+    doubt: float = 0.0
 
 
 class Judge(Protocol):
@@ -48,9 +50,14 @@ class Listener:
         self.language = language
 
     def __call__(self, words: str, samples: Samples, sample_rate: int, /) -> Verdict:
-        """Return "misheard" above one error in ten words (characters, in a language without spaces)."""
-        heard = recogniser.first_hearing(samples, sample_rate)
-        return compared(words, heard, self.language)
+        """Return "misheard" above one error in ten words (or characters), or for a doubtful word.
+
+        Words that are heard right may be written otherwise ("five", "5"): the spelling that is doubted less counts.
+        """
+        verdict = compared(words, recogniser.first_hearing(samples, sample_rate), self.language)
+        spellings = [words] if verdict.error_rate else [words, verdict.heard]
+        doubt = recogniser.doubt(spellings, samples, sample_rate)
+        return verdict._replace(doubt=doubt, fault=verdict.fault or ("misheard" if doubt > _DOUBT else None))
 
 
 class Ears:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from fishcli.engine import AudioStream, Engine, FrameStream
 
 _OF_SOUND = ("silent", "clipped", "misheard")
+_DOUBT = 0.02  # errors per word that a doubt of 1 is worth
 _CONTEXT = 32  # frames before a chunk that its sound depends on: the codecs hear at most 16 frames back
 
 
@@ -203,7 +204,8 @@ class TakeStream(Iterator[AudioChunk]):
 def _badness(take: Take) -> tuple[bool, bool, float, bool]:
     """Return how wrong a take is: what has no fault comes first, then what is heard best."""
     fault = take.verdict.fault
-    return fault is not None, fault in ("empty", "silent"), take.verdict.error_rate, fault not in _OF_SOUND
+    score = take.verdict.error_rate + _DOUBT * take.verdict.doubt
+    return fault is not None, fault in ("empty", "silent"), score, fault not in _OF_SOUND
 
 
 def remembered(earlier: list[Reference], most: int) -> list[Reference]:
