@@ -298,8 +298,9 @@ def head(tmp_path_factory):
         port = free.getsockname()[1]
     environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a" * 64}
     environment["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    ray = Path(sys.executable).with_name("ray")
     process = subprocess.Popen(
-        ["ray", "start", "--head", "--block", "--port", str(port), "--num-cpus", "2", "--include-dashboard", "false",
+        [ray, "start", "--head", "--block", "--port", str(port), "--num-cpus", "2", "--include-dashboard", "false",
          "--object-store-memory", "100000000", "--temp-dir", str(place)],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         env=environment,
