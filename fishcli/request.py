@@ -23,7 +23,8 @@ Codes = npt.NDArray[np.int16]  # (K, T): K codebooks, T frames
 Samples = npt.NDArray[np.float32]  # (N,), in -1..1
 
 MAX_SAMPLES = 64  # of one request
-MAX_RETRIES = 10  # of one chunk
+RETRIES = 2  # of a chunk that came out wrong
+LISTENING_RETRIES = MAX_RETRIES = 10  # a recogniser hears more faults, and the best take counts
 CHUNK_LENGTHS = (20, 2000)  # UTF-8 bytes
 MAX_SEED = 2**63 - 1
 

@@ -27,7 +27,7 @@ from fishcli import Request, SamplingParams, load
 from fishcli.audio import recogniser
 from fishcli.jobs import takes
 from fishcli.jobs.judge import Ears
-from fishcli.jobs.settings import LISTENING_RETRIES
+from fishcli.request import LISTENING_RETRIES
 from fishcli.text import prepare
 from fishcli.text.transcripts import edit_distance, units
 

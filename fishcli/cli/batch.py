@@ -112,7 +112,7 @@ class BatchOptions:
         int | None,
         typer.Option(
             help="Further attempts at a wrong chunk.",
-            show_default="2, or 4",
+            show_default="2, or 10 for listen",
             min=0,
             max=10,
             metavar="N",
@@ -122,8 +122,8 @@ class BatchOptions:
 
     def settings(self, format: str, voice: options.VoiceOptions, lexicon: Lexicon | None) -> JobSettings:
         """Return the settings of the job. Raises SettingError."""
-        from fishcli.jobs.settings import LISTENING_RETRIES, RETRIES, JobSettings
-        from fishcli.request import SamplingParams
+        from fishcli.jobs.settings import JobSettings
+        from fishcli.request import LISTENING_RETRIES, RETRIES, SamplingParams
 
         listens = self.check == "listen"
         sampling = SamplingParams(

@@ -27,7 +27,6 @@ VOICE = "Voice"
 TEXT = "Text"
 SPEAKING = "Speaking"
 OUTPUT = "Output"
-_RETRIES, _LISTENING_RETRIES = 2, 4  # of a chunk that came out wrong
 _METAVARS = {"int": "N", "float": "X", "text": "NAME", "path": "FILE", "model": "NAME", "bool": None}
 
 
@@ -340,9 +339,9 @@ class SpeakingOptions:
 
         A chunk that came out wrong is generated again, unless it is `streamed` and may have been heard before its end.
         """
-        from fishcli.request import Request, SamplingParams
+        from fishcli.request import LISTENING_RETRIES, RETRIES, Request, SamplingParams
 
-        retries = _LISTENING_RETRIES if self.check == "listen" else _RETRIES
+        retries = LISTENING_RETRIES if self.check == "listen" else RETRIES
         sampling = SamplingParams(
             temperature=self.temperature,
             top_p=self.top_p,

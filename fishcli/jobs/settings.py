@@ -10,11 +10,10 @@ from fishcli.errors import SettingError
 from fishcli.jobs import marks
 from fishcli.jobs.lexicon import Lexicon
 from fishcli.jobs.line import Line, seed_of
-from fishcli.request import CHUNK_LENGTHS, MAX_RETRIES, MAX_SEED, SamplingParams
+from fishcli.request import CHUNK_LENGTHS, MAX_RETRIES, MAX_SEED, RETRIES, SamplingParams
 
 Check = Literal["length", "listen", "off"]
 
-RETRIES, LISTENING_RETRIES = 2, 4  # of a chunk that came out wrong
 FORMATS = ("wav", "flac", "mp3", "ogg", "opus")
 
 

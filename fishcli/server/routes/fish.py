@@ -8,15 +8,13 @@ from starlette.responses import Response
 
 from fishcli import audio
 from fishcli.errors import InputError
-from fishcli.request import Request, TextFeed
+from fishcli.request import RETRIES, Request, TextFeed
 from fishcli.server import bodies
 from fishcli.server.answers import spoken
 from fishcli.server.errors import Refused
 from fishcli.server.openapi import body, sound
 from fishcli.server.schemas import TTSRequest
 from fishcli.server.speech import Order, Service
-
-_RETRIES = 2  # of a chunk that came out wrong, where nobody has heard it
 
 
 def router(service: Service) -> APIRouter:
@@ -53,7 +51,7 @@ def order(service: Service, asked: TTSRequest, feed: TextFeed | None = None) -> 
         language=asked.language,
         normalize=asked.normalize,
         check=asked.check,
-        retries=asked.retries if asked.retries is not None else _RETRIES * unheard,
+        retries=asked.retries if asked.retries is not None else RETRIES * unheard,
     )
     return Order(
         request.complete(service.engine.sampling),
