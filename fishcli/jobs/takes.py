@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from fishcli.engine import AudioStream, Engine, FrameStream
 
 _OF_SOUND = ("silent", "clipped", "misheard")
-_DOUBT = 0.02  # errors per word that a doubt of 1 is worth
+_DOUBT = 0.01  # errors per word that a doubt of 1 is worth
 _CONTEXT = 32  # frames before a chunk that its sound depends on: the codecs hear at most 16 frames back
 
 
