@@ -25,7 +25,7 @@ ORDER = [
     ["audio"],
     ["text"],
     ["request"],
-    ["files", "zips"],
+    ["files", "threads", "zips"],
     ["errors"],
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}

@@ -9,7 +9,6 @@ import os
 import stat
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, ParamSpec, TypeVar
@@ -20,6 +19,7 @@ from fishcli.audio.formats import FORMATS, SoundFormat
 from fishcli.audio.stream_encoder import StreamEncoder
 from fishcli.errors import SettingError
 from fishcli.files import NextFree, is_special, report_write_errors, writing
+from fishcli.threads import Worker
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
@@ -81,7 +81,7 @@ class Encoder:
     def __enter__(self) -> "Encoder":
         with report_write_errors(self._name), contextlib.ExitStack() as stack:
             self._file, self._start = self._open(stack)
-            self._worker = stack.enter_context(ThreadPoolExecutor(1))
+            self._worker = stack.enter_context(Worker())
             live = self._start is None
             self._encoder = self._run(StreamEncoder, self._format, self._rate, live=live)
             stack.callback(self._run, self._encoder.close)
@@ -125,7 +125,7 @@ class Encoder:
         *args: _Parameters.args,
         **kwargs: _Parameters.kwargs,
     ) -> _Result:
-        return self._worker.submit(function, *args, **kwargs).result()
+        return self._worker.run(function, *args, **kwargs)
 
     def _complete(self, start: int) -> None:
         """Write the length into the header of a stream that started at a position of its file."""

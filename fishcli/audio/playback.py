@@ -1,6 +1,5 @@
 """Play audio while it is generated, through the sound device or a player program."""
 
-import contextlib
 import logging
 import os
 import queue
@@ -9,9 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Protocol, cast
@@ -20,6 +17,7 @@ import numpy as np
 
 from fishcli.audio import Encoder
 from fishcli.errors import FishError, SettingError
+from fishcli.threads import Worker
 
 _log = logging.getLogger(__name__)
 
@@ -100,12 +98,12 @@ class Player:
     def __init__(self, rate: int) -> None:
         self._output = _output(require_player(), rate)
         self._piece = max(1, int(rate * _PIECE))  # samples
-        self._queue: queue.Queue[np.ndarray | None] = queue.Queue(int(_AHEAD / _PIECE))
-        self._stopping = threading.Event()
+        self._queue: queue.SimpleQueue[np.ndarray | None] = queue.SimpleQueue()
+        self._stopping = False
 
     def __enter__(self) -> "Player":
-        self._worker = ThreadPoolExecutor(1)
-        self._playing = self._worker.submit(self._output.play, self._blocks())
+        self._worker = Worker()
+        self._playing = self._worker.start(self._output.play, self._blocks())
         return self
 
     def write(self, samples: np.ndarray) -> None:
@@ -119,26 +117,24 @@ class Player:
         try:
             if kind is None:
                 self._put(None)
-                while not self._playing.done():
-                    wait([self._playing], timeout=0.1)  # briefly, since Windows cannot interrupt a wait
+                while not self._playing.wait(0.1):  # briefly, since Windows cannot interrupt a wait
+                    pass
                 self._playing.result()
         finally:
             self._stop()
 
     def _put(self, block: np.ndarray | None) -> None:
-        while True:
-            if self._playing.done():
-                self._playing.result()
-            try:
-                return self._queue.put(block, timeout=0.1)
-            except queue.Full:
-                continue
+        while self._queue.qsize() >= _AHEAD / _PIECE and not self._playing.done:
+            self._playing.wait(_PIECE / 2)
+        if self._playing.done:
+            self._playing.result()
+        self._queue.put(block)
 
     def _blocks(self) -> Iterator[np.ndarray]:
         """Yield the written blocks, in the playing thread."""
         while True:
             block = self._queue.get()
-            if self._stopping.is_set():
+            if self._stopping:
                 raise _Stopped
             if block is None:
                 return
@@ -146,13 +142,10 @@ class Player:
 
     def _stop(self) -> None:
         """Stop playing at once."""
-        self._stopping.set()
+        self._stopping = True
         self._output.stop()
-        while not self._playing.done():
-            with contextlib.suppress(queue.Full):
-                self._queue.put_nowait(None)  # wakes the thread if it waits for a block
-            wait([self._playing], timeout=0.05)
-        self._worker.shutdown()
+        self._queue.put(None)  # wakes the thread if it waits for a block
+        self._worker.close()
 
 
 class _Stopped(Exception):

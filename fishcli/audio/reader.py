@@ -8,7 +8,6 @@ import io
 import logging
 import re
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,6 +18,7 @@ from fishcli.audio.truncation import is_cut_off
 from fishcli.errors import InputError
 from fishcli.files import open_regular
 from fishcli.request import Samples
+from fishcli.threads import Worker
 
 log = logging.getLogger(__name__)
 
@@ -79,8 +79,8 @@ def _read(file: BinaryIO, name: str, rate: int, max_seconds: float, max_bytes: i
 
 def _samples(file: BinaryIO, name: str, rate: int, max_seconds: float) -> Samples:
     file.seek(0)
-    with ThreadPoolExecutor(1) as worker:
-        samples = worker.submit(_decode, file, name, rate, max_seconds).result()
+    with Worker() as worker:
+        samples = worker.run(_decode, file, name, rate, max_seconds)
     if not samples.size:
         raise InputError(f"{name} contains no audio; use another file.")
     if not np.isfinite(samples).all():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 import weakref
@@ -44,7 +45,9 @@ class Channel(Generic[T]):
         self._frames = 0
         self._ended = False
         self._error: BaseException | None = None
-        self._changed = threading.Condition()
+        # Both wait in C. A Condition takes its lock in Python, where a Ctrl-C would leave it taken for good.
+        self._lock = threading.RLock()
+        self._changed: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     @property
     def room(self) -> int:
@@ -59,42 +62,50 @@ class Channel(Generic[T]):
 
     def put(self, item: T | Later[T], frames: int) -> None:
         """Add an item that stands for so many frames."""
-        with self._changed:
+        with self._lock:
             if not self.cancelled:
                 self._items.append((item, frames))
                 self._frames += frames
-                self._changed.notify()
+                self._changed.put(None)
 
     def end(self, error: BaseException | None = None) -> None:
         """No further item comes; the reader gets the error, if there is one, after the items before it."""
-        with self._changed:
+        with self._lock:
             if not self._ended:
                 self._ended, self._error = True, error
-                self._changed.notify_all()
+                self._changed.put(None)
 
     def get(self) -> T:
         """Return the next item, waiting for it. Raises StopIteration at the end, and the error of the stream."""
-        with self._changed:
-            while not (self._items or self._ended or self.cancelled):
-                self._changed.wait()
-            if not self._items:
-                if self._error is not None and not self.cancelled:
-                    raise self._error
-                raise StopIteration
-            item, frames = self._items.popleft()
-            full = self.room <= 0
-            self._frames -= frames
+        while (found := self._next()) is None:
+            self._changed.get()
+        item, full = found
         if full:
             self._wake()
         return item.result() if isinstance(item, Later) else item
 
+    def _next(self) -> tuple[T | Later[T], bool] | None:
+        """Return the next item, and whether there was no room behind it; None where none is there yet."""
+        with self._lock:
+            if self._items:
+                item, frames = self._items.popleft()
+                full = self.room <= 0
+                self._frames -= frames
+                return item, full
+            if not (self._ended or self.cancelled):
+                return None
+            self._changed.put(None)  # for a further reader
+            if self._error is not None and not self.cancelled:
+                raise self._error
+            raise StopIteration
+
     def cancel(self) -> None:
         """The reader wants no more: drop what is buffered, and have the model thread drop the work."""
-        with self._changed:
+        with self._lock:
             done = self._ended
             self.cancelled = True
             self._items.clear()
-            self._changed.notify_all()
+            self._changed.put(None)
         if not done:
             self._wake()
 

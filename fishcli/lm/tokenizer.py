@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import tiktoken
 
 from fishcli.checkpoints.convert import read_settings
 from fishcli.errors import InputError
+from fishcli.threads import Worker
 
 # The seventh alternative was meant as `\s+(?!\S)`. The models were trained with the typing error, so it stays.
 _PATTERN = "|".join(
@@ -52,7 +52,7 @@ class Tokenizer:
         """Return the token ids of a text. The names of control tokens in it are plain characters."""
         if self._process != os.getpid():  # a forked process has no thread
             self._begin()
-        return self._thread.submit(self._encoding.encode_ordinary, text).result()
+        return self._thread.run(self._encoding.encode_ordinary, text)
 
     def _begin(self) -> None:
         """Start the thread that encodes for all.
@@ -61,7 +61,7 @@ class Tokenizer:
         the threads of a server come and go.
         """
         self._process = os.getpid()
-        self._thread = ThreadPoolExecutor(1, "tokenizer")
+        self._thread = Worker()
 
     def special(self, name: str) -> int:
         """Return the id of a control token, such as `<|im_end|>`. Raises InputError."""
