@@ -136,7 +136,7 @@ MISTAKES = {
     "rename fox bear": (1, "The voice fox lies in references, which is only read; change it there."),
     "rm fox": (1, "The voice fox lies in references, which is only read; change it there."),
     "export zzz": (3, "There is no voice 'zzz'"),
-    "import ref.wav": (1, "ref.wav is no export of a voice, or damaged (it is no ZIP, or cut off); export the voice again."),
+    "import ref.wav": (1, "ref.wav is no export of a voice, or damaged (it is no ZIP, or cut off)"),
     "import absent.zip": (1, "absent.zip cannot be read"),
     "freeze anna mute.wav": (2, "mute.wav has no text beside it; pass --text, what is said in it."),
     "freeze anna absent.wav": (1, "absent.wav cannot be read"),
