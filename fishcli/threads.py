@@ -1,13 +1,14 @@
 """A thread that works for others, which Ctrl-C may interrupt at any point.
 
 `concurrent.futures`, `queue.Queue` and `threading.Condition` take their locks in Python code. A KeyboardInterrupt that
-arrives there, in the main thread, leaves the lock taken for good, and whoever wants it next waits for ever. Here all
+arrives there, in the main thread, leaves the lock taken, and whoever wants it next waits for ever. Here all
 waiting is done in C, by `queue.SimpleQueue`.
 """
 
 from __future__ import annotations
 
 import _thread
+import contextlib
 import queue
 import weakref
 from collections.abc import Callable
@@ -33,11 +34,9 @@ class Call(Generic[_Result]):
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until it is done, at most so many seconds. Return whether it is."""
         if self._outcome is None:
-            try:
+            with contextlib.suppress(queue.Empty):
                 self._ended.get(timeout=timeout)
-                self._ended.put(None)  # for others that wait, and for a wait that is interrupted right here
-            except queue.Empty:
-                pass
+                self._ended.put(None)  # for others that wait
         return self.done
 
     def result(self) -> _Result:
@@ -49,7 +48,8 @@ class Call(Generic[_Result]):
             raise error
         return result  # type: ignore[return-value]  # None only where that is the result
 
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Run the function, and keep what it returns or raises before anyone is told."""
         try:
             self._outcome = self._function(), None
         except BaseException as error:
@@ -58,10 +58,12 @@ class Call(Generic[_Result]):
 
 
 class Worker:
-    """A thread that runs functions, one after another. It ends with `close`, or when nobody holds the Worker any more.
+    """A thread that runs functions, one after another.
 
-    with Worker() as worker:
-        samples = worker.run(decode, file)
+        with Worker() as worker:
+            samples = worker.run(decode, file)
+
+    It ends with `close`, or when nobody holds the Worker any more.
     """
 
     def __init__(self) -> None:
@@ -98,6 +100,6 @@ class Worker:
 
 def _work(calls: queue.SimpleQueue[Call[Any] | None], end: Call[None]) -> None:
     while (call := calls.get()) is not None:
-        call._run()
+        call.run()
         del call  # with its result
-    end._run()
+    end.run()

@@ -8,10 +8,9 @@ import contextlib
 import os
 import stat
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, ParamSpec, TypeVar
+from typing import BinaryIO
 
 import numpy as np
 
@@ -21,8 +20,6 @@ from fishcli.errors import SettingError
 from fishcli.files import NextFree, is_special, report_write_errors, writing
 from fishcli.threads import Worker
 
-_Parameters = ParamSpec("_Parameters")
-_Result = TypeVar("_Result")
 _SUFFIXES = [name for name in FORMATS if name != "pcm"]  # samples without a header say nothing of themselves
 
 
@@ -83,9 +80,9 @@ class Encoder:
             self._file, self._start = self._open(stack)
             self._worker = stack.enter_context(Worker())
             live = self._start is None
-            self._encoder = self._run(StreamEncoder, self._format, self._rate, live=live)
-            stack.callback(self._run, self._encoder.close)
-            self._put(self._run(self._encoder.encode, np.zeros(0, np.float32)))
+            self._encoder = self._worker.run(StreamEncoder, self._format, self._rate, live=live)
+            stack.callback(self._worker.run, self._encoder.close)
+            self._put(self._worker.run(self._encoder.encode, np.zeros(0, np.float32)))
             self._on_exit = stack.pop_all()
         return self
 
@@ -94,7 +91,7 @@ class Encoder:
         self._samples += len(samples)
         with report_write_errors(self._name):
             for start in range(0, len(samples), self._rate):  # so that a file grows while a long sound is encoded
-                self._put(self._run(self._encoder.encode, samples[start : start + self._rate]))
+                self._put(self._worker.run(self._encoder.encode, samples[start : start + self._rate]))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -104,7 +101,7 @@ class Encoder:
                 self._on_exit.__exit__(kind, error, trace)
                 return
             with self._on_exit:
-                self._put(self._run(self._encoder.finish))
+                self._put(self._worker.run(self._encoder.finish))
                 if self._start is not None:
                     self._complete(self._start)
 
@@ -118,14 +115,6 @@ class Encoder:
     def _put(self, data: bytes) -> None:
         self._file.write(data)
         self._file.flush()
-
-    def _run(
-        self,
-        function: Callable[_Parameters, _Result],
-        *args: _Parameters.args,
-        **kwargs: _Parameters.kwargs,
-    ) -> _Result:
-        return self._worker.run(function, *args, **kwargs)
 
     def _complete(self, start: int) -> None:
         """Write the length into the header of a stream that started at a position of its file."""

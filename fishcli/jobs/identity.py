@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -61,12 +62,10 @@ def _digest_of(path: Path) -> str:
     if kept.is_file() and len(digest := kept.read_text(encoding="ascii", errors="replace")) == 64:
         return digest
     digest = sha256_of(path)
-    try:
+    with contextlib.suppress(OSError):  # a cache that cannot be written: the file is read again next time
         kept.parent.mkdir(parents=True, exist_ok=True)
         with files.replacing(kept, durable=False) as temporary:
             temporary.write_text(digest, encoding="ascii")
-    except OSError:  # a cache that cannot be written: read again next time
-        pass
     return digest
 
 
